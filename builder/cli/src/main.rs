@@ -1,0 +1,3 @@
+//! The front door of Hone: build, images, versions
+
+fn main() {}

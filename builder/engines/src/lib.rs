@@ -1,0 +1,1 @@
+//! docker and podman as sources and sinks of images

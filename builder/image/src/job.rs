@@ -1,0 +1,225 @@
+//! The job: `/hone/job.json`, the one file that makes an image a Hone image (docs/contract.md).
+//!
+//! Written by the builder, read by runtimes and trainers. Unknown keys are refused: a job of a later
+//! contract must not be half understood. Nothing in it is trusted beyond what it may ask for: a job can
+//! narrow what the caller allowed, never widen it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+
+/// The contract version that this code writes and reads.
+pub const CONTRACT: u32 = 1;
+/// Where the job lies in an image's root filesystem.
+pub const JOB_PATH: &str = "/hone/job.json";
+/// Where a version's adapter lies in its root filesystem.
+pub const ADAPTER_DIR: &str = "/hone/adapter";
+/// Where the tokenizer lies when it is not inside the model's own files.
+pub const TOKENIZER_DIR: &str = "/hone/tokenizer";
+/// The staging directory as the trainer sees it.
+pub const OUT_DIR: &str = "/hone/out";
+/// Where a trainer looks for the user's data, in this order.
+pub const DATA_DIRS: [&str; 2] = ["/data", "/app/data"];
+/// A job larger than this is refused unread (bytes).
+pub const MAX_JOB_BYTES: u64 = 4 << 20;
+
+/// What to train, on what, how, within which limits.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Job {
+    /// The contract version, [`CONTRACT`].
+    pub contract: u32,
+    /// The Honefile's `name`.
+    pub name: String,
+    /// The base model; absent when the image carries none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub base: Option<Base>,
+    /// Who trains; absent in a model-only image.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub trainer: Option<Trainer>,
+    /// How to train.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub finetune: Option<Finetune>,
+    /// Limits asked for.
+    #[serde(default)]
+    pub resources: Resources,
+    /// What a run may leave behind.
+    pub adapter: AdapterSpec,
+}
+
+/// The base model inside the image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Base {
+    /// sha256 over the lines `<digest> <size> <path>\n` of `files`, sorted by path.
+    pub identity: Digest,
+    /// The model's directory: `/models/<name>`.
+    pub path: String,
+    /// `gguf`, `safetensors`, `onnx` or `other`.
+    pub format: String,
+    /// The model family (`llama`, `qwen2`, `qwen3`), when known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub family: Option<String>,
+    /// Every file of the model directory, sorted by path.
+    pub files: Vec<BaseFile>,
+    /// Where the tokenizer is: a directory with tokenizer.json, or the GGUF file that carries one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub tokenizer: Option<String>,
+}
+
+/// One file of the base model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BaseFile {
+    /// Name relative to [`Base::path`].
+    pub path: String,
+    /// Bytes.
+    pub size: u64,
+    /// sha256 of the raw file.
+    pub digest: Digest,
+}
+
+/// The program that trains.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trainer {
+    /// The built-in's name, or `rootfs`.
+    pub name: String,
+    /// sha256 over the trainer's layer diff ids, one a line, in order.
+    pub digest: Digest,
+    /// The whole command line that trains (entrypoint and arguments); a container that runs another is not
+    /// expected to leave an adapter.
+    pub command: Vec<String>,
+    /// The runtime makes the root filesystem read-only while this trainer trains.
+    pub readonly_root: bool,
+}
+
+/// The Honefile's `finetune`, every default resolved.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Finetune {
+    /// `lora`.
+    pub method: String,
+    /// LoRA rank r.
+    pub rank: u32,
+    /// LoRA alpha; the update is scaled by alpha / rank (Hu et al. 2021, arXiv 2106.09685).
+    pub alpha: f64,
+    /// Module names, e.g. `q_proj`.
+    pub targets: Vec<String>,
+    /// What the data looks like.
+    pub dataset: Dataset,
+    /// Optimizer steps; when absent, `epochs` decides.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub steps: Option<u64>,
+    /// Passes over the data; used when `steps` is absent.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub epochs: Option<f64>,
+    /// Examples in one forward and backward pass.
+    pub batch_size: u32,
+    /// Passes summed before one optimizer step.
+    pub gradient_accumulation: u32,
+    /// Peak learning rate of AdamW.
+    pub learning_rate: f64,
+    /// `constant`, `linear` or `cosine` decay after warm-up.
+    pub schedule: String,
+    /// Warm-up, in optimizer steps.
+    pub warmup: u64,
+    /// Tokens an example is cut to.
+    pub max_length: u32,
+    /// Seed of adapter initialisation and data order.
+    pub seed: u64,
+}
+
+/// The shape of the data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dataset {
+    /// `text`, `chat` or `alpaca`, as JSON lines.
+    pub format: String,
+}
+
+/// Limits the job asks for; they only ever tighten what the caller set.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resources {
+    /// Processors, e.g. 1.5.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub cpu: Option<f64>,
+    /// Bytes.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub memory: Option<u64>,
+    /// Processes and threads.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub pids: Option<u64>,
+}
+
+/// What a finished run may leave, and what becomes of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdapterSpec {
+    /// Whether a successful run becomes a version.
+    pub commit: bool,
+    /// Tag of new versions; `{tag}` is the base's tag, `{n}` the version number.
+    pub tag: String,
+    /// The exact tensors expected, name -> shape, in PEFT's names; absent when the trainer is a user's own
+    /// and the model is not understood: then any finite LoRA pair passes.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub tensors: Option<BTreeMap<String, Vec<u64>>>,
+    /// The adapter's files may not be larger than this, together (bytes).
+    pub max_bytes: u64,
+}
+
+/// Bytes that are not a job of this contract.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// Larger than [`MAX_JOB_BYTES`].
+    #[error("read job: {got} bytes, want at most {MAX_JOB_BYTES}")]
+    TooLarge {
+        /// Its size in bytes.
+        got: u64,
+    },
+    /// Not the JSON that the contract asks for.
+    #[error("parse job")]
+    Json(#[from] serde_json::Error),
+    /// A contract this program does not know.
+    #[error("read job: contract {got}, this program knows {CONTRACT}")]
+    Contract {
+        /// The version found.
+        got: u32,
+    },
+}
+
+impl Job {
+    /// Parses `/hone/job.json`.
+    ///
+    /// # Errors
+    /// See [`JobError`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, JobError> {
+        if bytes.len() as u64 > MAX_JOB_BYTES {
+            return Err(JobError::TooLarge { got: bytes.len() as u64 });
+        }
+        #[derive(Deserialize)]
+        struct Version {
+            contract: u32,
+        }
+        let Version { contract } = serde_json::from_slice(bytes)?;
+        if contract != CONTRACT {
+            return Err(JobError::Contract { got: contract });
+        }
+        Ok(serde_json::from_slice(bytes)?)
+    }
+
+    /// The file's bytes: pretty JSON with a final newline, the same for the same job.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = serde_json::to_vec_pretty(self).unwrap_or_default();
+        bytes.push(b'\n');
+        bytes
+    }
+
+    /// Whether `args`, a container's command line, is the one that trains.
+    pub fn trains(&self, args: &[String]) -> bool {
+        self.trainer.as_ref().is_some_and(|t| !t.command.is_empty() && t.command == args)
+    }
+}

@@ -1,0 +1,1 @@
+//! Headers of weight files (GGUF, safetensors) and model configurations, as values

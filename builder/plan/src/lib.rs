@@ -1,0 +1,1 @@
+//! Honefile as written, checked, and turned into a build plan

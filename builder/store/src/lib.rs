@@ -1,0 +1,1 @@
+//! OCI layout on disk, versions, staging, journal

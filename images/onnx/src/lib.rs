@@ -1,0 +1,1 @@
+//! The reference trainer: LoRA on stock ONNX Runtime

@@ -1,0 +1,3 @@
+//! The reference trainer: LoRA on stock ONNX Runtime
+
+fn main() {}

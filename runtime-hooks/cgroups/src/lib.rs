@@ -1,0 +1,1 @@
+//! Make, limit, read, freeze and remove control groups

@@ -1,0 +1,1 @@
+//! Beside a running trainer: waits for its exit status, then seals and commits

@@ -1,0 +1,1 @@
+//! The only crate with unsafe: kernel calls that rustix does not wrap

@@ -1,0 +1,3 @@
+//! OCI runtime: bundle to container on libcontainer
+
+fn main() {}
