@@ -1,1 +1,22 @@
-//! docker and podman as sources and sinks of images
+//! docker and podman as sources and sinks of images, and where they learn of Hone's runtime.
+//!
+//! The engines are reached through their own command lines: those are the one interface that the same user, with
+//! the same rights and the same configuration, certainly has. An engine is sent only the layers that it lacks.
+//!
+//! Refused here: reading Hone's store (a caller brings a [`Shipment`]), deciding what a version is, retrying.
+
+mod archive;
+mod command;
+mod docker;
+mod engine;
+mod held;
+pub mod install;
+mod ocidir;
+mod podman;
+mod shipment;
+
+pub use command::Error;
+pub use docker::Docker;
+pub use engine::{Delivery, Engine, Found, of};
+pub use podman::Podman;
+pub use shipment::{Open, ShipLayer, Shipment};

@@ -1,0 +1,56 @@
+//! Reading and replacing configuration files: whole, atomically, and never half.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::command::Error;
+
+/// A configuration file larger than this is somebody's mistake (bytes).
+const MAX: u64 = 1 << 20;
+
+/// The file's text; `None` when it does not exist.
+pub(super) fn read(path: &Path) -> Result<Option<String>, Error> {
+    let failed = |source| Error::File { operation: "read", path: path.to_owned(), source };
+    match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+        Ok(meta) if meta.len() > MAX => {
+            let reason = format!("{} bytes, want at most {MAX}", meta.len());
+            return Err(Error::Config { path: path.to_owned(), reason });
+        }
+        Ok(_) => {}
+    }
+    fs::read_to_string(path).map(Some).map_err(failed)
+}
+
+/// Replaces the file by `text`, keeping its mode; behind a symbolic link, the file that it names.
+pub(super) fn write(path: &Path, text: &str, mode: u32) -> Result<(), Error> {
+    let failed = |source| Error::File { operation: "write", path: path.to_owned(), source };
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    replace(&path, text, mode).map_err(failed)
+}
+
+fn replace(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+    let mode = fs::metadata(path).map_or(mode, |meta| meta.permissions().mode() & 0o7777);
+    let dir =
+        path.parent().filter(|dir| !dir.as_os_str().is_empty()).map_or_else(|| PathBuf::from("."), Path::to_owned);
+    fs::create_dir_all(&dir)?;
+    let mut file = tempfile::Builder::new().prefix(".hone-").tempfile_in(&dir)?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    fs::File::open(dir)?.sync_all()
+}
+
+/// Removes the file, if it is there.
+pub(super) fn remove(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::File { operation: "remove", path: path.to_owned(), source: error })
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,95 @@
+//! Images in podman's storage, through its command line: `podman image inspect`, `podman pull oci:`, `podman tag`.
+
+use std::process::Command;
+
+use hone_image::Digest;
+use hone_image::run::ImageRef;
+
+use crate::command::{Error, output};
+use crate::engine::{Delivery, Engine, Found};
+use crate::held;
+use crate::ocidir;
+use crate::shipment::Shipment;
+
+/// A podman storage.
+#[derive(Debug, Clone, Default)]
+pub struct Podman {
+    roots: Option<(String, String)>,
+}
+
+impl Podman {
+    /// The storage that the user's own `podman` uses.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The storage with this `--root` and `--runroot`.
+    pub fn at(graphroot: &str, runroot: &str) -> Self {
+        Self { roots: Some((graphroot.to_owned(), runroot.to_owned())) }
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new("podman");
+        if let Some((graphroot, runroot)) = &self.roots {
+            command.args(["--root", graphroot, "--runroot", runroot]);
+        }
+        command.args(args);
+        command
+    }
+
+    fn held(&self) -> Result<Vec<Found>, Error> {
+        let ids = output(&mut self.command(&["image", "ls", "--quiet", "--no-trunc"]))?;
+        let ids = String::from_utf8_lossy(&ids);
+        let mut ids: Vec<_> = ids.lines().collect();
+        ids.sort_unstable();
+        ids.dedup();
+        // One by one: podman's inspect answers for none of several images when one of them vanished meanwhile.
+        let found: Vec<_> = ids.into_iter().map(|id| self.inspect(id)).collect::<Result<_, _>>()?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    /// Pulls the layout in `dir` and gives the image its name.
+    fn pull(&self, dir: &std::path::Path, id: &Digest, reference: &str) -> Result<(), Error> {
+        let source = format!("oci:{}", dir.display());
+        output(&mut self.command(&["pull", "--quiet", &source]))?;
+        // podman names what it pulled after the directory; that name goes when the real one is there.
+        let made_up = self.names(id)?;
+        output(&mut self.command(&["tag", &id.hex(), reference]))?;
+        for name in made_up.iter().filter(|name| name.contains(dir.to_string_lossy().trim_start_matches('/'))) {
+            output(&mut self.command(&["untag", &id.hex(), name]))?;
+        }
+        Ok(())
+    }
+
+    fn names(&self, id: &Digest) -> Result<Vec<String>, Error> {
+        let format = "{{range .RepoTags}}{{println .}}{{end}}";
+        let names = output(&mut self.command(&["image", "inspect", "--format", format, &id.hex()]))?;
+        Ok(String::from_utf8_lossy(&names).lines().filter(|l| !l.is_empty()).map(str::to_owned).collect())
+    }
+}
+
+impl Engine for Podman {
+    fn inspect(&self, reference: &str) -> Result<Option<Found>, Error> {
+        let name = reference.strip_prefix("sha256:").unwrap_or(reference);
+        match output(&mut self.command(&["image", "inspect", name])) {
+            Ok(json) => Ok(held::images(&json, "podman image inspect")?.into_iter().next()),
+            Err(error) if error.is_absent() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn load(&self, shipment: &Shipment<'_>) -> Result<Delivery, Error> {
+        let skip = held::prefix(&self.held()?, shipment);
+        let dir = tempfile::Builder::new().prefix("hone-podman-").tempdir_in("/var/tmp").map_err(|source| {
+            Error::Layer { reference: shipment.reference.clone(), object: "directory in /var/tmp".into(), source }
+        })?;
+        let sent = ocidir::write(shipment, skip, dir.path())?;
+        self.pull(dir.path(), &shipment.id(), &shipment.reference)?;
+        Ok(sent)
+    }
+
+    fn image_of(&self, container: &str) -> Result<ImageRef, Error> {
+        let json = output(&mut self.command(&["container", "inspect", container]))?;
+        held::container(&json, "podman container inspect")
+    }
+}

@@ -1,0 +1,69 @@
+//! An image on its way to an engine: reference, configuration, and layers that are read only when they are sent.
+
+use std::io::{self, Read};
+
+use hone_image::Digest;
+
+/// Opens a layer's uncompressed tar, from its beginning, each time it is called.
+pub type Open<'a> = Box<dyn Fn() -> io::Result<Box<dyn Read>> + 'a>;
+
+/// One layer, as an engine wants it: an uncompressed tar whose digest is its diff id.
+pub struct ShipLayer<'a> {
+    /// sha256 of the uncompressed tar.
+    pub diff_id: Digest,
+    /// Its length in bytes; `None` when only reading it tells.
+    pub size: Option<u64>,
+    /// Opens it.
+    pub open: Open<'a>,
+}
+
+/// A whole image, as the store knows it.
+pub struct Shipment<'a> {
+    /// The tag it gets in the engine, e.g. `assistant:base-v1`.
+    pub reference: String,
+    /// The image configuration's bytes; their sha256 is the image id.
+    pub config: Vec<u8>,
+    /// The layers, lowest first.
+    pub layers: Vec<ShipLayer<'a>>,
+}
+
+impl Shipment<'_> {
+    /// The image id.
+    pub fn id(&self) -> Digest {
+        Digest::of(&self.config)
+    }
+
+    /// How many of the lowest layers are those of `held`, one image of the engine.
+    ///
+    /// Engines name a layer by the chain of all below it, so only a common prefix is the same to them.
+    pub(crate) fn shared(&self, held: &[Digest]) -> usize {
+        self.layers.iter().zip(held).take_while(|(layer, id)| layer.diff_id == **id).count()
+    }
+}
+
+impl ShipLayer<'_> {
+    /// The length of the tar, by reading it when it is not known.
+    pub(crate) fn length(&self) -> io::Result<u64> {
+        match self.size {
+            Some(size) => Ok(size),
+            None => io::copy(&mut (self.open)()?, &mut io::sink()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_common_prefix_is_shared() {
+        let ids: Vec<_> = [b"a", b"b", b"c"].map(|b| Digest::of(b)).to_vec();
+        let layer =
+            |id: &Digest| ShipLayer { diff_id: *id, size: None, open: Box::new(|| Ok(Box::new(io::empty()))) };
+        let shipment = Shipment { reference: "x".into(), config: vec![], layers: ids.iter().map(layer).collect() };
+        assert_eq!(shipment.shared(&ids[..2]), 2);
+        assert_eq!(shipment.shared(&ids), 3);
+        assert_eq!(shipment.shared(&ids[1..]), 0);
+        assert_eq!(shipment.shared(&[]), 0);
+    }
+}
