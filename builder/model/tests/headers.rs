@@ -1,0 +1,325 @@
+//! Headers that are right, and headers that lie. Each hostile case has a harmless twin that passes.
+
+use std::collections::BTreeMap;
+
+use hone_model::{
+    Dtype, Family, GgufTokenizer, Model, ModelConfig, ModelError, Progress, RowOrder, gguf, safetensors,
+};
+
+const LLAMA: &str = r#"{"model_type":"llama","hidden_size":64,"intermediate_size":96,"num_hidden_layers":1,
+ "num_attention_heads":4,"num_key_value_heads":2,"rms_norm_eps":1e-5,"vocab_size":50,"tie_word_embeddings":true,
+ "rope_theta":10000.0,"hidden_act":"silu"}"#;
+
+/// A GGUF writer that believes whatever it is told.
+#[derive(Default, Clone)]
+struct Gguf {
+    values: Vec<(String, Vec<u8>)>,
+    tensors: Vec<(String, Vec<u64>, u32, u64)>,
+    tensor_count: Option<u64>,
+}
+
+fn text(s: &str) -> Vec<u8> {
+    [(s.len() as u64).to_le_bytes().as_slice(), s.as_bytes()].concat()
+}
+
+impl Gguf {
+    fn u32(&mut self, key: &str, n: u32) {
+        self.raw(key, 4, &n.to_le_bytes());
+    }
+    fn raw(&mut self, key: &str, kind: u32, bytes: &[u8]) {
+        self.values.push((key.to_owned(), [kind.to_le_bytes().as_slice(), bytes].concat()));
+    }
+    fn texts(&mut self, key: &str, items: &[&str]) {
+        let mut bytes = 8u32.to_le_bytes().to_vec();
+        bytes.extend((items.len() as u64).to_le_bytes());
+        items.iter().for_each(|s| bytes.extend(text(s)));
+        self.raw(key, 9, &bytes);
+    }
+    fn bytes(&self, data: usize) -> Vec<u8> {
+        let mut out = b"GGUF\x03\0\0\0".to_vec();
+        out.extend(self.tensor_count.unwrap_or(self.tensors.len() as u64).to_le_bytes());
+        out.extend((self.values.len() as u64).to_le_bytes());
+        for (key, value) in &self.values {
+            out.extend(text(key));
+            out.extend(value);
+        }
+        for (name, shape, kind, offset) in &self.tensors {
+            out.extend(text(name));
+            out.extend((shape.len() as u32).to_le_bytes());
+            shape.iter().rev().for_each(|d| out.extend(d.to_le_bytes()));
+            out.extend(kind.to_le_bytes());
+            out.extend(offset.to_le_bytes());
+        }
+        out.resize(out.len().next_multiple_of(32) + data, 0);
+        out
+    }
+}
+
+fn llama_gguf(kind: u32) -> (Gguf, usize) {
+    let mut file = Gguf::default();
+    file.raw("general.architecture", 8, &text("llama"));
+    for (key, n) in [
+        ("embedding_length", 64),
+        ("feed_forward_length", 96),
+        ("block_count", 1),
+        ("attention.head_count", 4),
+        ("attention.head_count_kv", 2),
+        ("context_length", 512),
+    ] {
+        file.u32(&format!("llama.{key}"), n);
+    }
+    file.raw("llama.attention.layer_norm_rms_epsilon", 6, &1e-5f32.to_le_bytes());
+    let mut at = 0u64;
+    let mut add = |name: &str, shape: &[u64], kind: u32| {
+        let len = Dtype::from_ggml(kind).and_then(|d| d.bytes(shape)).unwrap_or(0);
+        file.tensors.push((name.to_owned(), shape.to_vec(), kind, at));
+        at = (at + len).next_multiple_of(32);
+    };
+    add("token_embd.weight", &[50, 64], 8);
+    add("output_norm.weight", &[64], 0);
+    add("blk.0.attn_norm.weight", &[64], 0);
+    add("blk.0.ffn_norm.weight", &[64], 0);
+    add("blk.0.attn_q.weight", &[64, 64], kind);
+    add("blk.0.attn_k.weight", &[32, 64], kind);
+    add("blk.0.attn_v.weight", &[32, 64], kind);
+    add("blk.0.attn_output.weight", &[64, 64], kind);
+    add("blk.0.ffn_gate.weight", &[96, 64], kind);
+    add("blk.0.ffn_up.weight", &[96, 64], kind);
+    add("blk.0.ffn_down.weight", &[64, 96], kind);
+    (file, at as usize)
+}
+
+fn parse_gguf(bytes: &[u8]) -> Result<gguf::Header, ModelError> {
+    match gguf::parse("m.gguf", bytes, bytes.len() as u64)? {
+        Progress::Done(header) => Ok(header),
+        Progress::NeedMore(n) => panic!("asked for {n} of {} bytes", bytes.len()),
+    }
+}
+
+fn load_gguf(file: &Gguf, data: usize) -> Result<Model, ModelError> {
+    Model::from_gguf("m.gguf", &parse_gguf(&file.bytes(data))?)
+}
+
+fn refused<T: std::fmt::Debug>(result: Result<T, ModelError>, words: &[&str]) {
+    let text = result.expect_err("must be refused").to_string();
+    for word in words {
+        assert!(text.contains(word), "{text:?} lacks {word:?}");
+    }
+}
+
+#[test]
+fn a_gguf_llama_is_understood() {
+    let (file, data) = llama_gguf(3);
+    let model = load_gguf(&file, data).unwrap();
+    assert_eq!((model.config.family, model.config.head_dim, model.config.vocab), (Family::Llama, 16, 50));
+    assert_eq!(model.config.eps, 1e-5);
+    assert!(model.config.tied);
+    let q = &model.tensors["model.layers.0.self_attn.q_proj.weight"];
+    assert_eq!((q.dtype, q.rows), (Dtype::Q4_1, RowOrder::Interleaved { heads: 4 }));
+    assert_eq!(model.tensors.len(), 11);
+}
+
+#[test]
+fn interleaved_rows_are_llama_cpps() {
+    // One head of 6 rows: llama.cpp writes reshape(2, 3).swapaxes, that is HF rows 0 3 1 4 2 5.
+    let order = RowOrder::Interleaved { heads: 1 };
+    let file: Vec<u64> = (0..6).map(|row| order.source_row(row, 6)).collect();
+    assert_eq!(file, [0, 2, 4, 1, 3, 5]);
+}
+
+#[test]
+fn every_cut_of_a_gguf_asks_for_more_or_says_truncated() {
+    let (file, data) = llama_gguf(3);
+    let whole = file.bytes(data);
+    for cut in 0..whole.len() {
+        match gguf::parse("m.gguf", &whole[..cut], whole.len() as u64) {
+            Ok(Progress::NeedMore(n)) => assert!(n > cut as u64 && n <= whole.len() as u64),
+            Ok(Progress::Done(_)) => assert!(cut >= whole.len() - data - 32),
+            Err(error) => panic!("{error}"),
+        }
+        assert!(gguf::parse("m.gguf", &whole[..cut], cut as u64).is_err());
+    }
+}
+
+#[test]
+fn flipped_bytes_never_panic() {
+    let (file, data) = llama_gguf(8);
+    let whole = file.bytes(data);
+    for at in 0..whole.len() - data {
+        for value in [0x00, 0x7f, 0xff] {
+            let mut bytes = whole.clone();
+            bytes[at] = value;
+            if let Ok(Progress::Done(header)) = gguf::parse("m.gguf", &bytes, bytes.len() as u64) {
+                let _ = Model::from_gguf("m.gguf", &header);
+                let _ = GgufTokenizer::from_header("m.gguf", &header);
+            }
+        }
+    }
+}
+
+#[test]
+fn hostile_ggufs_are_refused() {
+    let (good, data) = llama_gguf(3);
+    let mut file = good.clone();
+    file.tensor_count = Some(u64::MAX);
+    refused(parse_gguf(&file.bytes(0)), &["m.gguf"]);
+    let mut file = good.clone();
+    file.tensors[4].3 = u64::MAX - 31;
+    refused(parse_gguf(&file.bytes(data)), &["truncated", "attn_q"]);
+    let mut file = good.clone();
+    file.tensors[4].1 = vec![u64::MAX, 32];
+    refused(parse_gguf(&file.bytes(data)), &["attn_q", "2^64"]);
+    let mut file = good.clone();
+    file.tensors[5].3 = file.tensors[4].3;
+    refused(parse_gguf(&file.bytes(data)), &["overlap"]);
+    let mut file = good.clone();
+    file.tensors[5].3 += 1;
+    refused(parse_gguf(&file.bytes(data)), &["multiple of 32"]);
+    let mut file = good.clone();
+    let first = file.tensors[0].clone();
+    file.tensors.push(first);
+    refused(parse_gguf(&file.bytes(data)), &["twice"]);
+    let mut file = good.clone();
+    file.raw("deep", 9, &[9u32.to_le_bytes().as_slice(), &1u64.to_le_bytes()].concat());
+    refused(parse_gguf(&file.bytes(data)), &["nested"]);
+    let mut file = good.clone();
+    file.raw("long", 9, &[8u32.to_le_bytes().as_slice(), &u64::MAX.to_le_bytes()].concat());
+    refused(parse_gguf(&file.bytes(data)), &["m.gguf"]);
+    assert!(load_gguf(&good, data).is_ok());
+}
+
+#[test]
+fn ggufs_of_another_kind_are_named() {
+    let (good, data) = llama_gguf(3);
+    refused(load_gguf(&llama_gguf(12).0, data), &["quantization", "Q4_K", "Q4_1"]);
+    let mut file = good.clone();
+    file.values[0].1 = [8u32.to_le_bytes().as_slice(), &text("mamba")].concat();
+    refused(load_gguf(&file, data), &["architecture", "mamba", "llama, qwen2, qwen3"]);
+    let mut file = good.clone();
+    file.tensors.remove(4);
+    refused(load_gguf(&file, data), &["self_attn.q_proj.weight is missing"]);
+    let mut file = good.clone();
+    file.tensors[3].1 = vec![32];
+    refused(load_gguf(&file, data), &["got shape [32], want [64]"]);
+    let mut file = good.clone();
+    file.raw("llama.rope.scaling.type", 8, &text("yarn"));
+    refused(load_gguf(&file, data), &["rope.scaling.type", "yarn"]);
+    refused(parse_gguf(b"GGUF\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"), &["version 1"]);
+    refused(parse_gguf(b"PK\x03\x04 this is a pickle in a zip"), &["magic"]);
+}
+
+#[test]
+fn a_gguf_tokenizer_is_read_and_its_lies_refused() {
+    let (mut file, data) = llama_gguf(3);
+    file.raw("tokenizer.ggml.model", 8, &text("gpt2"));
+    file.texts("tokenizer.ggml.tokens", &["<|end|>", "a", "b", "ab"]);
+    file.texts("tokenizer.ggml.merges", &["a b"]);
+    let kinds: Vec<u8> = [3i32, 1, 1, 1].iter().flat_map(|k| k.to_le_bytes()).collect();
+    file.raw("tokenizer.ggml.token_type", 9, &[&5u32.to_le_bytes()[..], &4u64.to_le_bytes(), &kinds].concat());
+    file.u32("tokenizer.ggml.eos_token_id", 0);
+    let header = parse_gguf(&file.bytes(data)).unwrap();
+    let tokenizer = GgufTokenizer::from_header("m.gguf", &header).unwrap();
+    assert_eq!((tokenizer.tokens.len(), tokenizer.kinds[0], tokenizer.eos), (4, 3, Some(0)));
+    file.u32("tokenizer.ggml.bos_token_id", 4);
+    let header = parse_gguf(&file.bytes(data)).unwrap();
+    refused(GgufTokenizer::from_header("m.gguf", &header), &["bos_token_id", "below 4"]);
+}
+
+fn st(json: &str, data: usize) -> Vec<u8> {
+    [&(json.len() as u64).to_le_bytes()[..], json.as_bytes(), &vec![0; data]].concat()
+}
+
+fn parse_st(bytes: &[u8]) -> Result<safetensors::Header, ModelError> {
+    match safetensors::parse("m.safetensors", bytes, bytes.len() as u64)? {
+        Progress::Done(header) => Ok(header),
+        Progress::NeedMore(n) => panic!("asked for {n}"),
+    }
+}
+
+#[test]
+fn safetensors_that_lie_are_refused() {
+    let good = r#"{"__metadata__":{"format":"pt"},"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"BF16","shape":[2,1],"data_offsets":[8,12]}}"#;
+    assert_eq!(parse_st(&st(good, 12)).unwrap().tensors["b"].dtype, Dtype::BF16);
+    refused(parse_st(&st(good, 11)), &["truncated: tensor b", "file has"]);
+    refused(parse_st(&st(good, 13)), &["the file's end"]);
+    refused(parse_st(&st(&good.replace("[8,12]", "[4,8]"), 8)), &["overlap"]);
+    refused(parse_st(&st(&good.replace("[8,12]", "[12,16]"), 16)), &["gap"]);
+    refused(parse_st(&st(&good.replace("[8,12]", "[12,8]"), 12)), &["in order"]);
+    refused(parse_st(&st(&good.replace("[2,1]", "[2,2]"), 12)), &["4 bytes", "8 bytes"]);
+    refused(parse_st(&st(&good.replace("[2,1]", "[18446744073709551615,9]"), 12)), &["2^64"]);
+    refused(parse_st(&st(&good.replace("\"b\"", "\"a\""), 12)), &["twice"]);
+    refused(parse_st(&st(&good.replace("BF16", "F8_E4M3"), 12)), &["F8_E4M3", "F32, F16, BF16"]);
+    refused(parse_st(&u64::MAX.to_le_bytes()), &["truncated"]);
+    refused(parse_st(b"\x80\x02}q\0"), &["truncated"]);
+    assert_eq!(safetensors::parse("m", &[9, 0, 0, 0, 0, 0, 0, 0], 99).unwrap(), Progress::NeedMore(17));
+    assert_eq!(safetensors::parse("m", &[], 99).unwrap(), Progress::NeedMore(8));
+}
+
+#[test]
+fn configurations_are_checked() {
+    let parse = |text: &str| ModelConfig::from_json("config.json", text.as_bytes());
+    let config = parse(LLAMA).unwrap();
+    assert_eq!((config.head_dim, config.theta, config.kv_rows()), (16, 10_000.0, 32));
+    let nested =
+        LLAMA.replace("\"rope_theta\":10000.0", r#""rope_parameters":{"rope_theta":5e5,"rope_type":"default"}"#);
+    assert_eq!(parse(&nested).unwrap().theta, 5e5);
+    refused(parse(&nested.replace("default", "llama3")), &["rope_parameters", "llama3"]);
+    let scaled = LLAMA.replace("\"hidden_act\"", r#""rope_scaling":{"type":"linear","factor":2},"hidden_act""#);
+    refused(parse(&scaled), &["rope_scaling", "linear"]);
+    refused(parse(&LLAMA.replace("\"llama\"", "\"gpt_bigcode\"")), &["architecture", "gpt_bigcode"]);
+    refused(parse(&LLAMA.replace("silu", "gelu")), &["hidden_act", "gelu"]);
+    refused(parse(&LLAMA.replace("\"num_key_value_heads\":2", "\"num_key_value_heads\":3")), &["divisor"]);
+    refused(parse(&LLAMA.replace("\"vocab_size\":50", "\"vocab_size\":0")), &["vocabulary"]);
+    refused(parse(&LLAMA.replace("\"hidden_size\":64", "\"hidden_size\":18446744073709551615")), &["hidden size"]);
+    refused(parse(&LLAMA.replace("\"hidden_act\"", "\"attention_bias\":true,\"hidden_act\"")), &["attention_bias"]);
+    refused(parse("[1,2"), &["config.json"]);
+    refused(parse("{}"), &["(none)"]);
+    let huge = LLAMA.replace("\"num_hidden_layers\":1", "\"num_hidden_layers\":1000000");
+    refused(Model::from_safetensors(parse(&huge).unwrap(), &BTreeMap::new()), &["embed_tokens.weight is missing"]);
+}
+
+#[test]
+fn golden_checkpoints_are_whole_and_their_adapters_fit() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/golden");
+    for family in ["llama", "qwen2", "qwen3"] {
+        let read = |name: &str| std::fs::read(format!("{root}/{family}/{name}")).unwrap();
+        let config = ModelConfig::from_json("config.json", &read("config.json")).unwrap();
+        let header = parse_st(&read("model.safetensors")).unwrap();
+        let model = Model::from_safetensors(config, &[("model.safetensors".to_owned(), header)].into()).unwrap();
+        assert_eq!(model.config.family.name(), family);
+        let targets = hone_model::TARGETS.map(str::to_owned);
+        let want = hone_model::adapter_tensors(&model.config, &targets, 4).unwrap();
+        let bytes = read("adapter_init/adapter_model.safetensors");
+        let header = parse_st(&bytes).unwrap();
+        hone_model::adapter::check_names("adapter", &header, &want).unwrap();
+        hone_model::adapter::check_finite("adapter", &header, &bytes).unwrap();
+        let mut bad = bytes.clone();
+        let at = bad.len() - 4;
+        bad[at..].copy_from_slice(&f32::NAN.to_le_bytes());
+        refused(hone_model::adapter::check_finite("adapter", &header, &bad), &["NaN", "element"]);
+        let fewer = hone_model::adapter_tensors(&model.config, &targets[1..], 4).unwrap();
+        refused(hone_model::adapter::check_names("adapter", &header, &fewer), &["an extra one"]);
+    }
+}
+
+#[test]
+fn targets_and_ranks_are_checked() {
+    let config = ModelConfig::from_json("config.json", LLAMA.as_bytes()).unwrap();
+    let attn = ["q_proj".to_owned(), "v_proj".to_owned()];
+    let tensors = hone_model::adapter_tensors(&config, &attn, 8).unwrap();
+    assert_eq!(tensors["base_model.model.model.layers.0.self_attn.v_proj.lora_B.weight"], [32, 8]);
+    assert_eq!(tensors.len(), 4);
+    refused(hone_model::adapter_tensors(&config, &["query".to_owned()], 8), &["query", "q_proj, k_proj"]);
+    refused(hone_model::adapter_tensors(&config, &attn, 0), &["rank"]);
+    refused(hone_model::adapter_tensors(&config, &[], 8), &["(none)"]);
+}
+
+#[test]
+fn shard_names_stay_beside_the_index() {
+    let index = |name: &str| format!(r#"{{"metadata":{{}},"weight_map":{{"a":"{name}","b":"{name}"}}}}"#);
+    let shards = hone_model::shards_of_index("i", index("model-00001-of-00002.safetensors").as_bytes()).unwrap();
+    assert_eq!(shards, ["model-00001-of-00002.safetensors"]);
+    for name in ["../x.safetensors", "/etc/x.safetensors", "pytorch_model.bin"] {
+        refused(hone_model::shards_of_index("i", index(name).as_bytes()), &["weight_map"]);
+    }
+}
