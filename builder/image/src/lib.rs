@@ -1,9 +1,20 @@
 //! Images, layers, digests and the run contract, as values.
 //!
-//! This crate is pure: it touches no file, clock, network, environment or randomness.
+//! This crate is pure: it touches no file, clock, network, environment or randomness. Bytes that own a digest
+//! are kept as they are and never serialized again ([`oci::Sealed`]).
 
+pub mod codec;
 pub mod digest;
+pub mod image;
 pub mod job;
+pub mod layer;
+pub mod media;
+pub mod oci;
+pub mod reference;
 pub mod run;
+pub mod tar;
 
 pub use digest::Digest;
+pub use image::Image;
+pub use layer::{Layer, LayerKind};
+pub use reference::Reference;

@@ -1,0 +1,295 @@
+//! Images as values, and the two ways to make one: from layers, and from an image plus an adapter.
+//!
+//! Every function here is pure. An image's parts keep the bytes that own their digests ([`Sealed`]).
+
+use std::collections::BTreeMap;
+
+use crate::digest::Digest;
+use crate::layer::{Layer, LayerKind};
+use crate::media;
+use crate::oci::{Descriptor, History, ImageConfig, Manifest, RootFs, RuntimeConfig, Sealed};
+
+/// The creation time of everything Hone makes.
+const EPOCH: &str = "1970-01-01T00:00:00Z";
+
+/// A manifest with its configuration; the layers are known by both.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Image {
+    manifest: Sealed<Manifest>,
+    config: Sealed<ImageConfig>,
+    layers: Vec<Layer>,
+}
+
+/// Documents that do not belong together.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ImageError {
+    /// The manifest names another configuration.
+    #[error("read image: manifest names config {want}, got {got}")]
+    Config {
+        /// As the manifest says.
+        want: Digest,
+        /// As given.
+        got: Digest,
+    },
+    /// The manifest and the configuration disagree on the number of layers.
+    #[error("read image {config}: manifest has {manifest} layers, config has {diff_ids} diff ids")]
+    Layers {
+        /// Whose.
+        config: Digest,
+        /// Layers in the manifest.
+        manifest: usize,
+        /// Diff ids in the configuration.
+        diff_ids: usize,
+    },
+}
+
+/// What a new base image is made of.
+#[derive(Debug, Clone)]
+pub struct BaseImage {
+    /// The Honefile's name.
+    pub name: String,
+    /// GOARCH of the programs inside.
+    pub architecture: String,
+    /// GOARCH variant.
+    pub variant: Option<String>,
+    /// What a container starts with, without Hone's labels.
+    pub config: RuntimeConfig,
+    /// Lowest first.
+    pub layers: Vec<Layer>,
+}
+
+/// Which version an adapter becomes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionOf {
+    /// The lineage: the base's reference.
+    pub lineage: String,
+    /// Digest of the base's configuration.
+    pub base: Digest,
+    /// Digest of the parent's configuration: the base, or the version that training began from.
+    pub parent: Digest,
+    /// Number in the lineage, from 1.
+    pub number: u64,
+}
+
+impl Image {
+    /// Joins a manifest and the configuration it names.
+    ///
+    /// # Errors
+    /// When they do not belong together.
+    pub fn join(manifest: Sealed<Manifest>, config: Sealed<ImageConfig>) -> Result<Self, ImageError> {
+        let want = manifest.value().config.digest;
+        if want != config.digest() {
+            return Err(ImageError::Config { want, got: config.digest() });
+        }
+        let (descriptors, diff_ids) = (&manifest.value().layers, &config.value().rootfs.diff_ids);
+        if descriptors.len() != diff_ids.len() {
+            return Err(ImageError::Layers { config: want, manifest: descriptors.len(), diff_ids: diff_ids.len() });
+        }
+        let layers = descriptors.iter().zip(diff_ids).map(|(d, &id)| Layer::described(d.clone(), id)).collect();
+        Ok(Self { manifest, config, layers })
+    }
+
+    /// A new base image.
+    pub fn base(base: BaseImage) -> Self {
+        let mut config = base.config;
+        let labels = config.labels.get_or_insert_default();
+        labels.insert(media::LABEL_CONTRACT.to_owned(), crate::job::CONTRACT.to_string());
+        labels.insert(media::LABEL_NAME.to_owned(), base.name);
+        let document = ImageConfig {
+            created: Some(EPOCH.to_owned()),
+            architecture: base.architecture,
+            variant: base.variant,
+            os: "linux".to_owned(),
+            config,
+            rootfs: RootFs { kind: "layers".to_owned(), diff_ids: base.layers.iter().map(|l| l.diff_id).collect() },
+            history: base.layers.iter().map(history).collect(),
+            rest: BTreeMap::new(),
+        };
+        Self::of_parts(Sealed::new(document), base.layers, BTreeMap::new())
+    }
+
+    /// This image with an adapter: the manifest of a version whose configuration is `config`
+    /// (from [`version_config`] over this image's configuration).
+    pub fn with_adapter(&self, config: Sealed<ImageConfig>, version: &VersionOf, adapter: Layer) -> Self {
+        let mut layers = self.layers_without_adapter().to_vec();
+        layers.push(adapter);
+        let annotations = BTreeMap::from([
+            (media::BASE_NAME.to_owned(), version.lineage.clone()),
+            (media::BASE_DIGEST.to_owned(), self.base_manifest().to_string()),
+        ]);
+        Self::of_parts(config, layers, annotations)
+    }
+
+    /// The manifest.
+    pub fn manifest(&self) -> &Sealed<Manifest> {
+        &self.manifest
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Sealed<ImageConfig> {
+        &self.config
+    }
+
+    /// The layers, lowest first.
+    pub fn layers(&self) -> &[Layer] {
+        &self.layers
+    }
+
+    /// The image's digest: its manifest's.
+    pub fn digest(&self) -> Digest {
+        self.manifest.digest()
+    }
+
+    /// A descriptor of the manifest.
+    pub fn descriptor(&self) -> Descriptor {
+        self.manifest.descriptor(media::MANIFEST)
+    }
+
+    /// Bytes of all its layers as stored.
+    pub fn size(&self) -> u64 {
+        self.layers.iter().map(|l| l.descriptor.size).sum()
+    }
+
+    /// The layer of this kind, when there is exactly one.
+    pub fn layer(&self, kind: LayerKind) -> Option<&Layer> {
+        let mut found = self.layers.iter().filter(|l| l.kind == kind);
+        let first = found.next()?;
+        found.next().is_none().then_some(first)
+    }
+
+    fn layers_without_adapter(&self) -> &[Layer] {
+        let all = &self.layers;
+        if is_version(self.config.value()) { &all[..all.len().saturating_sub(1)] } else { all }
+    }
+
+    /// Of a version: the base's manifest as annotated; of a base: its own.
+    fn base_manifest(&self) -> Digest {
+        let annotated = self.manifest.value().annotations.get(media::BASE_DIGEST);
+        annotated.and_then(|text| text.parse().ok()).unwrap_or(self.digest())
+    }
+
+    fn of_parts(config: Sealed<ImageConfig>, layers: Vec<Layer>, annotations: BTreeMap<String, String>) -> Self {
+        let descriptors = layers.iter().map(|l| l.descriptor.clone()).collect();
+        let manifest = Manifest::new(config.descriptor(media::CONFIG), descriptors, annotations);
+        Self { manifest: Sealed::new(manifest), config, layers }
+    }
+}
+
+/// Whether a configuration is a version's: its last layer is then an adapter.
+pub fn is_version(config: &ImageConfig) -> bool {
+    config.config.label(media::LABEL_VERSION).is_some()
+}
+
+/// The configuration of a version: `parent`'s, with its adapter layer (if it has one) replaced by `adapter`.
+///
+/// `parent` may come from an engine that knows no manifest: configuration and diff ids are enough.
+pub fn version_config(parent: &ImageConfig, version: &VersionOf, adapter: &Layer) -> Sealed<ImageConfig> {
+    let mut config = parent.clone();
+    if is_version(parent) {
+        config.rootfs.diff_ids.pop();
+        config.history.pop();
+    }
+    config.created = Some(EPOCH.to_owned());
+    config.rootfs.diff_ids.push(adapter.diff_id);
+    if !config.history.is_empty() {
+        config.history.push(history(adapter));
+    }
+    let labels = config.config.labels.get_or_insert_default();
+    labels.insert(media::LABEL_VERSION.to_owned(), version.number.to_string());
+    labels.insert(media::LABEL_BASE_NAME.to_owned(), version.lineage.clone());
+    labels.insert(media::LABEL_BASE_CONFIG.to_owned(), version.base.to_string());
+    if version.parent == version.base {
+        labels.remove(media::LABEL_PARENT);
+    } else {
+        labels.insert(media::LABEL_PARENT.to_owned(), version.parent.to_string());
+    }
+    Sealed::new(config)
+}
+
+fn history(layer: &Layer) -> History {
+    let what = match layer.descriptor.annotations.get(media::WEIGHT_PATH) {
+        Some(path) => format!("hone: {} {path}", layer.kind),
+        None => format!("hone: {}", layer.kind),
+    };
+    History { created: Some(EPOCH.to_owned()), created_by: Some(what), ..History::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layer(kind: LayerKind, seed: u8) -> Layer {
+        Layer::tar(kind, Digest::of(&[seed]), u64::from(seed))
+    }
+
+    fn base() -> Image {
+        Image::base(BaseImage {
+            name: "assistant".to_owned(),
+            architecture: "amd64".to_owned(),
+            variant: None,
+            config: RuntimeConfig { cmd: Some(vec!["train".to_owned()]), ..RuntimeConfig::default() },
+            layers: vec![layer(LayerKind::Trainer, 1), layer(LayerKind::Weight, 2), layer(LayerKind::Job, 3)],
+        })
+    }
+
+    fn version(parent: &Image, number: u64, seed: u8) -> Image {
+        let of = VersionOf {
+            lineage: "assistant:base".to_owned(),
+            base: base().config().digest(),
+            parent: parent.config().digest(),
+            number,
+        };
+        let adapter = layer(LayerKind::Adapter, seed);
+        let config = version_config(parent.config().value(), &of, &adapter);
+        parent.with_adapter(config, &of, adapter)
+    }
+
+    #[test]
+    fn a_version_is_its_base_and_one_layer() {
+        let (base, v1) = (base(), version(&base(), 1, 9));
+        assert_eq!(v1.layers()[..3], *base.layers());
+        assert_eq!(v1.layers().len(), 4);
+        let labels = &v1.config().value().config;
+        assert_eq!(labels.label(media::LABEL_VERSION), Some("1"));
+        assert_eq!(labels.label(media::LABEL_PARENT), None);
+        assert_eq!(v1.manifest().value().annotations[media::BASE_DIGEST], base.digest().to_string());
+    }
+
+    #[test]
+    fn adapters_are_replaced_never_stacked() {
+        let v1 = version(&base(), 1, 9);
+        let v2 = version(&v1, 2, 10);
+        assert_eq!(v2.layers().len(), 4);
+        assert_eq!(v2.layers()[..3], *base().layers());
+        let config = v2.config().value();
+        assert_eq!(config.rootfs.diff_ids.len(), 4);
+        assert_eq!(config.history.len(), 4);
+        assert_eq!(config.config.label(media::LABEL_PARENT), Some(v1.config().digest().to_string().as_str()));
+        assert_eq!(v2.manifest().value().annotations[media::BASE_DIGEST], base().digest().to_string());
+    }
+
+    #[test]
+    fn written_and_read_back_is_the_same_image() {
+        for image in [base(), version(&base(), 1, 9)] {
+            let manifest = Sealed::parse("manifest", image.manifest().bytes().to_vec()).expect("manifest");
+            let config = Sealed::parse("config", image.config().bytes().to_vec()).expect("config");
+            assert_eq!(Image::join(manifest, config), Ok(image));
+        }
+    }
+
+    #[test]
+    fn documents_that_do_not_belong_together_are_refused() {
+        let (a, b) = (base(), version(&base(), 1, 9));
+        let error = Image::join(a.manifest().clone(), b.config().clone()).expect_err("joined");
+        assert!(matches!(error, ImageError::Config { .. }));
+    }
+
+    #[test]
+    fn golden_digest_of_a_base_image() {
+        // The order of keys, the labels and the creation time are part of every image's digest.
+        assert_eq!(
+            base().digest().to_string(),
+            "sha256:7e27cf39423fd68a31df44dd7276500ea0c130b7a801a29cb373ee7f33d2ebc5"
+        );
+    }
+}

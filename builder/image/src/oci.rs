@@ -1,0 +1,284 @@
+//! The OCI image-spec documents that Hone reads and writes, and [`Sealed`], which keeps a document together
+//! with the bytes that own its digest.
+//!
+//! Fields that others may write and we do not know are kept (`rest`), so that an image which docker
+//! describes loses nothing when a layer is added to it.
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::digest::Digest;
+use crate::media;
+
+/// A document larger than this is refused unread (bytes).
+pub const MAX_DOCUMENT_BYTES: u64 = 8 << 20;
+
+/// A content descriptor (image-spec, descriptor.md).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Descriptor {
+    /// What the content is.
+    pub media_type: String,
+    /// Digest of its bytes.
+    pub digest: Digest,
+    /// Their number.
+    pub size: u64,
+    /// Free annotations.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// An image manifest (image-spec, manifest.md).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Manifest {
+    /// Always 2.
+    pub schema_version: u32,
+    /// [`media::MANIFEST`].
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub media_type: Option<String>,
+    /// The configuration.
+    pub config: Descriptor,
+    /// The layers, lowest first.
+    pub layers: Vec<Descriptor>,
+    /// Free annotations.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// An image index (image-spec, image-index.md).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Index {
+    /// Always 2.
+    pub schema_version: u32,
+    /// [`media::INDEX`].
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub media_type: Option<String>,
+    /// The manifests.
+    pub manifests: Vec<Descriptor>,
+}
+
+/// An image configuration (image-spec, config.md).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ImageConfig {
+    /// When it was made; Hone writes the start of 1970, because a clock would change the digest.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub created: Option<String>,
+    /// GOARCH name of the processor.
+    pub architecture: String,
+    /// GOARCH variant, e.g. `v8`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub variant: Option<String>,
+    /// `linux`.
+    pub os: String,
+    /// What a container starts with.
+    #[serde(default)]
+    pub config: RuntimeConfig,
+    /// The layers by their uncompressed digests.
+    pub rootfs: RootFs,
+    /// One entry a layer, for people.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub history: Vec<History>,
+    /// What others wrote and we do not know.
+    #[serde(flatten)]
+    pub rest: BTreeMap<String, Value>,
+}
+
+/// The `config` object of an image configuration.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct RuntimeConfig {
+    /// `user`, `uid` or `uid:gid`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub user: Option<String>,
+    /// `NAME=value`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub env: Option<Vec<String>>,
+    /// Start of the command line, kept when the caller gives arguments.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub entrypoint: Option<Vec<String>>,
+    /// Rest of the command line, replaced by the caller's arguments.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub cmd: Option<Vec<String>>,
+    /// Where the process starts.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub working_dir: Option<String>,
+    /// Free labels.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub labels: Option<BTreeMap<String, String>>,
+    /// What others wrote and we do not know.
+    #[serde(flatten)]
+    pub rest: BTreeMap<String, Value>,
+}
+
+impl RuntimeConfig {
+    /// Entrypoint and default arguments together: what a container runs when the caller says nothing.
+    pub fn command_line(&self) -> Vec<String> {
+        let part = |p: &Option<Vec<String>>| p.clone().unwrap_or_default();
+        [part(&self.entrypoint), part(&self.cmd)].concat()
+    }
+
+    /// The value of a label.
+    pub fn label(&self, name: &str) -> Option<&str> {
+        self.labels.as_ref()?.get(name).map(String::as_str)
+    }
+}
+
+/// The `rootfs` object of an image configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RootFs {
+    /// `layers`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Digest of each layer's tar, uncompressed, lowest first.
+    pub diff_ids: Vec<Digest>,
+}
+
+/// One line of an image's history.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct History {
+    /// When.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub created: Option<String>,
+    /// By which step.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub created_by: Option<String>,
+    /// No layer belongs to this line.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub empty_layer: bool,
+    /// What others wrote and we do not know.
+    #[serde(flatten)]
+    pub rest: BTreeMap<String, Value>,
+}
+
+/// A document and the very bytes it was read from or first written as: bytes that own a digest are never
+/// serialized again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sealed<T> {
+    value: T,
+    bytes: Vec<u8>,
+    digest: Digest,
+}
+
+/// Bytes that are not the document they should be.
+#[derive(Debug, thiserror::Error)]
+pub enum DocumentError {
+    /// Too many bytes.
+    #[error("read {what}: {got} bytes, want at most {MAX_DOCUMENT_BYTES}")]
+    TooLarge {
+        /// The kind of document.
+        what: &'static str,
+        /// Its size.
+        got: u64,
+    },
+    /// Not JSON, or not of this shape.
+    #[error("parse {what}")]
+    Json {
+        /// The kind of document.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+impl<T: DeserializeOwned> Sealed<T> {
+    /// Reads a document and keeps its bytes.
+    ///
+    /// # Errors
+    /// When the bytes are not such a document.
+    pub fn parse(what: &'static str, bytes: Vec<u8>) -> Result<Self, DocumentError> {
+        let got = bytes.len() as u64;
+        if got > MAX_DOCUMENT_BYTES {
+            return Err(DocumentError::TooLarge { what, got });
+        }
+        let value = serde_json::from_slice(&bytes).map_err(|source| DocumentError::Json { what, source })?;
+        let digest = Digest::of(&bytes);
+        Ok(Self { value, bytes, digest })
+    }
+}
+
+impl<T: Serialize> Sealed<T> {
+    /// Writes a new document, once.
+    pub fn new(value: T) -> Self {
+        // The types of this module have string keys and no fallible serializers: writing them to memory cannot fail.
+        let bytes = serde_json::to_vec(&value).unwrap_or_default();
+        let digest = Digest::of(&bytes);
+        Self { value, bytes, digest }
+    }
+}
+
+impl<T> Sealed<T> {
+    /// The document.
+    pub fn value(&self) -> &T {
+        &self.value
+    }
+
+    /// Its bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Their digest.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// A descriptor of the bytes.
+    pub fn descriptor(&self, media_type: &str) -> Descriptor {
+        Descriptor {
+            media_type: media_type.to_owned(),
+            digest: self.digest,
+            size: self.bytes.len() as u64,
+            annotations: BTreeMap::new(),
+        }
+    }
+}
+
+impl Manifest {
+    /// A manifest over these parts.
+    pub fn new(config: Descriptor, layers: Vec<Descriptor>, annotations: BTreeMap<String, String>) -> Self {
+        Self { schema_version: 2, media_type: Some(media::MANIFEST.to_owned()), config, layers, annotations }
+    }
+}
+
+impl Index {
+    /// An index over these manifests.
+    pub fn new(manifests: Vec<Descriptor>) -> Self {
+        Self { schema_version: 2, media_type: Some(media::INDEX.to_owned()), manifests }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sealed_bytes_survive_unchanged() {
+        // Odd spacing and an unknown key: written again, they would differ and the digest would lie.
+        let bytes = br#"{ "architecture":"arm64","os":"linux", "x":1,"rootfs":{"type":"layers","diff_ids":[]}}"#;
+        let sealed: Sealed<ImageConfig> = Sealed::parse("config", bytes.to_vec()).expect("config");
+        assert_eq!(sealed.bytes(), bytes);
+        assert_eq!(sealed.digest(), Digest::of(bytes));
+        assert_eq!(sealed.value().rest["x"], 1);
+    }
+
+    #[test]
+    fn unknown_keys_of_a_runtime_config_are_kept() {
+        let text = r#"{"Cmd":["sh"],"ExposedPorts":{"80/tcp":{}},"Env":null}"#;
+        let config: RuntimeConfig = serde_json::from_str(text).expect("config");
+        assert_eq!(config.rest["ExposedPorts"]["80/tcp"], serde_json::json!({}));
+        assert_eq!(config.command_line(), ["sh"]);
+    }
+
+    #[test]
+    fn an_oversized_document_is_refused_unread() {
+        let bytes = vec![b' '; MAX_DOCUMENT_BYTES as usize + 1];
+        let error = Sealed::<Manifest>::parse("manifest", bytes).expect_err("too large");
+        assert_eq!(error.to_string(), "read manifest: 8388609 bytes, want at most 8388608");
+    }
+}

@@ -1,0 +1,390 @@
+//! Deterministic tar: the same entries give the same bytes, everywhere and always.
+//!
+//! mtime 0, uid and gid 0, no owner names, modes from a table, entries in byte order of their paths; POSIX ustar
+//! with PAX records only where ustar has no room. Nothing else can be written: no devices, no hard links, no
+//! names that leave the root, no whiteouts.
+//!
+//! [`weight_prefix`] frames one weight file so that its data starts at [`WEIGHT_OFFSET`], a multiple of every
+//! usual block size: a filesystem with reflinks can then share the file's blocks with the layer's.
+
+use std::io::{self, Read, Write};
+
+/// Where the data of a weight layer starts (bytes).
+pub const WEIGHT_OFFSET: u64 = 4096;
+/// A tar ends with two blocks of zeros.
+pub const END: [u8; 1024] = [0; 1024];
+/// Longest path in an entry (bytes); Linux's PATH_MAX less its NUL is 4095, and a root must fit before it.
+pub const MAX_PATH: usize = 1024;
+
+const BLOCK: usize = 512;
+/// Longest name and link target of a ustar header (POSIX.1-1988, ustar).
+const USTAR_NAME: usize = 100;
+/// Largest size that eleven octal digits hold.
+const USTAR_SIZE: u64 = (1 << 33) - 1;
+
+/// What an entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entry<'a> {
+    /// A directory, mode 0755.
+    Dir,
+    /// A directory that anyone may write to, mode 1777, as `/tmp` is.
+    SharedDir,
+    /// A regular file of this many bytes, mode 0644, or 0755 when executable.
+    File {
+        /// Bytes that follow.
+        size: u64,
+        /// Whether its mode is 0755.
+        executable: bool,
+    },
+    /// A symbolic link to this target, mode 0777.
+    Symlink(&'a str),
+}
+
+/// An entry that a deterministic, harmless tar does not hold, or a failure to write it.
+#[derive(Debug, thiserror::Error)]
+pub enum TarError {
+    /// A name that leaves the root, is empty, or has a component that is not a plain name.
+    #[error("tar entry {path:?}: {why}")]
+    Path {
+        /// The name, cut at 300 characters.
+        path: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// Not after the entry before it.
+    #[error("tar entry {path:?}: want a name after {after:?}")]
+    Order {
+        /// The name.
+        path: String,
+        /// The name before it.
+        after: String,
+    },
+    /// The reader gave another number of bytes than announced.
+    #[error("tar entry {path:?}: got {got} bytes, want {want}: did the file change while it was read?")]
+    Size {
+        /// The name.
+        path: String,
+        /// Bytes read.
+        got: u64,
+        /// Bytes announced.
+        want: u64,
+    },
+    /// The reader or the writer failed.
+    #[error("tar entry {path:?}")]
+    Io {
+        /// The name.
+        path: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Writes entries to `W` in order.
+#[derive(Debug)]
+pub struct TarWriter<W> {
+    inner: W,
+    last: String,
+}
+
+impl<W: Write> TarWriter<W> {
+    /// A tar into `inner`.
+    pub fn new(inner: W) -> Self {
+        Self { inner, last: String::new() }
+    }
+
+    /// Adds an entry without data: a directory or a link.
+    ///
+    /// # Errors
+    /// See [`TarError`].
+    pub fn add(&mut self, path: &str, entry: Entry<'_>) -> Result<(), TarError> {
+        self.begin(path, entry)
+    }
+
+    /// Adds a file of `size` bytes read from `data`.
+    ///
+    /// # Errors
+    /// See [`TarError`]; also when `data` has more or fewer bytes.
+    pub fn file(&mut self, path: &str, executable: bool, size: u64, data: &mut dyn Read) -> Result<(), TarError> {
+        self.begin(path, Entry::File { size, executable })?;
+        let io_error = |source| TarError::Io { path: path.to_owned(), source };
+        let got = io::copy(&mut data.take(size), &mut self.inner).map_err(io_error)?;
+        let more = got == size && data.read(&mut [0]).map_err(io_error)? > 0;
+        if got != size || more {
+            return Err(TarError::Size { path: path.to_owned(), got: got + u64::from(more), want: size });
+        }
+        self.inner.write_all(padding(size)).map_err(io_error)
+    }
+
+    /// Writes the end and gives the writer back.
+    ///
+    /// # Errors
+    /// When the writer fails.
+    pub fn finish(mut self) -> io::Result<W> {
+        self.inner.write_all(&END)?;
+        Ok(self.inner)
+    }
+
+    fn begin(&mut self, path: &str, entry: Entry<'_>) -> Result<(), TarError> {
+        check_path(path)?;
+        if !self.last.is_empty() && path <= self.last.as_str() {
+            return Err(TarError::Order { path: path.to_owned(), after: self.last.clone() });
+        }
+        self.last = path.to_owned();
+        self.inner
+            .write_all(&entry_bytes(path, entry))
+            .map_err(|source| TarError::Io { path: path.to_owned(), source })
+    }
+}
+
+/// The 4096 bytes before the data of a weight layer's only entry.
+///
+/// # Errors
+/// When `path` is not a plain relative path.
+pub fn weight_prefix(path: &str, size: u64) -> Result<Vec<u8>, TarError> {
+    check_path(path)?;
+    let body_len = WEIGHT_OFFSET as usize - 2 * BLOCK;
+    let mut body = pax_body(path, "", size);
+    // Any record has "NN comment=" and a newline around its value; what is left is filled with spaces. A reader
+    // ignores comments (POSIX.1-2001, pax, "comment").
+    let room = body_len - body.len();
+    let digits = room.to_string().len();
+    let frame = digits + " comment=\n".len();
+    body.extend_from_slice(format!("{room} comment={}\n", " ".repeat(room - frame)).as_bytes());
+    let mut bytes = pax_header(body.len());
+    bytes.extend_from_slice(&body);
+    bytes.extend_from_slice(&ustar(path, Entry::File { size, executable: false }));
+    Ok(bytes)
+}
+
+/// The zeros that bring `size` bytes to a whole number of blocks.
+pub fn padding(size: u64) -> &'static [u8] {
+    let over = (size % BLOCK as u64) as usize;
+    if over == 0 { &[] } else { &END[..BLOCK - over] }
+}
+
+/// Length of a whole weight layer whose file has `size` bytes.
+pub fn weight_layer_len(size: u64) -> u64 {
+    WEIGHT_OFFSET + size + padding(size).len() as u64 + END.len() as u64
+}
+
+/// Accepts relative paths of plain components only.
+///
+/// # Errors
+/// [`TarError::Path`] with the reason.
+pub fn check_path(path: &str) -> Result<(), TarError> {
+    let refuse = |why| Err(TarError::Path { path: path.chars().take(300).collect(), why });
+    if path.is_empty() || path.starts_with('/') {
+        return refuse("want a relative path");
+    }
+    if path.len() > MAX_PATH {
+        return refuse("the path is longer than 1024 bytes");
+    }
+    if path.contains('\0') {
+        return refuse("the path holds a NUL");
+    }
+    for component in path.split('/') {
+        match component {
+            "" | "." | ".." => return refuse("every component must be a plain name"),
+            c if c.len() > 255 => return refuse("a component is longer than 255 bytes"),
+            c if c.starts_with(".wh.") => return refuse("a name that begins with .wh. deletes files in an image"),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn entry_bytes(path: &str, entry: Entry<'_>) -> Vec<u8> {
+    let (link, size) = match entry {
+        Entry::Symlink(target) => (target, 0),
+        Entry::File { size, .. } => ("", size),
+        Entry::Dir | Entry::SharedDir => ("", 0),
+    };
+    let body = pax_body(path, link, size);
+    let mut bytes = Vec::new();
+    if !body.is_empty() {
+        bytes = pax_header(body.len());
+        bytes.extend_from_slice(&body);
+        bytes.extend_from_slice(padding(body.len() as u64));
+    }
+    bytes.extend_from_slice(&ustar(path, entry));
+    bytes
+}
+
+/// PAX records for what a ustar header cannot say.
+fn pax_body(path: &str, link: &str, size: u64) -> Vec<u8> {
+    let mut body = Vec::new();
+    let too_wide = |s: &str| s.len() >= USTAR_NAME || !s.is_ascii();
+    if too_wide(link) {
+        pax_record(&mut body, "linkpath", link);
+    }
+    if too_wide(path) {
+        pax_record(&mut body, "path", path);
+    }
+    if size > USTAR_SIZE {
+        pax_record(&mut body, "size", &size.to_string());
+    }
+    body
+}
+
+/// `<len> <key>=<value>\n`, where the length counts its own digits.
+fn pax_record(body: &mut Vec<u8>, key: &str, value: &str) {
+    let rest = key.len() + value.len() + 3;
+    let mut len = rest + 1;
+    while len != rest + len.to_string().len() {
+        len += 1;
+    }
+    body.extend_from_slice(format!("{len} {key}={value}\n").as_bytes());
+}
+
+fn pax_header(body_len: usize) -> Vec<u8> {
+    header("PaxHeaders/entry", b'x', 0o644, body_len as u64, "").to_vec()
+}
+
+fn ustar(path: &str, entry: Entry<'_>) -> [u8; BLOCK] {
+    match entry {
+        Entry::Dir => header(&format!("{path}/"), b'5', 0o755, 0, ""),
+        Entry::SharedDir => header(&format!("{path}/"), b'5', 0o1777, 0, ""),
+        Entry::File { size, executable } => {
+            let shown = if size > USTAR_SIZE { 0 } else { size };
+            header(path, b'0', if executable { 0o755 } else { 0o644 }, shown, "")
+        }
+        Entry::Symlink(target) => header(path, b'2', 0o777, 0, target),
+    }
+}
+
+fn header(name: &str, kind: u8, mode: u32, size: u64, link: &str) -> [u8; BLOCK] {
+    let mut block = [0; BLOCK];
+    let mut put = |at: usize, bytes: &[u8]| block[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, ascii_prefix(name).as_bytes());
+    put(100, format!("{mode:07o}").as_bytes());
+    put(108, b"0000000");
+    put(116, b"0000000");
+    put(124, format!("{size:011o}").as_bytes());
+    put(136, b"00000000000");
+    put(148, b"        ");
+    put(156, &[kind]);
+    put(157, ascii_prefix(link).as_bytes());
+    put(257, b"ustar\x0000");
+    put(329, b"0000000");
+    put(337, b"0000000");
+    let sum: u32 = block.iter().map(|&b| u32::from(b)).sum();
+    block[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+    block
+}
+
+/// What of a name a ustar field can show; the PAX record has the whole.
+fn ascii_prefix(text: &str) -> String {
+    text.chars().map(|c| if c.is_ascii() { c } else { '_' }).take(USTAR_NAME).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Digest;
+
+    fn weight(path: &str, data: &[u8]) -> Vec<u8> {
+        let mut bytes = weight_prefix(path, data.len() as u64).expect("prefix");
+        bytes.extend_from_slice(data);
+        bytes.extend_from_slice(padding(data.len() as u64));
+        bytes.extend_from_slice(&END);
+        bytes
+    }
+
+    fn read(tar: &[u8]) -> Vec<(String, u64, u32, u64)> {
+        let mut archive = ::tar::Archive::new(tar);
+        let entries = archive.entries().expect("entries");
+        entries
+            .map(|entry| {
+                let entry = entry.expect("entry");
+                let path = entry.path().expect("path").to_string_lossy().into_owned();
+                let header = entry.header();
+                let mode = header.mode().expect("mode");
+                assert_eq!((header.mtime().expect("mtime"), header.uid().expect("uid")), (0, 0));
+                (path, entry.size(), mode, entry.raw_file_position())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_weight_layer_has_one_entry_at_4096_whatever_its_name() {
+        for len in [1, 13, 90, 99, 100, 101, 200, 900] {
+            let path = format!(
+                "m/{}",
+                "x".repeat(len)
+                    .as_bytes()
+                    .chunks(200)
+                    .map(|c| String::from_utf8_lossy(c))
+                    .collect::<Vec<_>>()
+                    .join("/")
+            );
+            let tar = weight(&path, b"data");
+            assert_eq!(tar.len() as u64, weight_layer_len(4));
+            assert_eq!(read(&tar), [(path, 4, 0o644, WEIGHT_OFFSET)]);
+        }
+    }
+
+    #[test]
+    fn sizes_past_eight_gib_are_told_by_pax() {
+        let size = (9 << 30) + 5;
+        let prefix = weight_prefix("models/a/big.gguf", size).expect("prefix");
+        assert_eq!(prefix.len() as u64, WEIGHT_OFFSET);
+        let text = String::from_utf8_lossy(&prefix);
+        assert!(text.contains("19 size=9663676421\n"), "no size record");
+        assert_eq!(&prefix[3584 + 124..3584 + 136], b"00000000000\0");
+    }
+
+    #[test]
+    fn golden_digest_of_a_weight_layer() {
+        // Every image made so far has this framing: a change here gives each model a new digest, and every
+        // device and registry a second copy of it.
+        let digest = Digest::of(&weight("models/tiny/model.gguf", b"weights"));
+        assert_eq!(digest.to_string(), GOLDEN_WEIGHT);
+    }
+    const GOLDEN_WEIGHT: &str = "sha256:fc7b8a92ec1d9650f3e2799f9552281aa7d60b00f191c10b1a2e024adb9e8fda";
+
+    #[test]
+    fn entries_are_read_back_as_written() {
+        let mut tar = TarWriter::new(Vec::new());
+        let long = format!("hone/{}", "d".repeat(120));
+        tar.add("hone", Entry::Dir).expect("dir");
+        tar.file("hone/a", true, 3, &mut &b"abc"[..]).expect("file");
+        tar.add(&long, Entry::Dir).expect("long dir");
+        tar.add("hone/link", Entry::Symlink("../ziel-\u{e9}")).expect("link");
+        tar.add("tmp", Entry::SharedDir).expect("shared dir");
+        let bytes = tar.finish().expect("finish");
+        let seen: Vec<_> = read(&bytes).into_iter().map(|(p, s, m, _)| (p, s, m)).collect();
+        assert_eq!(
+            seen,
+            [
+                ("hone/".into(), 0, 0o755),
+                ("hone/a".into(), 3, 0o755),
+                (long, 0, 0o755),
+                ("hone/link".into(), 0, 0o777),
+                ("tmp/".into(), 0, 0o1777)
+            ]
+        );
+    }
+
+    #[test]
+    fn names_that_leave_the_root_or_delete_are_refused() {
+        let long = "x".repeat(300);
+        for path in ["", "/a", "../a", "a/../b", "a//b", "./a", "a/", "a\0b", ".wh.a", "a/.wh..wh..opq", &long] {
+            assert!(check_path(path).is_err(), "{path:?} was accepted");
+        }
+        for path in ["a", "a/b.c", "a/..b", "wh.a", "\u{e9}t\u{e9}"] {
+            assert!(check_path(path).is_ok(), "{path:?} was refused");
+        }
+    }
+
+    #[test]
+    fn order_and_sizes_are_enforced() {
+        let mut tar = TarWriter::new(Vec::new());
+        tar.add("b", Entry::Dir).expect("dir");
+        assert!(matches!(tar.add("a", Entry::Dir), Err(TarError::Order { .. })));
+        assert!(matches!(tar.add("b", Entry::Dir), Err(TarError::Order { .. })));
+        let short = tar.file("c", false, 4, &mut &b"abc"[..]).expect_err("short");
+        assert_eq!(short.to_string(), "tar entry \"c\": got 3 bytes, want 4: did the file change while it was read?");
+        assert!(matches!(tar.file("d", false, 2, &mut &b"abc"[..]), Err(TarError::Size { got: 3, .. })));
+    }
+}
