@@ -1,0 +1,429 @@
+//! The cgroup of one container, in every hierarchy at once.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use oci_spec::runtime::{LinuxDeviceCgroup, LinuxResources};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::{CgroupError, Hierarchies, Hierarchy, Setting, devices, v1, v2};
+
+/// How long a freezer may take to come to rest.
+const FREEZE_SECONDS: u64 = 10;
+/// How long a directory may stay busy after its last process has been reaped.
+const REMOVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause between two looks.
+const TICK: Duration = Duration::from_millis(10);
+
+/// A cgroup, by name; the directories need not exist.
+#[derive(Debug, Clone)]
+pub struct Cgroup {
+    path: PathBuf,
+    hierarchies: Hierarchies,
+}
+
+impl Cgroup {
+    /// The cgroup called `path` (absolute, from [`crate::container_path`]) on this host.
+    ///
+    /// # Errors
+    /// When the host's hierarchies cannot be read.
+    pub fn new(path: impl Into<PathBuf>) -> Result<Self, CgroupError> {
+        Ok(Self { path: path.into(), hierarchies: Hierarchies::detect()? })
+    }
+
+    /// Its name.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its directory where `controller` lives.
+    pub fn dir(&self, controller: &str) -> Option<PathBuf> {
+        self.hierarchies.with(controller).map(|h| h.dir(&self.path))
+    }
+
+    /// Makes it everywhere, ready for processes.
+    ///
+    /// # Errors
+    /// When it holds processes already or is frozen: they would be limited, killed and counted with ours.
+    pub fn create(&self) -> Result<(), CgroupError> {
+        for hierarchy in self.hierarchies.iter() {
+            make(hierarchy, &self.path)?;
+        }
+        let count = self.processes()?.len();
+        if count > 0 {
+            return Err(CgroupError::NotEmpty { count, path: self.path.clone() });
+        }
+        if self.is_frozen()? {
+            return Err(CgroupError::Frozen { path: self.path.clone() });
+        }
+        Ok(())
+    }
+
+    /// Moves `pid` into it, in every hierarchy.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn add(&self, pid: i32) -> Result<(), CgroupError> {
+        for hierarchy in self.hierarchies.iter() {
+            write(&hierarchy.dir(&self.path).join("cgroup.procs"), &pid.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Applies limits; those that are absent or zero stay as they are.
+    ///
+    /// # Errors
+    /// When a limit was asked for and cannot be enforced.
+    pub fn limit(&self, resources: &LinuxResources) -> Result<(), CgroupError> {
+        let old = v1::settings(resources);
+        let new = if self.hierarchies.unified().is_some() { v2::settings(resources) } else { Ok(Vec::new()) };
+        // On a hybrid host the v2 reading matters only for the controllers that live there.
+        let new = match new {
+            Err(error) if self.hierarchies.only_v2() => return Err(error),
+            other => other.unwrap_or_default(),
+        };
+        for setting in old.iter().filter(|s| self.lives(s.controller, false)) {
+            self.write_v1(setting, &old)?;
+        }
+        for setting in new.iter().filter(|s| self.lives(s.controller, true)) {
+            self.write_setting(setting)?;
+        }
+        let homeless =
+            |s: &&Setting| !s.optional && !self.lives(s.controller, false) && !self.lives(s.controller, true);
+        let old_names = old.iter().filter(|s| !matches!(s.controller, "blkio"));
+        if let Some(setting) = old_names.chain(new.iter().filter(|s| s.controller == "io")).find(homeless)
+            && !(setting.controller == "net_cls" || setting.controller == "net_prio")
+        {
+            return Err(CgroupError::NoController { controller: setting.controller, file: setting.file.clone() });
+        }
+        self.write_unified(resources)
+    }
+
+    fn lives(&self, controller: &str, v2: bool) -> bool {
+        self.hierarchies.with(controller).is_some_and(|h| h.v2 == v2)
+    }
+
+    /// Memory and memory+swap bound each other: whichever is raised first must leave room for the other.
+    fn write_v1(&self, setting: &Setting, all: &[Setting]) -> Result<(), CgroupError> {
+        match self.write_setting(setting) {
+            Err(CgroupError::Write { source, .. })
+                if setting.file == "memory.limit_in_bytes" && source.raw_os_error() == Some(22) =>
+            {
+                if let Some(swap) = all.iter().find(|s| s.file == "memory.memsw.limit_in_bytes") {
+                    self.write_setting(swap)?;
+                }
+                self.write_setting(setting)
+            }
+            Err(CgroupError::Write { source, path, .. }) if source.raw_os_error() == Some(16) => {
+                Err(self.too_small(setting, path, source))
+            }
+            other => other,
+        }
+    }
+
+    /// EBUSY of a memory limit: more is in use than it allows.
+    fn too_small(&self, setting: &Setting, path: PathBuf, source: io::Error) -> CgroupError {
+        let read = |file: &str| std::fs::read_to_string(path.with_file_name(file)).unwrap_or_default();
+        match setting.file.as_str() {
+            "memory.limit_in_bytes" => CgroupError::BadLimits(format!(
+                "unable to set memory limit to {} (current usage: {}, peak usage: {})",
+                setting.value,
+                read("memory.usage_in_bytes").trim(),
+                read("memory.max_usage_in_bytes").trim()
+            )),
+            _ => CgroupError::Write { path, value: setting.value.clone(), source },
+        }
+    }
+
+    fn write_setting(&self, setting: &Setting) -> Result<(), CgroupError> {
+        let Some(dir) = self.dir(setting.controller) else { return Ok(()) };
+        let path = dir.join(alias(&dir, &setting.file));
+        match write(&path, &setting.value) {
+            Err(CgroupError::Write { source, .. })
+                if setting.optional && source.kind() == io::ErrorKind::NotFound =>
+            {
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn write_unified(&self, resources: &LinuxResources) -> Result<(), CgroupError> {
+        let pairs = v2::unified(resources)?;
+        let Some(hierarchy) = self.hierarchies.unified() else {
+            return match pairs.first() {
+                None => Ok(()),
+                Some((file, _)) => Err(CgroupError::NoController { controller: "cgroup v2", file: file.clone() }),
+            };
+        };
+        pairs.iter().try_for_each(|(file, value)| write(&hierarchy.dir(&self.path).join(file), value))
+    }
+
+    /// Lets through only the devices of `given` and those that every container has.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn allow_devices(&self, given: &[LinuxDeviceCgroup]) -> Result<(), CgroupError> {
+        let rules = devices::complete(given);
+        if let Some(dir) = self.dir("devices") {
+            for (file, line) in devices::v1_lines(&rules) {
+                write(&dir.join(file), &line)?;
+            }
+            return Ok(());
+        }
+        let Some(hierarchy) = self.hierarchies.unified() else { return Ok(()) };
+        let path = hierarchy.dir(&self.path);
+        let fail = |source| CgroupError::DeviceFilter { path: path.clone(), source };
+        let dir = std::fs::File::open(&path).map_err(fail)?;
+        hone_sys::detach_device_filters(dir.as_fd()).map_err(fail)?;
+        hone_sys::attach_device_filter(dir.as_fd(), &devices::v2_program(&rules)).map_err(fail)
+    }
+
+    /// Every process in it and in the cgroups that the payload made below it.
+    ///
+    /// # Errors
+    /// When a directory cannot be read; one that is not there holds none.
+    pub fn processes(&self) -> Result<Vec<i32>, CgroupError> {
+        let mut pids = BTreeSet::new();
+        if let Some(hierarchy) = self.main_hierarchy() {
+            collect(&hierarchy.dir(&self.path), &mut pids)?;
+        }
+        Ok(pids.into_iter().collect())
+    }
+
+    /// The hierarchy that is asked who is inside.
+    fn main_hierarchy(&self) -> Option<&Hierarchy> {
+        let named = ["freezer", "devices", "memory", "pids"];
+        let v1 = named.iter().find_map(|c| self.hierarchies.with(c).filter(|h| !h.v2));
+        v1.or_else(|| self.hierarchies.unified()).or_else(|| self.hierarchies.iter().next())
+    }
+
+    fn freezer(&self) -> Option<Freezer> {
+        if let Some(dir) = self.dir("freezer") {
+            return Some(Freezer { file: dir.join("freezer.state"), events: dir.join("freezer.state"), v2: false });
+        }
+        let dir = self.hierarchies.unified()?.dir(&self.path);
+        Some(Freezer { file: dir.join("cgroup.freeze"), events: dir.join("cgroup.events"), v2: true })
+    }
+
+    /// Whether its processes are stopped by the freezer.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn is_frozen(&self) -> Result<bool, CgroupError> {
+        self.freezer().map_or(Ok(false), |freezer| freezer.is_frozen())
+    }
+
+    /// Stops every process; returns when they are.
+    ///
+    /// # Errors
+    /// When the kernel refuses or does not come to rest.
+    pub fn freeze(&self) -> Result<(), CgroupError> {
+        self.freezer().map_or(Ok(()), |freezer| freezer.set(true))
+    }
+
+    /// Lets them go on.
+    ///
+    /// # Errors
+    /// When the kernel refuses or does not come to rest.
+    pub fn thaw(&self) -> Result<(), CgroupError> {
+        self.freezer().map_or(Ok(()), |freezer| freezer.set(false))
+    }
+
+    /// Sends `signal` to every process; they are frozen meanwhile, so none escapes by forking.
+    ///
+    /// # Errors
+    /// When they cannot be listed or let go again.
+    pub fn kill(&self, signal: Signal) -> Result<(), CgroupError> {
+        // Best effort: without a freezer the list is still sent the signal.
+        let _ = self.freeze();
+        let listed = self.processes();
+        for pid in listed.iter().flatten().filter_map(|pid| Pid::from_raw(*pid)) {
+            // A process that is gone by now needs no signal.
+            let _ = kill_process(pid, signal);
+        }
+        self.thaw()?;
+        listed.map(drop)
+    }
+
+    /// Removes it everywhere, with whatever the payload made below it.
+    ///
+    /// # Errors
+    /// When a directory stays busy: a process is left in it.
+    pub fn remove(&self) -> Result<(), CgroupError> {
+        let mut first = None;
+        for hierarchy in self.hierarchies.iter() {
+            let dir = hierarchy.dir(&self.path);
+            if dir == hierarchy.mount {
+                continue;
+            }
+            if let Err(error) = remove_tree(&dir, Instant::now() + REMOVE_TIMEOUT) {
+                first.get_or_insert(error);
+            }
+        }
+        first.map_or(Ok(()), Err)
+    }
+
+    /// Counters, as far as the host's controllers give them.
+    ///
+    /// # Errors
+    /// When a file that exists cannot be read.
+    pub fn stats(&self) -> Result<crate::Stats, CgroupError> {
+        crate::stats::read(|controller| self.hierarchies.with(controller).map(|h| (h.dir(&self.path), h.v2)))
+    }
+}
+
+struct Freezer {
+    file: PathBuf,
+    events: PathBuf,
+    v2: bool,
+}
+
+impl Freezer {
+    fn is_frozen(&self) -> Result<bool, CgroupError> {
+        match std::fs::read_to_string(&self.events) {
+            Ok(text) if self.v2 => Ok(text.lines().any(|line| line == "frozen 1")),
+            Ok(text) => Ok(text.trim() != "THAWED"),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(source) => Err(CgroupError::Read { path: self.events.clone(), source }),
+        }
+    }
+
+    fn settled(&self, frozen: bool) -> Result<bool, CgroupError> {
+        if self.v2 {
+            return Ok(self.is_frozen()? == frozen);
+        }
+        let text = std::fs::read_to_string(&self.file)
+            .map_err(|source| CgroupError::Read { path: self.file.clone(), source })?;
+        Ok(text.trim() == if frozen { "FROZEN" } else { "THAWED" })
+    }
+
+    /// v1 may stay FREEZING while a process is being born: writing again lets it finish.
+    fn set(&self, frozen: bool) -> Result<(), CgroupError> {
+        let value = match (self.v2, frozen) {
+            (true, _) => {
+                if frozen {
+                    "1"
+                } else {
+                    "0"
+                }
+            }
+            (false, true) => "FROZEN",
+            (false, false) => "THAWED",
+        };
+        let end = Instant::now() + Duration::from_secs(FREEZE_SECONDS);
+        loop {
+            match write(&self.file, value) {
+                Err(CgroupError::Write { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(()),
+                other => other?,
+            }
+            if self.settled(frozen)? {
+                return Ok(());
+            }
+            if Instant::now() > end {
+                let got = std::fs::read_to_string(&self.events).unwrap_or_default().trim().to_owned();
+                return Err(CgroupError::FreezeTimeout { path: self.events.clone(), got, seconds: FREEZE_SECONDS });
+            }
+            std::thread::sleep(TICK);
+        }
+    }
+}
+
+/// Kernels with the BFQ scheduler only have the weight under another name.
+fn alias(dir: &Path, file: &str) -> String {
+    let other = match file {
+        "blkio.weight" => "blkio.bfq.weight",
+        "blkio.weight_device" => "blkio.bfq.weight_device",
+        "io.weight" => "io.bfq.weight",
+        _ => return file.to_owned(),
+    };
+    let use_other = !dir.join(file).exists() && dir.join(other).exists();
+    if use_other { other.to_owned() } else { file.to_owned() }
+}
+
+fn make(hierarchy: &Hierarchy, path: &Path) -> Result<(), CgroupError> {
+    let mut dir = hierarchy.mount.clone();
+    let target = hierarchy.dir(path);
+    let below = target.strip_prefix(&hierarchy.mount).unwrap_or(Path::new(""));
+    for part in below.components() {
+        if hierarchy.v2 {
+            enable_controllers(&dir, hierarchy);
+        }
+        let parent = dir.clone();
+        dir.push(part);
+        match std::fs::create_dir(&dir) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(source) => return Err(CgroupError::Create { path: dir, source }),
+        }
+        if hierarchy.controllers.contains("cpuset") && !hierarchy.v2 {
+            inherit_cpuset(&parent, &dir)?;
+        }
+    }
+    Ok(())
+}
+
+/// One controller at a time: one that is refused (realtime processes, processes in an inner cgroup) must not take
+/// the others with it. A limit that needs the missing one fails later, with its name.
+fn enable_controllers(dir: &Path, hierarchy: &Hierarchy) {
+    for controller in &hierarchy.controllers {
+        let _ = write(&dir.join("cgroup.subtree_control"), &format!("+{controller}"));
+    }
+}
+
+/// In v1 an empty cpuset admits no process.
+fn inherit_cpuset(parent: &Path, dir: &Path) -> Result<(), CgroupError> {
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        let read = |dir: &Path| {
+            let path = dir.join(file);
+            std::fs::read_to_string(&path).map_err(|source| CgroupError::Read { path, source })
+        };
+        if read(dir)?.trim().is_empty() {
+            write(&dir.join(file), read(parent)?.trim())?;
+        }
+    }
+    Ok(())
+}
+
+fn collect(dir: &Path, pids: &mut BTreeSet<i32>) -> Result<(), CgroupError> {
+    let path = dir.join("cgroup.procs");
+    match std::fs::read_to_string(&path) {
+        Ok(text) => pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok())),
+        // A threaded cgroup of v2 lists no processes; its domain above does.
+        Err(error) if error.raw_os_error() == Some(95) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(CgroupError::Read { path, source }),
+    }
+    for child in children(dir) {
+        collect(&child, pids)?;
+    }
+    Ok(())
+}
+
+fn children(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.filter(|e| e.file_type().is_ok_and(|kind| kind.is_dir())).map(|e| e.path()).collect()
+}
+
+fn remove_tree(dir: &Path, end: Instant) -> Result<(), CgroupError> {
+    for child in children(dir) {
+        remove_tree(&child, end)?;
+    }
+    loop {
+        match std::fs::remove_dir(dir) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.raw_os_error() == Some(16) && Instant::now() < end => std::thread::sleep(TICK),
+            Err(source) => return Err(CgroupError::Remove { path: dir.into(), source }),
+        }
+    }
+}
+
+fn write(path: &Path, value: &str) -> Result<(), CgroupError> {
+    use std::io::Write as _;
+    let result = std::fs::OpenOptions::new().write(true).open(path).and_then(|mut f| f.write_all(value.as_bytes()));
+    result.map_err(|source| CgroupError::Write { path: path.into(), value: value.into(), source })
+}

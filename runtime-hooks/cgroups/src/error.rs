@@ -1,0 +1,100 @@
+//! What goes wrong with a control group, with the file it went wrong at.
+
+use std::io;
+use std::path::PathBuf;
+
+/// A cgroup operation that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CgroupError {
+    /// The host's hierarchies cannot be read.
+    #[error("find cgroup hierarchies in {path:?}")]
+    Detect {
+        /// The file that was read.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// Nothing is mounted.
+    #[error("find cgroup hierarchies: none is mounted, want cgroup v1 or v2 at /sys/fs/cgroup")]
+    NoHierarchy,
+    /// A directory cannot be made.
+    #[error("create cgroup {path:?}")]
+    Create {
+        /// The directory.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// A file of a cgroup cannot be read.
+    #[error("read {path:?}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// A value is refused by the kernel.
+    #[error("write {value:?} to {path:?}: {source}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The value.
+        value: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A limit was asked for, and nothing on this host can enforce it.
+    #[error("set {file}: the {controller} controller is not available on this host")]
+    NoController {
+        /// The controller.
+        controller: &'static str,
+        /// The file that would have been written.
+        file: String,
+    },
+    /// The limits contradict each other.
+    #[error("convert limits: {0}")]
+    BadLimits(String),
+    /// Somebody else's processes are in it.
+    #[error("container's cgroup is not empty: {count} process(es) found in {path:?}")]
+    NotEmpty {
+        /// How many.
+        count: usize,
+        /// The cgroup's name.
+        path: PathBuf,
+    },
+    /// Processes put into it would never run.
+    #[error("container's cgroup unexpectedly frozen: {path:?}")]
+    Frozen {
+        /// The cgroup's name.
+        path: PathBuf,
+    },
+    /// The freezer did not come to rest.
+    #[error("freeze {path:?}: still {got:?} after {seconds} s")]
+    FreezeTimeout {
+        /// The file that tells the state.
+        path: PathBuf,
+        /// Its last content.
+        got: String,
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// A directory cannot be removed.
+    #[error("remove cgroup {path:?}: {source}")]
+    Remove {
+        /// The directory.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The device filter of cgroup v2 was refused.
+    #[error("attach device filter to {path:?}: {source}")]
+    DeviceFilter {
+        /// The directory.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
