@@ -1,1 +1,120 @@
-//! OCI layout on disk, versions, staging, journal
+//! The image store on disk: an OCI image layout with versions and staging beside it.
+//!
+//! ```text
+//! ROOT/                        mode 0711
+//!   oci-layout  index.json     an OCI image layout: any tool that reads one can read ROOT
+//!   blobs/sha256/<hex>         immutable; in place only after its bytes were hashed and synced
+//!   lineages/<name>/<n>.json   one immutable record a version
+//!   lineages/<name>/state.json which version is current, which was, which were rejected
+//!   staging/<id>/              what a run leaves before it is committed (docs/contract.md)
+//!   tmp/                       files being written
+//!   lock  ingest.lock          flocks: who changes names, who adds blobs
+//! ```
+//!
+//! The rules, which docs/store.md explains:
+//! - a nil error from a write means that the content is stored durably under its digest, not that this call
+//!   stored it;
+//! - every file but a blob is replaced by rename, whole; blobs are never rewritten;
+//! - reads are bounded by the size the descriptor claims, and verified to the end;
+//! - what a dead process left in `tmp/` is removed by the next writer that is alone, and blobs that nothing names are removed
+//!   by [`Store::collect`].
+//!
+//! The crate never prints, and runs nothing.
+
+mod blob;
+mod error;
+mod files;
+mod garbage;
+mod images;
+mod index;
+mod job;
+mod layers;
+pub mod staging;
+pub mod versions;
+
+use std::path::{Path, PathBuf};
+
+pub use blob::{BlobWriter, Verified};
+pub use error::StoreError;
+pub use garbage::Swept;
+pub use images::Resolved;
+pub use layers::{LayerWriter, PackedWeight};
+
+use files::Lock;
+
+/// A store at a place on disk. Opening one touches nothing: a place where nothing is yet is an empty store.
+#[derive(Debug, Clone)]
+pub struct Store {
+    root: PathBuf,
+}
+
+/// Leave to add blobs. While it is held, nothing is collected: a blob may lie in the store for a moment before
+/// something names it.
+#[derive(Debug)]
+pub struct Ingest<'a> {
+    store: &'a Store,
+    _shared: Lock,
+}
+
+impl Store {
+    /// The store at `root`.
+    pub fn at(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// Its place.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Begins adding blobs, and makes the layout if it is not there.
+    ///
+    /// # Errors
+    /// When the place cannot be made or written.
+    pub fn ingest(&self) -> Result<Ingest<'_>, StoreError> {
+        self.make_layout()?;
+        self.reap_temporaries()?;
+        let shared = Lock::shared(&self.ingest_lock())?;
+        Ok(Ingest { store: self, _shared: shared })
+    }
+
+    fn make_layout(&self) -> Result<(), StoreError> {
+        files::make_dir(&self.root, 0o711)?;
+        for (dir, mode) in [("blobs", 0o700), ("blobs/sha256", 0o700), ("lineages", 0o700), ("tmp", 0o700)] {
+            files::make_dir(&self.root.join(dir), mode)?;
+        }
+        // Others write into staging directories of their own, each of mode 0700: this one is only passed through.
+        files::make_dir(&self.root.join("staging"), 0o711)?;
+        let marker = self.root.join("oci-layout");
+        if !marker.exists() {
+            let _lock = Lock::exclusive(&self.names_lock())?;
+            files::replace(&marker, br#"{"imageLayoutVersion":"1.0.0"}"#, &self.tmp())?;
+        }
+        Ok(())
+    }
+
+    /// Leave to change names and records. Whoever holds it never waits for the ingest lock.
+    fn lock(&self) -> Result<Lock, StoreError> {
+        self.make_layout()?;
+        Lock::exclusive(&self.names_lock())
+    }
+
+    fn names_lock(&self) -> PathBuf {
+        self.root.join("lock")
+    }
+
+    fn ingest_lock(&self) -> PathBuf {
+        self.root.join("ingest.lock")
+    }
+
+    fn tmp(&self) -> PathBuf {
+        self.root.join("tmp")
+    }
+}
+
+impl<'a> Ingest<'a> {
+    /// The store that is written to.
+    pub fn store(&self) -> &'a Store {
+        self.store
+    }
+}

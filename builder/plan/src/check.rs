@@ -1,0 +1,323 @@
+//! As written -> checked: every range, every choice, every default. The first mistake ends it.
+
+use hone_image::job::{Dataset, Finetune, Resources};
+use hone_model::TARGETS;
+use serde_saphyr::Spanned;
+
+use crate::error::{HonefileError, Source, distance};
+use crate::plan::{AdapterPlan, BasePlan, BuildPlan, RootfsPlan, TrainerPlan};
+use crate::quantity::{amount, bytes, whole};
+use crate::raw::{self, Raw, Text};
+
+/// What `apiVersion` must be.
+pub const API_VERSION: &str = "hone.dev/v1";
+/// Trainers that come with Hone.
+const BUILT_IN: [&str; 1] = ["onnx"];
+/// Least memory that any trainer can start in (bytes).
+const LEAST_MEMORY: u64 = 4 << 20;
+/// Linux's largest pid_max on 64-bit machines.
+const MOST_PIDS: u64 = 1 << 22;
+
+pub(crate) fn check(source: &Source<'_>, raw: Raw) -> Result<BuildPlan, HonefileError> {
+    let check = Check { source };
+    check.api_version(raw.api_version.as_ref())?;
+    let name = check.name(raw.name.as_ref())?;
+    let base = raw.base.map(|base| check.base(base)).transpose()?;
+    let trainer = check.trainer(raw.trainer)?;
+    if base.is_none() && !matches!(trainer, TrainerPlan::Rootfs(_)) {
+        return Err(source.whole("the key base.model is missing; it names a weight file or a directory".to_owned()));
+    }
+    let finetune = check.finetune(raw.finetune, &trainer)?;
+    let resources = check.resources(raw.resources.unwrap_or_default())?;
+    let adapter = check.adapter(raw.adapter.unwrap_or_default())?;
+    Ok(BuildPlan { name, base, trainer, finetune, resources, adapter })
+}
+
+struct Check<'a> {
+    source: &'a Source<'a>,
+}
+
+impl Check<'_> {
+    /// Names the key in front of what is wrong with its value.
+    fn wrong<T>(&self, key: &str, value: &Spanned<T>, why: impl AsRef<str>) -> HonefileError {
+        self.source.at(value, format!("{key}: {}", why.as_ref()))
+    }
+
+    fn api_version(&self, text: Option<&Text>) -> Result<(), HonefileError> {
+        match text {
+            Some(text) if text.value == API_VERSION => Ok(()),
+            Some(text) => Err(self.wrong("apiVersion", text, format!("want {API_VERSION}, got `{}`", text.value))),
+            None => {
+                Err(self.source.whole(format!("the key apiVersion is missing; write `apiVersion: {API_VERSION}`")))
+            }
+        }
+    }
+
+    fn name(&self, text: Option<&Text>) -> Result<String, HonefileError> {
+        let Some(text) = text else {
+            return Err(self
+                .source
+                .whole("the key name is missing; it names the model, e.g. `name: assistant`".to_owned()));
+        };
+        if is_name(&text.value) {
+            return Ok(text.value.clone());
+        }
+        let want = "want at most 63 lower case letters and digits, joined by single . _ or -";
+        Err(self.wrong("name", text, format!("{want}, got `{}`", text.value)))
+    }
+
+    fn base(&self, raw: raw::Base) -> Result<BasePlan, HonefileError> {
+        let Some(model) = raw.model else {
+            return Err(self
+                .source
+                .whole("the key base.model is missing; it names a weight file or a directory".to_owned()));
+        };
+        let model = self.path("base.model", &model)?;
+        let tokenizer = raw.tokenizer.map(|t| self.path("base.tokenizer", &t)).transpose()?;
+        Ok(BasePlan { model, tokenizer })
+    }
+
+    fn path(&self, key: &str, text: &Text) -> Result<String, HonefileError> {
+        if text.value.is_empty() || text.value.contains('\0') {
+            return Err(self.wrong(key, text, "want a path"));
+        }
+        Ok(text.value.clone())
+    }
+
+    fn trainer(&self, raw: Option<Spanned<raw::Trainer>>) -> Result<TrainerPlan, HonefileError> {
+        let Some(raw) = raw else {
+            return Ok(TrainerPlan::BuiltIn(BUILT_IN[0].to_owned()));
+        };
+        match &raw.value {
+            raw::Trainer::Named(name) if name == "none" => Ok(TrainerPlan::None),
+            raw::Trainer::Named(name) if BUILT_IN.contains(&name.as_str()) => Ok(TrainerPlan::BuiltIn(name.clone())),
+            raw::Trainer::Named(name) => {
+                let want = format!("want {}, none, or {{rootfs: DIR, command: [...]}}", BUILT_IN.join(", "));
+                Err(self.wrong("trainer", &raw, format!("{want}, got `{name}`")))
+            }
+            raw::Trainer::Own(own) => self.rootfs(&raw, own).map(TrainerPlan::Rootfs),
+        }
+    }
+
+    fn rootfs(&self, whole: &Spanned<raw::Trainer>, raw: &raw::Rootfs) -> Result<RootfsPlan, HonefileError> {
+        let Some(dir) = &raw.rootfs else {
+            return Err(self.wrong("trainer", whole, "the key rootfs is missing; it names a directory"));
+        };
+        let Some(command) = &raw.command else {
+            return Err(self.wrong("trainer", whole, "the key command is missing; it lists what trains"));
+        };
+        let words: Vec<String> = command.value.iter().map(|word| word.value.clone()).collect();
+        if words.first().is_none_or(String::is_empty) || words.iter().any(|w| w.contains('\0')) {
+            return Err(self.wrong("trainer.command", command, "want a program and its arguments"));
+        }
+        let workdir = raw.workdir.as_ref().map(|text| self.workdir(text)).transpose()?;
+        Ok(RootfsPlan {
+            dir: self.path("trainer.rootfs", dir)?,
+            command: words,
+            workdir,
+            env: raw.env.as_ref().map(|env| self.env(env)).transpose()?.unwrap_or_default(),
+            user: raw.user.as_ref().map(|text| self.user(text)).transpose()?,
+        })
+    }
+
+    fn workdir(&self, text: &Text) -> Result<String, HonefileError> {
+        let plain = text.value.starts_with('/') && !text.value.split('/').any(|c| c == "..");
+        if plain && !text.value.contains('\0') {
+            return Ok(text.value.clone());
+        }
+        Err(self.wrong("trainer.workdir", text, format!("want an absolute path, got `{}`", text.value)))
+    }
+
+    fn env(&self, env: &raw::Env) -> Result<Vec<String>, HonefileError> {
+        let mut pairs = Vec::new();
+        for (name, value) in &env.0 {
+            let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            let starts = name.value.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+            if !starts || !name.value.chars().all(word) {
+                let why = format!("want a name of letters, digits and _, got `{}`", name.value);
+                return Err(self.wrong("trainer.env", name, why));
+            }
+            if value.value.contains('\0') {
+                return Err(self.wrong("trainer.env", value, "a value cannot hold a NUL"));
+            }
+            pairs.push(format!("{}={}", name.value, value.value));
+        }
+        Ok(pairs)
+    }
+
+    fn user(&self, text: &Text) -> Result<String, HonefileError> {
+        let part = |p: &str| {
+            !p.is_empty() && p.len() <= 32 && p.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
+        };
+        if text.value.split(':').count() <= 2 && text.value.split(':').all(part) {
+            return Ok(text.value.clone());
+        }
+        Err(self.wrong("trainer.user", text, format!("want a user, a uid, or uid:gid, got `{}`", text.value)))
+    }
+
+    fn finetune(
+        &self,
+        raw: Option<Spanned<raw::Finetune>>,
+        trainer: &TrainerPlan,
+    ) -> Result<Option<Finetune>, HonefileError> {
+        match (raw, trainer) {
+            (Some(raw), TrainerPlan::None) => {
+                Err(self.wrong("finetune", &raw, "there is nothing to set when trainer is none"))
+            }
+            (None, TrainerPlan::None | TrainerPlan::Rootfs(_)) => Ok(None),
+            (None, TrainerPlan::BuiltIn(_)) => self.finetune_of(raw::Finetune::default(), true).map(Some),
+            (Some(raw), TrainerPlan::BuiltIn(_)) => self.finetune_of(raw.value, true).map(Some),
+            (Some(raw), TrainerPlan::Rootfs(_)) => self.finetune_of(raw.value, false).map(Some),
+        }
+    }
+
+    fn finetune_of(&self, raw: raw::Finetune, built_in: bool) -> Result<Finetune, HonefileError> {
+        let (steps, epochs) = self.length(raw.steps.as_ref(), raw.epochs.as_ref())?;
+        let dataset = raw.dataset.unwrap_or_default();
+        let count = |key: &str, text: &Option<Text>, default: u32, most: u64| {
+            self.number(key, text, u64::from(default), 1, most).map(|n| u32::try_from(n).unwrap_or(u32::MAX))
+        };
+        let rank = count("finetune.rank", &raw.rank, 8, 1024)?;
+        Ok(Finetune {
+            method: self.choice("finetune.method", &raw.method, &["lora"], "lora")?,
+            rank,
+            alpha: self.real("finetune.alpha", &raw.alpha, f64::from(rank) * 2.0, 65536.0)?,
+            targets: self.targets(raw.targets.as_ref(), built_in)?,
+            dataset: Dataset {
+                format: self.choice(
+                    "finetune.dataset.format",
+                    &dataset.format,
+                    &["text", "chat", "alpaca"],
+                    "chat",
+                )?,
+            },
+            steps,
+            epochs,
+            batch_size: count("finetune.batch_size", &raw.batch_size, 1, 1024)?,
+            gradient_accumulation: count("finetune.gradient_accumulation", &raw.gradient_accumulation, 4, 4096)?,
+            learning_rate: self.real("finetune.learning_rate", &raw.learning_rate, 2e-4, 1.0)?,
+            schedule: self.choice("finetune.schedule", &raw.schedule, &["constant", "linear", "cosine"], "linear")?,
+            warmup: self.number("finetune.warmup", &raw.warmup, 0, 0, 1_000_000)?,
+            max_length: count("finetune.max_length", &raw.max_length, 512, 1 << 20)?,
+            seed: self.number("finetune.seed", &raw.seed, 0, 0, u64::MAX)?,
+        })
+    }
+
+    fn length(
+        &self,
+        steps: Option<&Text>,
+        epochs: Option<&Text>,
+    ) -> Result<(Option<u64>, Option<f64>), HonefileError> {
+        match (steps, epochs) {
+            (Some(_), Some(epochs)) => Err(self.wrong("finetune.epochs", epochs, "give steps or epochs, not both")),
+            (Some(steps), None) => {
+                let steps = whole(&steps.value, 1, 10_000_000).map_err(|e| self.wrong("finetune.steps", steps, e))?;
+                Ok((Some(steps), None))
+            }
+            (None, Some(epochs)) => {
+                let epochs =
+                    amount(&epochs.value, 0.0, 10_000.0).map_err(|e| self.wrong("finetune.epochs", epochs, e))?;
+                Ok((None, Some(epochs)))
+            }
+            (None, None) => Ok((None, Some(3.0))),
+        }
+    }
+
+    fn targets(&self, raw: Option<&Spanned<Vec<Text>>>, built_in: bool) -> Result<Vec<String>, HonefileError> {
+        let Some(list) = raw else {
+            return Ok(["q_proj", "k_proj", "v_proj", "o_proj"].map(str::to_owned).to_vec());
+        };
+        let mut targets: Vec<String> = Vec::new();
+        for text in &list.value {
+            if built_in && !TARGETS.contains(&text.value.as_str()) {
+                return Err(self.unknown_choice("finetune.targets", text, &TARGETS));
+            }
+            if text.value.is_empty() || targets.contains(&text.value) {
+                return Err(self.wrong("finetune.targets", text, format!("`{}` is there twice", text.value)));
+            }
+            targets.push(text.value.clone());
+        }
+        if targets.is_empty() {
+            return Err(self.wrong("finetune.targets", list, format!("want at least one of {}", TARGETS.join(", "))));
+        }
+        Ok(targets)
+    }
+
+    fn resources(&self, raw: raw::Resources) -> Result<Resources, HonefileError> {
+        let cpu = |t: Text| amount(&t.value, 0.0, 4096.0).map_err(|e| self.wrong("resources.cpu", &t, e));
+        let memory = |t: Text| bytes(&t.value, LEAST_MEMORY).map_err(|e| self.wrong("resources.memory", &t, e));
+        let pids = |t: Text| whole(&t.value, 1, MOST_PIDS).map_err(|e| self.wrong("resources.pids", &t, e));
+        Ok(Resources {
+            cpu: raw.cpu.map(cpu).transpose()?,
+            memory: raw.memory.map(memory).transpose()?,
+            pids: raw.pids.map(pids).transpose()?,
+        })
+    }
+
+    fn adapter(&self, raw: raw::Adapter) -> Result<AdapterPlan, HonefileError> {
+        let commit = self.choice("adapter.commit", &raw.commit, &["true", "false"], "true")? == "true";
+        let Some(tag) = raw.tag else {
+            return Ok(AdapterPlan { commit, tag: "{tag}-v{n}".to_owned() });
+        };
+        if !tag.value.contains("{n}") {
+            let why = "want `{n}` in it, the version number: each version has a tag of its own";
+            return Err(self.wrong("adapter.tag", &tag, why));
+        }
+        let filled = tag.value.replace("{tag}", "base").replace("{n}", "1");
+        let trial: Result<hone_image::Reference, _> = format!("x:{filled}").parse();
+        match trial {
+            Ok(reference) if reference.tag() == filled => Ok(AdapterPlan { commit, tag: tag.value }),
+            _ => Err(self.wrong("adapter.tag", &tag, "want letters, digits and . _ - around `{tag}` and `{n}`")),
+        }
+    }
+
+    fn number(
+        &self,
+        key: &str,
+        text: &Option<Text>,
+        default: u64,
+        least: u64,
+        most: u64,
+    ) -> Result<u64, HonefileError> {
+        let Some(text) = text else {
+            return Ok(default);
+        };
+        whole(&text.value, least, most).map_err(|why| self.wrong(key, text, why))
+    }
+
+    fn real(&self, key: &str, text: &Option<Text>, default: f64, most: f64) -> Result<f64, HonefileError> {
+        let Some(text) = text else {
+            return Ok(default);
+        };
+        amount(&text.value, 0.0, most).map_err(|why| self.wrong(key, text, why))
+    }
+
+    fn choice(&self, key: &str, text: &Option<Text>, known: &[&str], default: &str) -> Result<String, HonefileError> {
+        match text {
+            None => Ok(default.to_owned()),
+            Some(text) if known.contains(&text.value.as_str()) => Ok(text.value.clone()),
+            Some(text) => Err(self.unknown_choice(key, text, known)),
+        }
+    }
+
+    fn unknown_choice(&self, key: &str, text: &Text, known: &[&str]) -> HonefileError {
+        let mut error = self.wrong(key, text, format!("want {}, got `{}`", list(known), text.value));
+        let near = known.iter().min_by_key(|k| distance(&text.value, k));
+        error.help = near.filter(|k| distance(&text.value, k) <= 2).map(|k| format!("did you mean `{k}`?"));
+        error
+    }
+}
+
+fn list(known: &[&str]) -> String {
+    match known {
+        [only] => (*only).to_owned(),
+        _ => format!("one of {}", known.join(", ")),
+    }
+}
+
+/// A name that is a docker path component, a directory and a label value at once.
+fn is_name(name: &str) -> bool {
+    let trial: Result<hone_image::Reference, _> = name.parse();
+    let plain = !name.contains(['/', ':', '@']) && name.len() <= 63 && !name.contains("--") && !name.contains("__");
+    plain && trial.is_ok()
+}

@@ -1,0 +1,74 @@
+//! Numbers as people write them: counts, amounts, byte sizes. Each error says what would have been right.
+
+/// A whole number between `least` and `most`; `_` may group digits.
+pub(crate) fn whole(text: &str, least: u64, most: u64) -> Result<u64, String> {
+    let want = || format!("want a whole number from {least} to {most}, got `{text}`");
+    let number = text.replace('_', "").parse().map_err(|_| want())?;
+    if (least..=most).contains(&number) { Ok(number) } else { Err(want()) }
+}
+
+/// A number above `above` and at most `most`.
+pub(crate) fn amount(text: &str, above: f64, most: f64) -> Result<f64, String> {
+    let want = || format!("want a number above {above}, at most {most}, got `{text}`");
+    let number: f64 = text.parse().map_err(|_| want())?;
+    if number > above && number <= most { Ok(number) } else { Err(want()) }
+}
+
+/// Bytes, with docker's suffixes: `b`, `k`, `m`, `g` (powers of 1024, also `Ki`, `MiB` and the like).
+pub(crate) fn bytes(text: &str, least: u64) -> Result<u64, String> {
+    let want = || format!("want a size such as 512M or 1.5G, at least {least} bytes, got `{text}`");
+    let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let shift = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kb" | "ki" | "kib" => 10,
+        "m" | "mb" | "mi" | "mib" => 20,
+        "g" | "gb" | "gi" | "gib" => 30,
+        "t" | "tb" | "ti" | "tib" => 40,
+        _ => return Err(want()),
+    };
+    let number: f64 = number.trim().parse().map_err(|_| want())?;
+    let bytes = number * f64::from(1u32 << (shift / 2)) * f64::from(1u32 << (shift - shift / 2));
+    // Above 2^53 a float is no longer exact; no device has that much memory.
+    if bytes.is_finite() && bytes >= least as f64 && bytes <= (1u64 << 53) as f64 {
+        Ok(bytes as u64)
+    } else {
+        Err(want())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_as_docker_reads_them() {
+        for (text, want) in [
+            ("512M", 512 << 20),
+            ("512m", 512 << 20),
+            ("1.5G", 3 << 29),
+            ("2GiB", 2 << 30),
+            ("64Mi", 64 << 20),
+            ("4194304", 4 << 20),
+            ("8192 kb", 8 << 20),
+        ] {
+            assert_eq!(bytes(text, 4 << 20), Ok(want), "{text}");
+        }
+        for text in ["", "M", "-1G", "12X", "1e400", "nan", "1M", "9999999T", "1..5G"] {
+            assert!(bytes(text, 4 << 20).is_err(), "{text} was accepted");
+        }
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_refused_with_the_range() {
+        assert_eq!(whole("1_000", 1, 5000), Ok(1000));
+        assert_eq!(whole("0", 1, 5), Err("want a whole number from 1 to 5, got `0`".to_owned()));
+        for text in ["-1", "1.5", "x", "", "6"] {
+            assert!(whole(text, 1, 5).is_err(), "{text} was accepted");
+        }
+        assert_eq!(amount("2e-4", 0.0, 1.0), Ok(2e-4));
+        for text in ["0", "-1", "1.1", "nan", ".nan", "inf", "x"] {
+            assert!(amount(text, 0.0, 1.0).is_err(), "{text} was accepted");
+        }
+    }
+}

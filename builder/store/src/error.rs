@@ -1,0 +1,110 @@
+//! Why the store could not do what it was asked.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use hone_image::{Digest, Reference};
+
+/// A failure of the store; it is then as it was before.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A system call failed.
+    #[error("{op} {}", path.display())]
+    Io {
+        /// What was tried.
+        op: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The disk, or the user's share of it, is full.
+    #[error("{op} {}: no space left; the store is as it was, free some space and run this again", path.display())]
+    Full {
+        /// What was tried.
+        op: &'static str,
+        /// On what.
+        path: PathBuf,
+    },
+    /// The caller may not.
+    #[error("{op} {}: permission denied; run as root, or give a --root of your own", path.display())]
+    Denied {
+        /// What was tried.
+        op: &'static str,
+        /// On what.
+        path: PathBuf,
+    },
+    /// A blob is not there.
+    #[error("read blob {0}: it is not in the store")]
+    NoBlob(Digest),
+    /// A blob is not what its name says.
+    #[error("read blob {digest}: {got}, want {want}; the store is damaged, remove and build or pull again")]
+    Corrupt {
+        /// Its name.
+        digest: Digest,
+        /// What was found.
+        got: String,
+        /// What was expected.
+        want: String,
+    },
+    /// An image has no such name.
+    #[error("image {0}: not found; `hone images` lists what is there")]
+    NoImage(String),
+    /// A short digest that fits several images.
+    #[error("image {0}: more than one image's digest begins so")]
+    Ambiguous(String),
+    /// A tag that something else has.
+    #[error("tag {reference}: {why}")]
+    Tag {
+        /// The tag.
+        reference: Reference,
+        /// Why it cannot be used.
+        why: String,
+    },
+    /// A file of the store is not what it should be.
+    #[error("read {}: {why}", path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// Documents that do not make an image.
+    #[error(transparent)]
+    Document(#[from] hone_image::oci::DocumentError),
+    /// Documents that do not belong together.
+    #[error(transparent)]
+    Image(#[from] hone_image::image::ImageError),
+    /// An entry that no layer may hold.
+    #[error("write layer")]
+    Tar(#[from] hone_image::tar::TarError),
+}
+
+impl StoreError {
+    /// The error of a failed system call, with the causes a user can mend told apart.
+    pub(crate) fn io(op: &'static str, path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { op, path },
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Self::Denied { op, path },
+            _ => Self::Io { op, path, source },
+        }
+    }
+
+    /// Adds `op` and `path` to a failed system call's error.
+    pub(crate) fn at(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::io(op, path, source)
+    }
+
+    /// Whether the disk was full: then the same call can succeed later.
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Full { .. } => true,
+            Self::Tar(hone_image::tar::TarError::Io { source, .. }) => {
+                matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            }
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Directories, locks, and files replaced as a whole: the only code here that changes the disk outside `blobs/`.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, flock};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tempfile::NamedTempFile;
+
+use crate::StoreError;
+
+/// A record larger than this is refused unread (bytes).
+pub(crate) const MAX_RECORD: u64 = 8 << 20;
+
+/// An flock, released when dropped.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    pub(crate) fn exclusive(path: &Path) -> Result<Self, StoreError> {
+        Self::take(path, FlockOperation::LockExclusive)?.ok_or_else(|| busy(path))
+    }
+
+    pub(crate) fn shared(path: &Path) -> Result<Self, StoreError> {
+        Self::take(path, FlockOperation::LockShared)?.ok_or_else(|| busy(path))
+    }
+
+    /// `None` when somebody else holds it.
+    pub(crate) fn try_exclusive(path: &Path) -> Result<Option<Self>, StoreError> {
+        Self::take(path, FlockOperation::NonBlockingLockExclusive)
+    }
+
+    fn take(path: &Path, operation: FlockOperation) -> Result<Option<Self>, StoreError> {
+        let file = File::options().create(true).append(true).open(path).map_err(StoreError::at("open", path))?;
+        loop {
+            match flock(&file, operation) {
+                Ok(()) => return Ok(Some(Self { _file: file })),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+                Err(errno) => return Err(StoreError::io("lock", path, errno.into())),
+            }
+        }
+    }
+}
+
+/// A blocking flock does not answer "would block"; a file system that does anyway has no locks to offer.
+fn busy(path: &Path) -> StoreError {
+    StoreError::io("lock", path, io::ErrorKind::WouldBlock.into())
+}
+
+/// Makes a directory, and those above it, unless it is there; the mode is `mode` whatever the umask is.
+pub(crate) fn make_dir(path: &Path, mode: u32) -> Result<(), StoreError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).map_err(StoreError::at("make directory", parent))?;
+    }
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        result => result.map_err(StoreError::at("make directory", path))?,
+    }
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+    fs::set_permissions(path, mode).map_err(StoreError::at("set mode of", path))
+}
+
+/// Replaces `path` by `bytes`: temporary file in `tmp` (same file system), sync, rename, sync of the directory.
+pub(crate) fn replace(path: &Path, bytes: &[u8], tmp: &Path) -> Result<(), StoreError> {
+    let write = || -> io::Result<()> {
+        let mut file = NamedTempFile::new_in(tmp)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|e| e.error)?;
+        sync_dir(path.parent().unwrap_or(Path::new("/")))
+    };
+    write().map_err(StoreError::at("write", path))
+}
+
+/// Makes the names in a directory durable.
+pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// Replaces `path` by `value` as JSON.
+pub(crate) fn replace_json<T: Serialize>(path: &Path, value: &T, tmp: &Path) -> Result<(), StoreError> {
+    let record = |e: serde_json::Error| StoreError::Record { path: path.to_owned(), why: e.to_string() };
+    let mut bytes = serde_json::to_vec_pretty(value).map_err(record)?;
+    bytes.push(b'\n');
+    replace(path, &bytes, tmp)
+}
+
+/// Reads a file of at most [`MAX_RECORD`] bytes; `None` when it is not there.
+pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        result => result.map_err(StoreError::at("open", path))?,
+    };
+    let mut bytes = Vec::new();
+    file.take(MAX_RECORD + 1).read_to_end(&mut bytes).map_err(StoreError::at("read", path))?;
+    if bytes.len() as u64 > MAX_RECORD {
+        let why = format!("it has more than {MAX_RECORD} bytes");
+        return Err(StoreError::Record { path: path.to_owned(), why });
+    }
+    Ok(Some(bytes))
+}
+
+/// Reads a JSON file; `None` when it is not there.
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
+    let Some(bytes) = read(path)? else {
+        return Ok(None);
+    };
+    let parsed = serde_json::from_slice(&bytes);
+    parsed.map(Some).map_err(|e| StoreError::Record { path: path.to_owned(), why: e.to_string() })
+}
+
+/// Names in a directory, sorted; none when it is not there.
+pub(crate) fn names(path: &Path) -> Result<Vec<String>, StoreError> {
+    let entries = match fs::read_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        result => result.map_err(StoreError::at("list", path))?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(StoreError::at("list", path))?;
+        if let Ok(name) = entry.file_name().into_string() {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Removes a file or a directory with all in it; absent is fine.
+pub(crate) fn remove(path: &Path) -> Result<(), StoreError> {
+    let result = match fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", path, error)),
+        _ => Ok(()),
+    }
+}
