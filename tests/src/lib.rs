@@ -1,1 +1,19 @@
-//! Black-box tests of the programs, by engine
+//! Tools of the black-box tests: programs as a user starts them, engines in a world of their own, small models.
+//!
+//! Nothing here looks into the code under test; everything goes through command lines and files. Failures panic,
+//! with what was run and what it printed: this crate is only ever a test's.
+
+mod docker;
+mod model;
+mod podman;
+mod programs;
+mod ran;
+pub mod rootfs;
+mod world;
+
+pub use docker::docker;
+pub use model::{Tiny, jsonl};
+pub use podman::podman;
+pub use programs::{bin, repository};
+pub use ran::{Ran, run};
+pub use world::{World, needs};
