@@ -1,1 +1,25 @@
-//! The reference trainer: LoRA on stock ONNX Runtime
+//! The reference trainer: LoRA on stock ONNX Runtime.
+//!
+//! Owns: reading a base model and its tokenizer, making forward and backward graphs for it, training an adapter on
+//! the user's data, and generating with it. Refuses: models it would compute wrongly, data that is not what the job
+//! says, and to write anything but under its output directory. The library prints nothing; `main` does.
+
+pub mod adapter;
+pub mod batch;
+pub mod dequant;
+pub mod engine;
+pub mod error;
+pub mod golden;
+pub mod graph;
+pub mod head;
+pub mod layers;
+mod map;
+pub mod optimizer;
+pub mod rng;
+pub mod rope;
+pub mod runtime;
+pub mod tensors;
+pub mod usage;
+pub mod weights;
+
+pub use error::{Result, TrainError};

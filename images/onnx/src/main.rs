@@ -1,3 +1,3 @@
-//! The reference trainer: LoRA on stock ONNX Runtime
+//! The reference trainer's program.
 
 fn main() {}

@@ -1,0 +1,255 @@
+//! A LoRA adapter: its parameters, their gradients, and PEFT's files for it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use hone_model::{ModelConfig, TARGETS, adapter as layout, adapter_tensors};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::dequant::dequantize;
+use crate::error::{Result, TrainError};
+use crate::map::Map;
+use crate::rng::Rng;
+use crate::tensors::{self, TensorFile};
+use crate::weights::{read_file, safetensors_header};
+
+/// PEFT's file names.
+pub const CONFIG_FILE: &str = "adapter_config.json";
+/// PEFT's file names.
+pub const WEIGHTS_FILE: &str = "adapter_model.safetensors";
+
+/// What kind of adapter.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AdapterSpec {
+    /// LoRA rank.
+    pub rank: u64,
+    /// LoRA alpha.
+    pub alpha: f64,
+    /// Projections, in the order of [`TARGETS`].
+    pub targets: Vec<String>,
+}
+
+impl AdapterSpec {
+    /// alpha / rank.
+    pub fn scale(&self) -> f32 {
+        (self.alpha / self.rank as f64) as f32
+    }
+}
+
+/// One matrix of the adapter.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Param {
+    /// PEFT's name.
+    pub name: String,
+    /// Rows, columns.
+    pub shape: [usize; 2],
+    /// Values.
+    pub value: Vec<f32>,
+    /// Gradient of the optimizer step under way.
+    pub grad: Vec<f32>,
+}
+
+/// The trainable part of a model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Adapter {
+    /// What kind.
+    pub spec: AdapterSpec,
+    /// The matrices, sorted by name.
+    pub params: Vec<Param>,
+    /// For each layer, the graph's input name (`q_proj.A`) -> index into `params`.
+    index: Vec<BTreeMap<String, usize>>,
+}
+
+impl Adapter {
+    /// All zeros, of the right shapes.
+    ///
+    /// # Errors
+    /// Unknown targets, or an impossible rank.
+    pub fn zeros(config: &ModelConfig, spec: &AdapterSpec) -> Result<Self> {
+        let shapes = adapter_tensors(config, &spec.targets, spec.rank)?;
+        let mut spec = spec.clone();
+        spec.targets = TARGETS.iter().map(|t| (*t).to_owned()).filter(|t| spec.targets.contains(t)).collect();
+        let mut params = Vec::new();
+        let mut places = BTreeMap::new();
+        for (name, shape) in shapes {
+            let shape = [shape[0] as usize, shape[1] as usize];
+            places.insert(name.clone(), params.len());
+            params.push(Param { name, shape, value: vec![0.0; shape[0] * shape[1]], grad: Vec::new() });
+        }
+        let mut index = Vec::new();
+        for layer in 0..config.layers {
+            let halves = spec.targets.iter().flat_map(|target| [(target, 'A'), (target, 'B')]);
+            let layer = halves.map(|(target, half)| {
+                (format!("{target}.{half}"), places[&layout::tensor_name(layer, target, half)])
+            });
+            index.push(layer.collect());
+        }
+        Ok(Self { spec, params, index })
+    }
+
+    /// As PEFT begins: A uniform in plus or minus 1 / sqrt(columns) (Kaiming with a = sqrt 5), B zero.
+    ///
+    /// # Errors
+    /// Unknown targets, or an impossible rank.
+    pub fn fresh(config: &ModelConfig, spec: &AdapterSpec, seed: u64) -> Result<Self> {
+        let mut adapter = Self::zeros(config, spec)?;
+        for (i, param) in adapter.params.iter_mut().enumerate() {
+            if param.name.ends_with("lora_A.weight") {
+                let mut rng = Rng::new(seed, 0x4C6F_5241 + i as u64);
+                let bound = 1.0 / (param.shape[1] as f32).sqrt();
+                param.value.iter_mut().for_each(|v| *v = rng.uniform(bound));
+            }
+        }
+        Ok(adapter)
+    }
+
+    /// Reads a PEFT directory.
+    ///
+    /// # Errors
+    /// It is not a plain LoRA adapter for this model.
+    pub fn load(config: &ModelConfig, dir: &Path) -> Result<Self> {
+        let spec = read_config(&dir.join(CONFIG_FILE))?;
+        let mut adapter = Self::zeros(config, &spec)?;
+        let values = read_tensors(&adapter, &dir.join(WEIGHTS_FILE))?;
+        adapter.params.iter_mut().zip(values).for_each(|(param, values)| param.value = values);
+        Ok(adapter)
+    }
+
+    /// The matrix behind the graph input `name` of `layer`, if it is one.
+    pub fn get(&self, layer: usize, name: &str) -> Option<&Param> {
+        self.index[layer].get(name).map(|&i| &self.params[i])
+    }
+
+    /// Adds to the gradient of the graph output `name` of `layer`.
+    pub fn accumulate(&mut self, layer: usize, name: &str, grad: &[f32]) {
+        let Some(&i) = self.index[layer].get(name) else { return };
+        let sum = &mut self.params[i].grad;
+        sum.resize(grad.len(), 0.0);
+        sum.iter_mut().zip(grad).for_each(|(sum, g)| *sum += g);
+    }
+
+    /// Forgets the gradients.
+    pub fn clear_gradients(&mut self) {
+        self.params.iter_mut().for_each(|param| param.grad.fill(0.0));
+    }
+
+    /// Number of trainable values.
+    pub fn size(&self) -> usize {
+        self.params.iter().map(|p| p.value.len()).sum()
+    }
+
+    /// Writes PEFT's two files into `dir`, which must exist, and makes them durable.
+    ///
+    /// # Errors
+    /// The disk is full, or another failure of the files.
+    pub fn save(&self, dir: &Path, base: &str) -> Result<()> {
+        let rows = self.params.iter().map(|p| TensorFile { name: &p.name, shape: &p.shape, values: &p.value });
+        let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+        tensors::write(&dir.join(WEIGHTS_FILE), &metadata, &rows.collect::<Vec<_>>())?;
+        let mut text = serde_json::to_vec_pretty(&self.peft_config(base)).unwrap_or_default();
+        text.push(b'\n');
+        tensors::write_bytes(&dir.join(CONFIG_FILE), &text)
+    }
+
+    fn peft_config(&self, base: &str) -> serde_json::Value {
+        json!({
+            "base_model_name_or_path": base,
+            "bias": "none",
+            "fan_in_fan_out": false,
+            "inference_mode": true,
+            "init_lora_weights": true,
+            "lora_alpha": self.spec.alpha,
+            "lora_dropout": 0.0,
+            "modules_to_save": null,
+            "peft_type": "LORA",
+            "r": self.spec.rank,
+            "target_modules": self.spec.targets,
+            "task_type": "CAUSAL_LM",
+            "use_dora": false,
+            "use_rslora": false,
+        })
+    }
+}
+
+/// Reads a safetensors file that has exactly the adapter's names and shapes, in the adapter's order.
+///
+/// # Errors
+/// It has others, or a value that is not finite.
+pub fn read_tensors(adapter: &Adapter, path: &Path) -> Result<Vec<Vec<f32>>> {
+    let map = Map::open(path)?;
+    let name = path.display().to_string();
+    let header = safetensors_header(&name, &map)?;
+    let want = adapter.params.iter().map(|p| (p.name.clone(), p.shape.map(|d| d as u64).to_vec())).collect();
+    layout::check_names(&name, &header, &want)?;
+    layout::check_finite(&name, &header, map.bytes())?;
+    let mut out = Vec::new();
+    for param in &adapter.params {
+        let tensor = &header.tensors[&param.name];
+        let mut values = vec![0.0; param.value.len()];
+        let bytes = &map.bytes()[tensor.offset as usize..(tensor.offset + tensor.len) as usize];
+        dequantize(tensor.dtype, bytes, &mut values);
+        out.push(values);
+    }
+    Ok(out)
+}
+
+/// The parts of adapter_config.json that change the computation.
+#[derive(Deserialize)]
+struct PeftConfig {
+    peft_type: String,
+    r: u64,
+    lora_alpha: f64,
+    target_modules: serde_json::Value,
+    #[serde(default)]
+    use_dora: bool,
+    #[serde(default)]
+    use_rslora: bool,
+    #[serde(default)]
+    bias: Option<String>,
+    #[serde(default)]
+    rank_pattern: BTreeMap<String, serde_json::Value>,
+    #[serde(default)]
+    alpha_pattern: BTreeMap<String, serde_json::Value>,
+}
+
+fn read_config(path: &Path) -> Result<AdapterSpec> {
+    let file = path.display().to_string();
+    let raw: PeftConfig = serde_json::from_slice(&read_file(path)?)
+        .map_err(|source| hone_model::ModelError::Json { file: file.clone(), source })?;
+    let plain = raw.peft_type == "LORA"
+        && !raw.use_dora
+        && !raw.use_rslora
+        && raw.bias.as_deref().unwrap_or("none") == "none"
+        && raw.rank_pattern.is_empty()
+        && raw.alpha_pattern.is_empty();
+    if !plain {
+        let want = "plain LoRA: no DoRA, rank-stabilised scaling, biases or patterns";
+        return Err(TrainError::setting(file, format!("peft_type {} with extras", raw.peft_type), want));
+    }
+    let targets: Vec<String> = serde_json::from_value(raw.target_modules)
+        .map_err(|source| hone_model::ModelError::Json { file: file.clone(), source })?;
+    Ok(AdapterSpec { rank: raw.r, alpha: raw.lora_alpha, targets })
+}
+
+/// The adapter to start from: the one in `dir` if it is there, else none.
+///
+/// # Errors
+/// It is there but does not fit the job's rank, alpha or targets.
+pub fn continued(config: &ModelConfig, spec: &AdapterSpec, dir: &Path) -> Result<Option<Adapter>> {
+    if !fs::exists(dir.join(CONFIG_FILE)).unwrap_or(false) {
+        return Ok(None);
+    }
+    let adapter = Adapter::load(config, dir)?;
+    let wanted = Adapter::zeros(config, spec)?.spec;
+    if adapter.spec == wanted {
+        return Ok(Some(adapter));
+    }
+    let say = |s: &AdapterSpec| format!("rank {}, alpha {}, targets {}", s.rank, s.alpha, s.targets.join(" "));
+    Err(TrainError::setting(
+        format!("adapter {} to continue", dir.display()),
+        say(&adapter.spec),
+        format!("the job's {}; train from the base image, or change finetune", say(&wanted)),
+    ))
+}

@@ -1,0 +1,158 @@
+//! Sequences of tokens laid out for one pass.
+//!
+//! Two layouts, whichever computes less: *padded*, every sequence a row of the length of the longest; or *packed*, all
+//! in one row behind each other, with a mask that keeps them apart. Packing wastes no row on padding, but scores
+//! every position against every other. Sessions take any shape, so the choice costs nothing.
+
+/// One tokenized example.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sequence {
+    /// Tokens.
+    pub ids: Vec<u32>,
+    /// Whether the model is asked to predict this token.
+    pub scored: Vec<bool>,
+}
+
+impl Sequence {
+    /// Tokens whose prediction is scored. The first of a sequence is predicted by nothing.
+    pub fn targets(&self) -> usize {
+        self.scored.iter().skip(1).filter(|s| **s).count()
+    }
+}
+
+/// A batch ready for the graphs. A *row* is a position of a sequence, or padding.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Batch {
+    /// Sequences side by side.
+    pub count: usize,
+    /// Rows of each.
+    pub length: usize,
+    /// Token of each row.
+    pub ids: Vec<u32>,
+    /// Position of each row in its sequence.
+    pub positions: Vec<i64>,
+    /// Token that each row is asked to predict, if any.
+    pub targets: Vec<Option<u32>>,
+    /// `[length, length]`: 0 where the row may look, a large negative number where not.
+    pub mask: Vec<f32>,
+    /// Rows that are not padding.
+    pub tokens: usize,
+}
+
+/// Hidden from attention: its exponential is zero, and no sum with a score overflows.
+const HIDDEN: f32 = -1e30;
+/// Lengths are rounded up to this, so that buffers of a few sizes are used again.
+const STEP: usize = 16;
+
+impl Batch {
+    /// Lays out sequences; `attention` is what one pair of positions costs, `row` what one row costs (any unit).
+    pub fn new(sequences: &[&Sequence], attention: f64, row: f64) -> Self {
+        let longest = sequences.iter().map(|s| s.ids.len()).max().unwrap_or(0).next_multiple_of(STEP);
+        let sum = sequences.iter().map(|s| s.ids.len()).sum::<usize>().next_multiple_of(STEP);
+        let cost = |count: usize, length: usize| (count * length) as f64 * (row + attention * length as f64);
+        if sequences.len() > 1 && cost(1, sum) < cost(sequences.len(), longest) {
+            Self::packed(sequences, sum)
+        } else {
+            Self::padded(sequences, longest)
+        }
+    }
+
+    fn empty(count: usize, length: usize) -> Self {
+        let rows = count * length;
+        Self {
+            count,
+            length,
+            ids: vec![0; rows],
+            positions: vec![0; rows],
+            targets: vec![None; rows],
+            mask: vec![HIDDEN; length * length],
+            tokens: 0,
+        }
+    }
+
+    fn place(&mut self, sequence: &Sequence, first: usize) {
+        self.tokens += sequence.ids.len();
+        for (i, &id) in sequence.ids.iter().enumerate() {
+            self.ids[first + i] = id;
+            self.positions[first + i] = i as i64;
+            if i > 0 && sequence.scored[i] {
+                self.targets[first + i - 1] = Some(id);
+            }
+        }
+    }
+
+    fn padded(sequences: &[&Sequence], length: usize) -> Self {
+        let mut batch = Self::empty(sequences.len(), length);
+        for (i, sequence) in sequences.iter().enumerate() {
+            batch.place(sequence, i * length);
+        }
+        // Padding lies behind every token, where no token looks.
+        for row in 0..length {
+            batch.mask[row * length..=row * length + row].fill(0.0);
+        }
+        batch
+    }
+
+    fn packed(sequences: &[&Sequence], length: usize) -> Self {
+        let mut batch = Self::empty(1, length);
+        let mut first = 0;
+        for sequence in sequences {
+            batch.place(sequence, first);
+            for row in first..first + sequence.ids.len() {
+                batch.mask[row * length + first..=row * length + row].fill(0.0);
+            }
+            first += sequence.ids.len();
+        }
+        // A padding row sees itself: a softmax over nothing is not a number.
+        for row in first..length {
+            batch.mask[row * length + row] = 0.0;
+        }
+        batch
+    }
+
+    /// All rows, padding included.
+    pub fn rows(&self) -> usize {
+        self.count * self.length
+    }
+
+    /// Rows whose prediction is scored.
+    pub fn scored(&self) -> usize {
+        self.targets.iter().flatten().count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sequence(ids: &[u32], unscored: usize) -> Sequence {
+        Sequence { ids: ids.to_vec(), scored: (0..ids.len()).map(|i| i >= unscored).collect() }
+    }
+
+    #[test]
+    fn targets_are_the_next_tokens_where_scored() {
+        let a = sequence(&[5, 6, 7], 2);
+        let batch = Batch::padded(&[&a], 16);
+        assert_eq!((batch.targets[0], batch.targets[1], batch.targets[2]), (None, Some(7), None));
+        assert_eq!((batch.scored(), batch.tokens, a.targets()), (1, 3, 1));
+        assert_eq!(sequence(&[5, 6], 0).targets(), 1);
+    }
+
+    #[test]
+    fn packing_keeps_sequences_apart() {
+        let (a, b) = (sequence(&[1, 2], 0), sequence(&[3, 4, 5], 0));
+        let batch = Batch::packed(&[&a, &b], 16);
+        let sees = |row: usize| (0..16).filter(|&c| batch.mask[row * 16 + c] == 0.0).collect::<Vec<_>>();
+        assert_eq!((sees(1), sees(2), sees(4), sees(9)), (vec![0, 1], vec![2], vec![2, 3, 4], vec![9]));
+        assert_eq!(batch.positions[..5], [0, 1, 0, 1, 2]);
+        assert_eq!(batch.targets[..5], [Some(2), None, Some(4), Some(5), None]);
+    }
+
+    #[test]
+    fn the_cheaper_layout_is_taken() {
+        let (short, long) = (sequence(&[1; 20], 0), sequence(&[1; 90], 0));
+        assert_eq!(Batch::new(&[&short, &long], 0.0, 1.0).count, 1);
+        assert_eq!(Batch::new(&[&long, &long], 1.0, 1.0).count, 2);
+        assert_eq!(Batch::new(&[&long], 1.0, 1.0).length, 96);
+    }
+}
