@@ -11,6 +11,8 @@ mod keyring;
 #[allow(unsafe_code)]
 mod loopback;
 #[allow(unsafe_code)]
+mod mounts;
+#[allow(unsafe_code)]
 mod process;
 #[allow(unsafe_code)]
 mod signals;
@@ -20,6 +22,9 @@ mod rooted;
 pub use bpf::{Instruction, attach_device_filter, detach_device_filters};
 pub use keyring::join_session_keyring;
 pub use loopback::bring_up_loopback;
-pub use process::{Fork, close_descriptors_from, close_on_exec_from, fork, set_umask};
+pub use mounts::private_mounts;
+pub use process::{
+    Fork, become_program, close_descriptors_from, close_on_exec_from, fork, send_signal, send_signal_to, set_umask,
+};
 pub use rooted::{RootedError, read_in_root, resolve_in_root};
 pub use signals::{SignalMask, Signals};

@@ -1,0 +1,139 @@
+//! What a training run came to, told to the user: the version, or why there is none and what is kept.
+
+use std::path::{Path, PathBuf};
+
+use hone_image::run::{ExitRecord, Outcome};
+use hone_image::{Image, Reference};
+use hone_store::Store;
+use hone_store::staging::Staged;
+
+use crate::error::RunError;
+
+/// The code of a run whose training succeeded and whose commit did not.
+const NOT_COMMITTED: u8 = 1;
+const INTERRUPTED: [i32; 2] = [2, 15];
+
+/// A training run that has ended.
+pub(crate) struct Ended<'a> {
+    pub store: &'a Store,
+    pub image: &'a Image,
+    pub lineage: &'a Reference,
+    pub run: &'a str,
+    pub staging: &'a Path,
+    pub code: u8,
+}
+
+/// Says what became of the run, and with which code to exit.
+pub(crate) fn report(ended: &Ended<'_>) -> Result<u8, RunError> {
+    let staged = Staged::read(ended.staging)?;
+    let outcome = staged.as_ref().and_then(|staged| staged.outcome.clone());
+    if let Some(reference) = committed(ended, outcome.as_ref())? {
+        eprintln!("{}", announce(ended, &reference)?);
+        return Ok(ended.code);
+    }
+    if ended.code == 0 {
+        let reason = match outcome {
+            Some(Outcome::Refused { reason }) => reason,
+            _ => format!("the commit did not finish; `hone commit {}` tries again", ended.run),
+        };
+        eprintln!("not committed: {reason}");
+        eprintln!("what the trainer wrote is kept: {}", ended.staging.display());
+        return Ok(NOT_COMMITTED);
+    }
+    eprintln!("{}", stopped(ended, staged.and_then(|staged| staged.exit)));
+    Ok(ended.code)
+}
+
+/// The version that this run became.
+fn committed(ended: &Ended<'_>, outcome: Option<&Outcome>) -> Result<Option<String>, RunError> {
+    if let Some(Outcome::Committed { reference, .. } | Outcome::Published { reference, .. }) = outcome {
+        return Ok(Some(reference.clone()));
+    }
+    // The staging of a published version is gone; its record names the run.
+    let versions = ended.store.versions(ended.lineage)?;
+    let ours = versions.iter().rfind(|version| version.run == ended.run && outcome.is_none() && ended.code == 0);
+    Ok(ours.map(|version| version.reference.to_string()))
+}
+
+fn announce(ended: &Ended<'_>, reference: &str) -> Result<String, RunError> {
+    let parsed = reference.parse::<Reference>().ok();
+    let version = match parsed {
+        Some(parsed) => ended.store.version(&parsed)?,
+        None => None,
+    };
+    let base = size(ended.image.size());
+    Ok(match version {
+        Some(version) => {
+            format!("committed {reference} (adapter {} on a base of {base})", size(version.layer.size))
+        }
+        None => format!("committed {reference} (on a base of {base})"),
+    })
+}
+
+fn stopped(ended: &Ended<'_>, exit: Option<ExitRecord>) -> String {
+    let checkpoint = ended.staging.join("out/checkpoint");
+    let interrupted = INTERRUPTED.iter().any(|signal| i32::from(ended.code) == 128 + signal);
+    let why = match exit {
+        Some(ExitRecord { oom: true, .. }) => "out of memory".to_owned(),
+        _ if interrupted => "stopped".to_owned(),
+        _ => format!("the trainer exited with {}", ended.code),
+    };
+    match checkpoint.exists() {
+        true => format!(
+            "{why}; the checkpoint is in {}\nthe same command goes on from it, --fresh begins anew",
+            checkpoint.display()
+        ),
+        false => format!("{why}; nothing was committed, what there is is kept: {}", ended.staging.display()),
+    }
+}
+
+/// Removes what an earlier attempt left that would be taken for this one's.
+pub(crate) fn forget_attempt(staging: &Path) -> Result<(), RunError> {
+    let stale: [PathBuf; 3] =
+        [hone_image::run::EXIT_FILE, hone_image::run::OUTCOME_FILE, "out/adapter"].map(|name| staging.join(name));
+    for path in stale {
+        let removed = match path.symlink_metadata() {
+            Ok(meta) if meta.is_dir() => std::fs::remove_dir_all(&path),
+            Ok(_) => std::fs::remove_file(&path),
+            Err(_) => Ok(()),
+        };
+        removed.map_err(RunError::io("remove", &path))?;
+    }
+    Ok(())
+}
+
+/// Bytes as people read them.
+fn size(bytes: u64) -> String {
+    match bytes as f64 {
+        b if b < 1e3 => format!("{bytes} B"),
+        b if b < 1e6 => format!("{:.1} kB", b / 1e3),
+        b if b < 100e6 => format!("{:.1} MB", b / 1e6),
+        b if b < 1e9 => format!("{:.0} MB", b / 1e6),
+        b => format!("{:.1} GB", b / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_read_well() {
+        for (bytes, text) in [(7, "7 B"), (1_800, "1.8 kB"), (1_800_000, "1.8 MB"), (133_000_000, "133 MB")] {
+            assert_eq!(size(bytes), text);
+        }
+    }
+
+    #[test]
+    fn an_earlier_attempt_is_forgotten_but_not_its_checkpoint() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["out/adapter", "out/checkpoint"] {
+            std::fs::create_dir_all(dir.path().join(name)).unwrap();
+        }
+        std::fs::write(dir.path().join("exit.json"), "{}").unwrap();
+        forget_attempt(dir.path()).unwrap();
+        assert!(!dir.path().join("out/adapter").exists() && !dir.path().join("exit.json").exists());
+        assert!(dir.path().join("out/checkpoint").exists());
+        forget_attempt(dir.path()).unwrap();
+    }
+}

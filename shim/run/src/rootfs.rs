@@ -1,0 +1,116 @@
+//! The container's root file system: overlayfs over the unpacked layers, in a mount namespace of this process.
+//!
+//! The mount is gone when the last process of the run is, however it ends. The upper directory is removed on the
+//! way out; one that a killed run left is removed by the next run.
+
+use std::ffi::CString;
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+
+use crate::error::RunError;
+
+/// The kernel takes one page of mount options: 64 hex digits and a colon a layer, and the two upper directories.
+const MAX_LAYERS: usize = 55;
+
+/// ROOT/run/<container>: the bundle. Dropped, everything of it goes.
+#[derive(Debug)]
+pub(crate) struct Bundle {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Bundle {
+    /// Claims the container's name and makes its directory.
+    pub(crate) fn new(root: &Path, container: &str) -> Result<Self, RunError> {
+        let runs = root.join("run");
+        fs::create_dir_all(&runs).map_err(RunError::io("make", &runs))?;
+        sweep(&runs);
+        let path = runs.join(container);
+        fs::create_dir_all(&path).map_err(RunError::io("make", &path))?;
+        let lock = lock(&path)?.ok_or_else(|| RunError::NameTaken(container.to_owned()))?;
+        for name in ["rootfs", "upper", "work"] {
+            let dir = path.join(name);
+            fs::create_dir_all(&dir).map_err(RunError::io("make", &dir))?;
+        }
+        Ok(Self { path, _lock: lock })
+    }
+
+    /// The bundle's directory.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The root file system's directory.
+    pub(crate) fn rootfs(&self) -> PathBuf {
+        self.path.join("rootfs")
+    }
+
+    /// Mounts `layers`, directories of `snapshots`, lowest first, and a fresh upper directory.
+    pub(crate) fn mount(&self, snapshots: &Path, layers: &[String], image: &str) -> Result<(), RunError> {
+        if layers.len() > MAX_LAYERS {
+            let (image, got) = (image.to_owned(), layers.len());
+            return Err(RunError::Layers { image, got, want: MAX_LAYERS });
+        }
+        hone_sys::private_mounts().map_err(RunError::io("make a mount namespace for", &self.path))?;
+        // Relative names keep the options within their page.
+        std::env::set_current_dir(snapshots).map_err(RunError::io("enter", snapshots))?;
+        let lower = layers.iter().rev().map(String::as_str).collect::<Vec<_>>().join(":");
+        let (upper, work) = (self.path.join("upper"), self.path.join("work"));
+        let options = format!("lowerdir={lower},upperdir={},workdir={}", upper.display(), work.display());
+        let invalid = |_| RunError::io("mount", &self.path)(std::io::Error::other("a NUL in its path"));
+        let options = CString::new(options).map_err(invalid)?;
+        let target = self.rootfs();
+        mount("overlay", &target, "overlay", MountFlags::NODEV, Some(options.as_c_str()))
+            .map_err(RunError::io("mount the layers at", &target))
+    }
+}
+
+impl Drop for Bundle {
+    fn drop(&mut self) {
+        // The mount may not be there yet; and what cannot be removed now, the next run's sweep removes.
+        let _ = unmount(self.rootfs(), UnmountFlags::DETACH);
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+/// The lock of a bundle; `None` when somebody holds it.
+fn lock(path: &Path) -> Result<Option<File>, RunError> {
+    let path = path.join("lock");
+    let file = File::create(&path).map_err(RunError::io("make", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(RunError::io("lock", &path)(error)),
+    }
+}
+
+/// Removes what runs left that were killed: bundles whose lock nobody holds.
+fn sweep(runs: &Path) {
+    for entry in fs::read_dir(runs).into_iter().flatten().flatten() {
+        if let Ok(Some(_held)) = lock(&entry.path()) {
+            // Left for the next sweep if it does not go.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_taken_only_while_its_run_lives_and_leftovers_go() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("run/dead/upper")).unwrap();
+        let bundle = Bundle::new(root.path(), "box").unwrap();
+        assert!(!root.path().join("run/dead").exists());
+        let error = Bundle::new(root.path(), "box").unwrap_err().to_string();
+        assert_eq!(error, "a container named box is running; take another --name");
+        assert!(bundle.rootfs().is_dir());
+        drop(bundle);
+        assert_eq!(fs::read_dir(root.path().join("run")).unwrap().count(), 0);
+        Bundle::new(root.path(), "box").unwrap();
+    }
+}

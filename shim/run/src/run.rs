@@ -1,0 +1,172 @@
+//! One run, from the command line to the exit code.
+
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use hone_image::media::LABEL_BASE_NAME;
+use hone_image::{Image, Reference};
+use hone_store::Store;
+
+use crate::args::Args;
+use crate::bundle::{self, Process};
+use crate::container::{self, Start};
+use crate::error::RunError;
+use crate::outcome::{self, Ended};
+use crate::rootfs::Bundle;
+use crate::{data, identity, snapshot, user};
+
+/// The image that was asked for, and what it would do.
+struct Subject {
+    store: Store,
+    image: Image,
+    reference: String,
+    command: Vec<String>,
+    trains: bool,
+}
+
+/// A training run's identity, and the lock that keeps a second one out.
+struct Training {
+    run: String,
+    staging: PathBuf,
+    _lock: File,
+}
+
+/// Runs the container and gives the code to exit with.
+pub(crate) fn run(args: &Args) -> Result<u8, RunError> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(RunError::NotRoot);
+    }
+    let args = &absolute(args)?;
+    let subject = subject(args)?;
+    if subject.trains {
+        // Told before layers are unpacked, which may take a while.
+        data::source(&args.volumes, &subject.reference)?;
+    }
+    let layers = snapshot::prepare(&subject.store, &subject.image)?;
+    let container = args.name.clone().unwrap_or_else(made_up_name);
+    let bundle = Bundle::new(subject.store.root(), &container)?;
+    bundle.mount(&snapshot::directory(&subject.store), &layers, &subject.reference)?;
+    let process = process(args, &subject, &bundle, &container)?;
+    let training = training(args, &subject, &process)?;
+    let config = bundle::config(args, &container, &process)?;
+    let path = bundle.path().join("config.json");
+    fs::write(&path, config.to_string()).map_err(RunError::io("write", &path))?;
+    let start = Start {
+        root: subject.store.root(),
+        image: &subject.reference,
+        staging: training.as_ref().map(|training| training.run.as_str()),
+        bundle: bundle.path(),
+        container: &container,
+    };
+    let code = container::run(&start)?;
+    match training {
+        None => Ok(code),
+        Some(training) => report(&subject, &training, code),
+    }
+}
+
+/// The same arguments with paths that do not depend on the working directory.
+fn absolute(args: &Args) -> Result<Args, RunError> {
+    let full = |path: &Path| std::path::absolute(path).map_err(RunError::io("resolve", path));
+    let mut args = args.clone();
+    args.root = full(&args.root)?;
+    for volume in &mut args.volumes {
+        volume.source = full(&volume.source)?;
+    }
+    Ok(args)
+}
+
+fn subject(args: &Args) -> Result<Subject, RunError> {
+    let store = Store::at(&args.root);
+    let resolved = store.resolve(&args.image)?;
+    let named = |r: &&Reference| args.image.parse::<Reference>().is_ok_and(|asked| asked == **r);
+    let reference = resolved.references.iter().find(named).or(resolved.references.first());
+    let reference = reference.map_or_else(|| args.image.clone(), ToString::to_string);
+    let config = resolved.image.config().value();
+    let want = architecture();
+    if config.architecture != want {
+        return Err(RunError::Architecture { image: reference, got: config.architecture.clone(), want });
+    }
+    let mut command = config.config.command_line();
+    if !args.arguments.is_empty() {
+        command = config.config.entrypoint.clone().unwrap_or_default();
+        command.extend(args.arguments.iter().cloned());
+    }
+    if command.is_empty() {
+        return Err(RunError::NoCommand(reference));
+    }
+    let trains = store.job_of(&resolved.image)?.is_some_and(|job| job.trains(&command));
+    Ok(Subject { store, image: resolved.image, reference, command, trains })
+}
+
+/// This machine, in GOARCH.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+fn process(args: &Args, subject: &Subject, bundle: &Bundle, container: &str) -> Result<Process, RunError> {
+    let config = &subject.image.config().value().config;
+    let user = args.user.as_deref().or(config.user.as_deref()).unwrap_or_default();
+    let cwd = config.working_dir.clone().filter(|dir| !dir.is_empty()).unwrap_or_else(|| "/".to_owned());
+    Ok(Process {
+        args: subject.command.clone(),
+        env: bundle::environment(config.env.as_deref().unwrap_or_default(), &args.env, container),
+        cwd,
+        user: user::resolve(&bundle.rootfs(), user)?,
+    })
+}
+
+/// Finds out which run this is, and makes its staging ready: as it was left, or empty.
+fn training(args: &Args, subject: &Subject, process: &Process) -> Result<Option<Training>, RunError> {
+    if !subject.trains {
+        return Ok(None);
+    }
+    let files = data::files(data::source(&args.volumes, &subject.reference)?, &process.user)?;
+    let run = identity::run_id(subject.image.config().digest(), &subject.reference, &files);
+    let lock = exclusive(subject.store.root(), &run)?;
+    let staging = subject.store.root().join("staging").join(&run);
+    if args.fresh && staging.exists() {
+        fs::remove_dir_all(&staging).map_err(RunError::io("remove", &staging))?;
+    }
+    outcome::forget_attempt(&staging)?;
+    if staging.join("out/checkpoint").exists() {
+        eprintln!("resuming from checkpoint");
+    }
+    Ok(Some(Training { run, staging, _lock: lock }))
+}
+
+/// The lock of a run; it stays when the run is over, a few bytes that the next one needs.
+fn exclusive(root: &Path, run: &str) -> Result<File, RunError> {
+    let dir = root.join("locks");
+    fs::create_dir_all(&dir).map_err(RunError::io("make", &dir))?;
+    let path = dir.join(run);
+    let file = File::create(&path).map_err(RunError::io("make", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(RunError::Running(run.to_owned())),
+        Err(TryLockError::Error(error)) => Err(RunError::io("lock", &path)(error)),
+    }
+}
+
+fn report(subject: &Subject, training: &Training, code: u8) -> Result<u8, RunError> {
+    let base = subject.image.config().value().config.label(LABEL_BASE_NAME).unwrap_or(&subject.reference);
+    let Ok(lineage) = base.parse::<Reference>() else { return Ok(code) };
+    outcome::report(&Ended {
+        store: &subject.store,
+        image: &subject.image,
+        lineage: &lineage,
+        run: &training.run,
+        staging: &training.staging,
+        code,
+    })
+}
+
+/// Unlike any other that runs now: process ids are, and the clock tells this one from its predecessors.
+fn made_up_name() -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    format!("hone-{}-{:x}", std::process::id(), now.as_millis())
+}
