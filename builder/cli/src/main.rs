@@ -1,3 +1,32 @@
-//! The front door of Hone: build, images, versions
+//! `hone`: build images, look at them, and manage the versions that training makes of them.
+//!
+//! Owns the command line, the exit code and everything that is printed; the libraries print nothing. A verb that
+//! is not here is a program `hone-<verb>` beside this one, executed as git does with its verbs: what runs
+//! containers stays out of this program.
 
-fn main() {}
+mod args;
+mod build;
+mod commit;
+mod external;
+mod failure;
+mod layout;
+mod output;
+mod progress;
+mod root;
+mod ship;
+mod tree;
+mod verbs;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    match verbs::run(args::Args::parse()) {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("hone: {}", failure::chain(&*failure));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -102,6 +102,12 @@ impl Layer {
         self
     }
 
+    /// The same content as a layer of another kind, with no annotation but that.
+    pub fn of_kind(&self, kind: LayerKind) -> Self {
+        let d = &self.descriptor;
+        Self::with(kind, &d.media_type, d.digest, d.size, self.diff_id)
+    }
+
     /// A layer as a manifest and a configuration of anybody describe it.
     pub fn described(descriptor: Descriptor, diff_id: Digest) -> Self {
         let kind = LayerKind::of(descriptor.annotations.get(media::LAYER_KIND).map(String::as_str));

@@ -32,6 +32,15 @@ impl Ingest<'_> {
         Ok(BlobWriter { ingest: self, file, hasher: Sha256::new(), size: 0 })
     }
 
+    /// A file without a name, on the store's own disk; it goes when it is closed.
+    ///
+    /// # Errors
+    /// When none can be made.
+    pub fn scratch(&self) -> Result<File, StoreError> {
+        let tmp = self.store.tmp();
+        tempfile::tempfile_in(&tmp).map_err(StoreError::at("make temporary file in", &tmp))
+    }
+
     /// Stores these bytes.
     ///
     /// # Errors
@@ -101,6 +110,12 @@ impl BlobWriter<'_> {
 }
 
 impl Store {
+    /// Gives the error of a write to a [`BlobWriter`] or a scratch file its meaning.
+    pub fn tmp_error(&self) -> impl FnOnce(io::Error) -> StoreError + use<> {
+        let tmp = self.tmp();
+        move |source| StoreError::io("write temporary file in", &tmp, source)
+    }
+
     /// Whether a blob of this name and size is there. Its bytes are verified when they are read.
     pub fn has(&self, digest: Digest, size: u64) -> bool {
         std::fs::metadata(self.blob_path(digest)).is_ok_and(|meta| meta.is_file() && meta.len() == size)

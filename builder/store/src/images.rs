@@ -63,6 +63,20 @@ impl Store {
         Ok(Image::join(manifest, config)?)
     }
 
+    /// The image of a layout that holds one, whatever it is called.
+    ///
+    /// # Errors
+    /// When there is none, or more than one.
+    pub fn only_image(&self) -> Result<Image, StoreError> {
+        match self.index()?.manifests.as_slice() {
+            [only] if is_manifest(only) => self.image_by_digest(only.digest),
+            others => {
+                let why = format!("want one image manifest, got {} entries", others.len());
+                Err(StoreError::Record { path: self.root.join("index.json"), why })
+            }
+        }
+    }
+
     /// An image configuration.
     ///
     /// # Errors

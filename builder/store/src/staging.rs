@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use hone_image::run::{EXIT_FILE, ExitRecord, OUT_NAME, OUTCOME_FILE, Outcome, RUN_FILE, RunRecord};
 
+use crate::files::Lock;
 use crate::{Store, StoreError, files};
 
 /// One staging directory and the records in it.
@@ -52,6 +53,15 @@ impl Staged {
         files::replace_json(&self.path.join(OUTCOME_FILE), &outcome, &self.path)?;
         self.outcome = Some(outcome);
         Ok(())
+    }
+
+    /// Whether the run's keeper lives: it holds `keeper.lock` as long as it does.
+    ///
+    /// # Errors
+    /// When the lock cannot be asked.
+    pub fn is_alive(&self) -> Result<bool, StoreError> {
+        let lock = self.path.join("keeper.lock");
+        Ok(lock.exists() && Lock::try_exclusive(&lock)?.is_none())
     }
 
     /// Bytes on disk of everything the run left.

@@ -1,0 +1,56 @@
+//! The command line as typed. Each verb's own arguments are in the verb's file.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::verbs;
+
+/// Fine-tune models on the device: images in, versions out.
+#[derive(Debug, Parser)]
+#[command(name = "hone", version, about, arg_required_else_help = true)]
+pub struct Args {
+    /// Where images, versions and staging directories are [default: /var/lib/hone for root, else ~/.local/share/hone]
+    #[arg(long, global = true, value_name = "DIR", env = "HONE_ROOT")]
+    pub root: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// Every verb of this program.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Build an image from a Honefile
+    Build(verbs::build::Build),
+    /// List images
+    Images(verbs::images::Images),
+    /// Show what an image is made of
+    Inspect(verbs::inspect::Inspect),
+    /// List the versions of a lineage, newest first, and the runs that were refused
+    Log(verbs::log::Log),
+    /// Give an image another name
+    Tag(verbs::tag::Tag),
+    /// Remove a name or a version, and what nothing needs any more
+    Rm(verbs::rm::Rm),
+    /// Make a version the current one of its lineage
+    Promote(verbs::promote::Promote),
+    /// Go back to the version that was current before
+    Rollback(verbs::rollback::Rollback),
+    /// Write an image to an OCI layout
+    Save(verbs::save::Save),
+    /// Look at and remove what runs left behind
+    Staging(verbs::staging::Staging),
+    /// Seal, commit and publish the adapter of a finished run (called by runtimes)
+    Commit(verbs::commit::Commit),
+    /// Make trainers
+    Trainer(verbs::trainer::Trainer),
+    /// Tell an engine of Hone's runtime
+    Install(verbs::install::Install),
+    /// Make an engine forget Hone's runtime
+    Uninstall(verbs::install::Uninstall),
+    /// A program `hone-<verb>` beside this one, e.g. `hone run`
+    #[command(external_subcommand)]
+    External(Vec<OsString>),
+}

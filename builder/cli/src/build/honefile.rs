@@ -1,0 +1,24 @@
+//! Finding and reading the Honefile.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use hone_plan::{BuildPlan, MAX_HONEFILE};
+
+use crate::failure::{Failure, because};
+
+/// What a Honefile is called in its directory.
+const NAME: &str = "Honefile";
+
+/// The plan, and the directory that its paths are relative to.
+pub fn read(path: &Path) -> Result<(PathBuf, BuildPlan), Failure> {
+    let file = if path.is_dir() { path.join(NAME) } else { path.to_owned() };
+    let reading = || because(format!("read Honefile {}", file.display()));
+    let mut text = String::new();
+    let limit = MAX_HONEFILE as u64 + 1;
+    File::open(&file).map_err(reading())?.take(limit).read_to_string(&mut text).map_err(reading())?;
+    let plan = hone_plan::parse(&file.display().to_string(), &text)?;
+    let dir = file.parent().map(Path::to_owned).unwrap_or_default();
+    Ok((dir, plan))
+}

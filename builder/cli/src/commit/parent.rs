@@ -1,0 +1,125 @@
+//! The image that a run was made from: in the local store, or described by the engine that ran it.
+
+use hone_image::image::Image;
+use hone_image::oci::{ImageConfig, RootFs, RuntimeConfig};
+use hone_image::run::RunRecord;
+use hone_image::{Digest, Reference, media};
+use hone_store::Store;
+
+use super::StepError;
+use crate::failure::{Failure, because};
+
+/// Registry that podman puts before names that have none.
+const PODMAN_LOCAL: &str = "localhost/";
+
+/// What training began from.
+#[derive(Debug)]
+pub struct Parent {
+    /// The lineage: the base's reference.
+    pub lineage: Reference,
+    /// Digest of the base's configuration.
+    pub base: Digest,
+    /// The configuration.
+    pub config: ParentConfig,
+    /// The image, when it is in the local store.
+    pub image: Option<Image>,
+}
+
+/// A configuration as far as it is known: an engine gives the content, and the digest of bytes it keeps.
+#[derive(Debug)]
+pub struct ParentConfig {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its content.
+    pub value: ImageConfig,
+}
+
+/// Finds it.
+pub fn find(store: &Store, run: &RunRecord) -> Result<Parent, StepError> {
+    let (digest, named) = match &run.image {
+        Some(image) => (image.config, Some(image.reference.as_str())),
+        None => (by_job(store, run)?, None),
+    };
+    let image = store.image_by_config(digest)?;
+    let value = match &image {
+        Some(image) => image.config().value().clone(),
+        None => described(store, run, digest)?,
+    };
+    let lineage = match value.config.label(media::LABEL_BASE_NAME) {
+        Some(name) => {
+            name.parse().map_err(|e| StepError::Refused(format!("label {}: {e}", media::LABEL_BASE_NAME)))?
+        }
+        None => lineage(store, run, image.as_ref(), digest, named)?,
+    };
+    let labelled = value.config.label(media::LABEL_BASE_CONFIG).and_then(|text| text.parse().ok());
+    Ok(Parent { lineage, base: labelled.unwrap_or(digest), config: ParentConfig { digest, value }, image })
+}
+
+/// Nobody said which image ran; the job, which names the base by content, tells.
+fn by_job(store: &Store, run: &RunRecord) -> Result<Digest, StepError> {
+    for descriptor in store.references()?.values() {
+        let image = store.image_by_digest(descriptor.digest)?;
+        let version = hone_image::image::is_version(image.config().value());
+        if !version && store.job_of(&image)?.as_ref() == Some(&run.job) {
+            return Ok(image.config().digest());
+        }
+    }
+    let reason =
+        format!("the image that ran is not known, and no image named {} in the store has its job", run.job.name);
+    Err(StepError::Refused(reason))
+}
+
+fn described(store: &Store, run: &RunRecord, digest: Digest) -> Result<ImageConfig, StepError> {
+    // A version of a base that only an engine has: its configuration was written here.
+    if let Ok(config) = store.config(digest) {
+        return Ok(config.value().clone());
+    }
+    let absent = || Failure::from(format!("image {digest}: it is neither in the local store nor in the engine"));
+    let Some(engine) = hone_engines::of(&run.engine) else {
+        return Err(absent().into());
+    };
+    let found = engine.inspect(&digest.to_string()).map_err(because(format!("look up image {digest}")))?;
+    let found = found.ok_or_else(absent)?;
+    let config: RuntimeConfig =
+        serde_json::from_value(found.config).map_err(because(format!("read configuration of image {digest}")))?;
+    Ok(ImageConfig {
+        created: None,
+        architecture: found.architecture,
+        variant: None,
+        os: found.os,
+        config,
+        rootfs: RootFs { kind: "layers".to_owned(), diff_ids: found.diff_ids },
+        history: Vec::new(),
+        rest: Default::default(),
+    })
+}
+
+/// A base's own name: as the run has it, where that is a name of this image; else the store's; else the job's.
+fn lineage(
+    store: &Store,
+    run: &RunRecord,
+    image: Option<&Image>,
+    config: Digest,
+    named: Option<&str>,
+) -> Result<Reference, StepError> {
+    let typed = named.map(|name| name.strip_prefix(PODMAN_LOCAL).unwrap_or(name));
+    // A person may have typed (the beginning of) an image id; that is no name.
+    let typed = typed.filter(|name| !config.hex().starts_with(name.trim_start_matches("sha256:")));
+    let typed: Option<Reference> = typed.and_then(|name| name.parse().ok());
+    let known: Vec<Reference> = match image {
+        Some(image) => {
+            store.references()?.into_iter().filter(|(_, d)| d.digest == image.digest()).map(|(r, _)| r).collect()
+        }
+        None => Vec::new(),
+    };
+    if let Some(name) = typed.filter(|name| known.is_empty() || known.contains(name)) {
+        return Ok(name);
+    }
+    match known.into_iter().next() {
+        Some(name) => Ok(name),
+        None => {
+            let name = format!("{}:base", run.job.name);
+            name.parse().map_err(|e| StepError::Refused(format!("the job's name makes no image name: {e}")))
+        }
+    }
+}

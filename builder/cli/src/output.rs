@@ -1,0 +1,115 @@
+//! What verbs print: tables for people, JSON for programs, sizes that both understand.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use crate::failure::{Failure, because};
+
+/// Prints text on standard output. A reader that has gone away (`hone images | head`) is not an error.
+pub fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(because("write to standard output")(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Prints a value as JSON.
+pub fn json<T: Serialize>(value: &T) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value).map_err(because("write JSON"))?;
+    print(&format!("{text}\n"))
+}
+
+/// Rows in columns as wide as their widest cell, two spaces apart.
+pub fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |c: usize| rows.iter().filter_map(|r| r.get(c)).map(|s| s.chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            let _ = write!(line, "{cell:width$}  ");
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// A value that JSON writes as one word, as that word.
+pub fn word<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).unwrap_or_default().trim_matches('"').to_owned()
+}
+
+/// Bytes as docker shows them: powers of 1000, about three digits.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
+    let (mut value, mut unit) = (bytes as f64, 0);
+    while value >= 999.5 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    match unit {
+        0 => format!("{bytes} B"),
+        _ if value < 9.995 => format!("{value:.2} {}", UNITS[unit]),
+        _ if value < 99.95 => format!("{value:.1} {}", UNITS[unit]),
+        _ => format!("{value:.0} {}", UNITS[unit]),
+    }
+}
+
+/// A moment as people read it, in UTC (`2026-11-23 03:00`).
+pub fn moment(milliseconds: u64) -> String {
+    let seconds = milliseconds / 1000;
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    // Days since 1970 to a date in the proleptic Gregorian calendar: eras of 400 years, years that begin in March.
+    let shifted = days + 719_468;
+    let (era, day) = (shifted / 146_097, shifted % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let date = day - (153 * month + 2) / 5 + 1;
+    let (month, carry) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    let year = year + era * 400 + carry;
+    format!("{year:04}-{month:02}-{date:02} {:02}:{:02}", rest / 3600, rest % 3600 / 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_read_as_docker_writes_them() {
+        for (bytes, want) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.00 kB"),
+            (98_765_432, "98.8 MB"),
+            (999_999, "1.00 MB"),
+            (135_000_000, "135 MB"),
+            (2_500_000_000, "2.50 GB"),
+        ] {
+            assert_eq!(size(bytes), want);
+        }
+    }
+
+    #[test]
+    fn moments_are_dates() {
+        for (ms, want) in [
+            (0, "1970-01-01 00:00"),
+            (951_782_400_000, "2000-02-29 00:00"),
+            (1_795_402_800_000, "2026-11-23 03:00"),
+            (4_102_444_799_000, "2099-12-31 23:59"),
+        ] {
+            assert_eq!(moment(ms), want);
+        }
+    }
+
+    #[test]
+    fn columns_are_aligned_without_trailing_space() {
+        let rows = vec![vec!["A".into(), "B".into()], vec!["long".into(), "x".into()]];
+        assert_eq!(table(&rows), "A     B\nlong  x\n");
+    }
+}

@@ -1,0 +1,101 @@
+//! How far a build is: a bar on a terminal, plain lines elsewhere, JSON lines for programs; on standard error.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use crate::output::size;
+
+/// How to show progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Mode {
+    /// A bar on a terminal, plain lines elsewhere.
+    Auto,
+    /// One line a step.
+    Plain,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Shows steps.
+#[derive(Debug, Clone, Copy)]
+pub struct Progress {
+    show: Show,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Show {
+    Bars,
+    Lines,
+    Json,
+    Nothing,
+}
+
+/// A step that is being done. Dropped without [`Step::done`], it failed.
+#[derive(Debug)]
+pub struct Step {
+    show: Show,
+    label: String,
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    /// As asked for.
+    pub fn new(mode: Mode, quiet: bool) -> Self {
+        let show = match mode {
+            _ if quiet => Show::Nothing,
+            Mode::Json => Show::Json,
+            Mode::Auto if std::io::stderr().is_terminal() => Show::Bars,
+            Mode::Auto | Mode::Plain => Show::Lines,
+        };
+        Self { show }
+    }
+
+    /// Begins a step; `total` bytes when it is known how much there is to do.
+    pub fn step(&self, label: &str, total: Option<u64>) -> Step {
+        let bar = (self.show == Show::Bars).then(|| bar(label, total));
+        if self.show == Show::Json {
+            eprintln!("{}", json!({"event": "begin", "step": label, "bytes": total}));
+        }
+        Step { show: self.show, label: label.to_owned(), bar }
+    }
+}
+
+impl Step {
+    /// So many bytes are done.
+    pub fn seen(&self, bytes: u64) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(bytes);
+        }
+    }
+
+    /// It is done.
+    pub fn done(self, bytes: u64, what: &str) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        match self.show {
+            Show::Bars | Show::Lines => eprintln!("{:<28} {:>9}  {what}", self.label, size(bytes)),
+            Show::Json => {
+                eprintln!("{}", json!({"event": "end", "step": self.label, "bytes": bytes, "digest": what}));
+            }
+            Show::Nothing => {}
+        }
+    }
+}
+
+fn bar(label: &str, total: Option<u64>) -> ProgressBar {
+    let (bar, template) = match total {
+        Some(total) => (ProgressBar::new(total), "{msg:<28} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}"),
+        None => (ProgressBar::new_spinner(), "{msg:<28} {spinner}"),
+    };
+    // The template is one of the two above, and both parse.
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    bar.set_style(style);
+    bar.set_message(label.to_owned());
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
+}

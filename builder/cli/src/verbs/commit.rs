@@ -1,0 +1,36 @@
+//! `hone commit`: a finished run becomes a version. Runtimes call it; a person may call it again.
+
+use clap::Args;
+use hone_store::{Store, staging};
+
+use crate::commit::{Committed, commit};
+use crate::failure::Failure;
+use crate::output;
+
+/// Arguments of `hone commit`.
+#[derive(Debug, Args)]
+pub struct Commit {
+    /// A staging directory, or its id
+    #[arg(value_name = "STAGING")]
+    staging: String,
+}
+
+impl Commit {
+    /// Commits, and says as what.
+    pub fn run(self, store: &Store) -> Result<(), Failure> {
+        match commit(store, &staging::locate(store, &self.staging))? {
+            Committed::Unwanted(reason) => output::print(&format!("not committed: {reason}\n")),
+            Committed::Version(version) => {
+                let adapter = output::size(version.layer.size);
+                let base = match version.manifest {
+                    Some(manifest) => {
+                        let all = store.image_by_digest(manifest)?.size();
+                        format!(" on a base of {}", output::size(all - version.layer.size))
+                    }
+                    None => String::new(),
+                };
+                output::print(&format!("committed {}: an adapter layer of {adapter}{base}\n", version.reference))
+            }
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! `hone images`: what is in the store.
+
+use clap::Args;
+use hone_image::{Digest, Reference, media};
+use hone_store::Store;
+use serde::Serialize;
+
+use crate::failure::Failure;
+use crate::output;
+
+/// Arguments of `hone images`.
+#[derive(Debug, Args)]
+pub struct Images {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// One image, as `--json` prints it.
+#[derive(Debug, Serialize)]
+struct Row {
+    reference: Reference,
+    /// Manifest digest; null when only an engine has the image.
+    digest: Option<Digest>,
+    /// Configuration digest: docker's image id.
+    config: Digest,
+    /// Bytes of all layers; null when only an engine has the base's.
+    size: Option<u64>,
+    /// Bytes of what this image alone has: of a version its adapter layer.
+    own_size: Option<u64>,
+    /// The lineage of a version.
+    lineage: Option<Reference>,
+    /// A version's number.
+    version: Option<u64>,
+}
+
+impl Images {
+    /// Lists, sorted by name.
+    pub fn run(self, store: &Store) -> Result<(), Failure> {
+        let rows = rows(store)?;
+        if self.json {
+            return output::json(&rows);
+        }
+        let mut table =
+            vec![["REFERENCE", "DIGEST", "SIZE", "OF WHICH NEW", "VERSION OF"].map(str::to_owned).to_vec()];
+        let size = |bytes: Option<u64>| bytes.map_or("-".to_owned(), output::size);
+        table.extend(rows.iter().map(|row| {
+            let digest = row.digest.unwrap_or(row.config).short();
+            let lineage = row.lineage.as_ref().map_or("-".to_owned(), Reference::to_string);
+            vec![row.reference.to_string(), digest, size(row.size), size(row.own_size), lineage]
+        }));
+        output::print(&output::table(&table))
+    }
+}
+
+fn rows(store: &Store) -> Result<Vec<Row>, Failure> {
+    let mut rows = Vec::new();
+    for (reference, descriptor) in store.references()? {
+        let image = store.image_by_digest(descriptor.digest)?;
+        let label = |name| image.config().value().config.label(name).map(str::to_owned);
+        let version = label(media::LABEL_VERSION).and_then(|n| n.parse().ok());
+        let own =
+            if version.is_some() { image.layers().last().map(|l| l.descriptor.size) } else { Some(image.size()) };
+        rows.push(Row {
+            reference,
+            digest: Some(image.digest()),
+            config: image.config().digest(),
+            size: Some(image.size()),
+            own_size: own,
+            lineage: label(media::LABEL_BASE_NAME).and_then(|name| name.parse().ok()),
+            version,
+        });
+    }
+    // Versions of bases that are only in an engine.
+    for lineage in store.lineages()? {
+        for version in store.versions(&lineage)?.into_iter().filter(|v| v.manifest.is_none()) {
+            rows.push(Row {
+                reference: version.reference,
+                digest: None,
+                config: version.config.digest,
+                size: None,
+                own_size: Some(version.layer.size),
+                lineage: Some(version.lineage),
+                version: Some(version.number),
+            });
+        }
+    }
+    rows.sort_by(|a, b| a.reference.cmp(&b.reference));
+    Ok(rows)
+}

@@ -1,0 +1,46 @@
+//! The verbs, one file each: arguments, and what `run` does with them.
+
+pub mod build;
+pub mod commit;
+pub mod images;
+pub mod inspect;
+pub mod install;
+pub mod log;
+pub mod promote;
+pub mod rm;
+pub mod rollback;
+pub mod save;
+pub mod staging;
+pub mod tag;
+pub mod trainer;
+
+use std::process::ExitCode;
+
+use crate::args::{Args, Verb};
+use crate::external;
+use crate::failure::Failure;
+use crate::root;
+
+/// Does what was typed.
+pub fn run(args: Args) -> Result<ExitCode, Failure> {
+    let given = args.root.clone();
+    let store = root::store(args.root);
+    match args.verb {
+        Verb::Build(verb) => verb.run(&store)?,
+        Verb::Images(verb) => verb.run(&store)?,
+        Verb::Inspect(verb) => verb.run(&store)?,
+        Verb::Log(verb) => verb.run(&store)?,
+        Verb::Tag(verb) => verb.run(&store)?,
+        Verb::Rm(verb) => verb.run(&store)?,
+        Verb::Promote(verb) => verb.run(&store)?,
+        Verb::Rollback(verb) => verb.run(&store)?,
+        Verb::Save(verb) => verb.run(&store)?,
+        Verb::Staging(verb) => verb.run(&store)?,
+        Verb::Commit(verb) => verb.run(&store)?,
+        Verb::Trainer(verb) => verb.run()?,
+        Verb::Install(verb) => verb.run(&store)?,
+        Verb::Uninstall(verb) => verb.run(&store)?,
+        Verb::External(args) => match external::exec(&args, given)? {},
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,28 @@
+//! `hone rollback`: the version that was current before is current again.
+
+use clap::Args;
+use hone_image::Reference;
+use hone_store::Store;
+
+use super::log::lineage_of;
+use crate::failure::Failure;
+use crate::output;
+
+/// Arguments of `hone rollback`.
+#[derive(Debug, Args)]
+pub struct Rollback {
+    /// The base image, or one of its versions
+    #[arg(value_name = "REF")]
+    image: Reference,
+}
+
+impl Rollback {
+    /// Moves the pointer back, and marks what was current as rejected: one file replaced.
+    pub fn run(self, store: &Store) -> Result<(), Failure> {
+        let lineage = lineage_of(store, &self.image)?;
+        let state = store.roll_back(&lineage)?;
+        let current = store.versions(&lineage)?.into_iter().find(|v| Some(v.number) == state.current);
+        let name = current.map_or_else(|| lineage.to_string(), |v| v.reference.to_string());
+        output::print(&format!("{name} is the current version of {lineage}\n"))
+    }
+}

@@ -1,0 +1,26 @@
+//! `hone tag`: another name for an image.
+
+use clap::Args;
+use hone_image::Reference;
+use hone_store::Store;
+
+use crate::failure::Failure;
+
+/// Arguments of `hone tag`.
+#[derive(Debug, Args)]
+pub struct Tag {
+    /// An image: its name, its digest, or the first digits of that
+    #[arg(value_name = "REF")]
+    image: String,
+    /// The other name
+    #[arg(value_name = "NAME:TAG")]
+    name: Reference,
+}
+
+impl Tag {
+    /// Names it.
+    pub fn run(self, store: &Store) -> Result<(), Failure> {
+        let found = store.resolve(&self.image)?;
+        Ok(store.tag(&found.image, &self.name)?)
+    }
+}
