@@ -9,6 +9,7 @@ mod podman;
 mod programs;
 mod ran;
 pub mod rootfs;
+pub mod stub;
 mod world;
 
 pub use docker::docker;
