@@ -7,6 +7,7 @@ use std::path::Path;
 use hone_model::{ModelConfig, TARGETS, adapter as layout, adapter_tensors};
 use serde::Deserialize;
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 
 use crate::dequant::dequantize;
 use crate::error::{Result, TrainError};
@@ -133,6 +134,15 @@ impl Adapter {
     /// Forgets the gradients.
     pub fn clear_gradients(&mut self) {
         self.params.iter_mut().for_each(|param| param.grad.fill(0.0));
+    }
+
+    /// sha256 of the values.
+    pub fn digest(&self) -> String {
+        let mut hash = Sha256::new();
+        for param in &self.params {
+            param.value.iter().for_each(|value| hash.update(value.to_le_bytes()));
+        }
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// Number of trainable values.

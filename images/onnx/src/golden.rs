@@ -101,8 +101,11 @@ fn json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T> {
     Ok(source.map_err(|source| hone_model::ModelError::Json { file: path.display().to_string(), source })?)
 }
 
+/// Shape and values by name.
+type Integers = BTreeMap<String, (Vec<usize>, Vec<i64>)>;
+
 /// A safetensors file with 64-bit integers, which weight files never hold: read here, small and whole.
-fn integers(path: &Path) -> Result<BTreeMap<String, (Vec<usize>, Vec<i64>)>> {
+fn integers(path: &Path) -> Result<Integers> {
     #[derive(Deserialize)]
     struct Row {
         dtype: String,

@@ -6,19 +6,26 @@
 
 pub mod adapter;
 pub mod batch;
+pub mod checkpoint;
+pub mod data;
 pub mod dequant;
 pub mod engine;
 pub mod error;
+pub mod generate;
 pub mod golden;
 pub mod graph;
 pub mod head;
 pub mod layers;
 mod map;
 pub mod optimizer;
+pub mod order;
 pub mod rng;
 pub mod rope;
 pub mod runtime;
+pub mod settings;
 pub mod tensors;
+pub mod text;
+pub mod train;
 pub mod usage;
 pub mod weights;
 

@@ -5,7 +5,7 @@
 #![allow(unsafe_code)]
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use memmap2::Mmap;
 
@@ -14,7 +14,6 @@ use crate::error::TrainError;
 /// A whole file, mapped read-only.
 #[derive(Debug)]
 pub struct Map {
-    path: PathBuf,
     map: Mmap,
 }
 
@@ -35,16 +34,11 @@ impl Map {
         // are of plain numbers, whose every bit pattern is valid, or the process ends with SIGBUS and leaves no
         // adapter.
         let map = unsafe { Mmap::map(&file) }.map_err(|source| TrainError::io("map", path, source))?;
-        Ok(Self { path: path.to_owned(), map })
+        Ok(Self { map })
     }
 
     /// The file's bytes.
     pub fn bytes(&self) -> &[u8] {
         &self.map
-    }
-
-    /// Where the file is.
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 }

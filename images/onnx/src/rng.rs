@@ -9,12 +9,12 @@ impl Rng {
     /// From a seed and what it is for, so that two uses of one seed are independent.
     pub fn new(seed: u64, purpose: u64) -> Self {
         let mut rng = Self(seed ^ purpose.wrapping_mul(0xD1B5_4A32_D192_ED03));
-        rng.next();
+        rng.bits();
         rng
     }
 
     /// 64 random bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -24,7 +24,7 @@ impl Rng {
 
     /// Uniform in `-bound..bound`.
     pub fn uniform(&mut self, bound: f32) -> f32 {
-        let unit = (self.next() >> 40) as f32 / (1u64 << 24) as f32;
+        let unit = (self.bits() >> 40) as f32 / (1u64 << 24) as f32;
         (unit * 2.0 - 1.0) * bound
     }
 
@@ -33,7 +33,7 @@ impl Rng {
         let mut order: Vec<usize> = (0..n).collect();
         for i in (1..n).rev() {
             // The bias of the remainder is below n / 2^64.
-            order.swap(i, (self.next() % (i as u64 + 1)) as usize);
+            order.swap(i, (self.bits() % (i as u64 + 1)) as usize);
         }
         order
     }
@@ -46,9 +46,9 @@ mod tests {
     #[test]
     fn the_sequence_is_fixed() {
         // A change here changes every adapter: it must be meant.
-        assert_eq!(Rng(0).next(), 0xE220_A839_7B1D_CDAF);
+        assert_eq!(Rng(0).bits(), 0xE220_A839_7B1D_CDAF);
         assert_eq!(Rng::new(7, 1).permutation(5), Rng::new(7, 1).permutation(5));
-        assert_ne!(Rng::new(7, 1).next(), Rng::new(7, 2).next());
+        assert_ne!(Rng::new(7, 1).bits(), Rng::new(7, 2).bits());
     }
 
     #[test]

@@ -15,6 +15,9 @@ use crate::dequant::dequantize;
 use crate::error::{Result, TrainError};
 use crate::map::Map;
 
+/// Rows of a tensor to expand, and where to.
+pub type Task<'a> = (String, Range<u64>, &'a mut [f32]);
+
 /// A base model on disk.
 #[derive(Debug)]
 pub struct Weights {
@@ -175,9 +178,9 @@ impl Weights {
     }
 
     /// Expands several tensors at once, sharing the work among the threads by elements.
-    pub fn expand(&self, tasks: Vec<(String, Range<u64>, &mut [f32])>) -> Result<()> {
+    pub fn expand(&self, tasks: Vec<Task<'_>>) -> Result<()> {
         let total: usize = tasks.iter().map(|(_, _, out)| out.len()).sum();
-        let mut lots: Vec<Vec<(String, Range<u64>, &mut [f32])>> = (0..self.threads).map(|_| Vec::new()).collect();
+        let mut lots: Vec<Vec<Task<'_>>> = (0..self.threads).map(|_| Vec::new()).collect();
         let share = total.div_ceil(self.threads).max(1);
         let (mut lot, mut room) = (0, share);
         for (name, mut rows, mut out) in tasks {
@@ -197,10 +200,9 @@ impl Weights {
         self.work(lots)
     }
 
-    fn work(&self, mut lots: Vec<Vec<(String, Range<u64>, &mut [f32])>>) -> Result<()> {
-        let run = |lot: Vec<(String, Range<u64>, &mut [f32])>| {
-            lot.into_iter().try_for_each(|(name, rows, out)| self.rows_into(&name, rows, out))
-        };
+    fn work(&self, mut lots: Vec<Vec<Task<'_>>>) -> Result<()> {
+        let run =
+            |lot: Vec<Task<'_>>| lot.into_iter().try_for_each(|(name, rows, out)| self.rows_into(&name, rows, out));
         let Some(own) = lots.pop() else { return Ok(()) };
         std::thread::scope(|scope| {
             let others: Vec<_> =

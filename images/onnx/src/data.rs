@@ -1,0 +1,252 @@
+//! The user's data: JSON lines -> tokenized sequences.
+//!
+//! Every line is an example or an error that names file and line: a silent loss of data would be worse. The loss is
+//! on the answer only for `chat` and `alpaca`, and on everything for `text`.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+
+use crate::batch::Sequence;
+use crate::error::{Result, TrainError};
+use crate::text::{Message, Text, Token};
+use crate::weights::files_ending;
+
+/// The shape of the lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// `{"text": ...}`
+    Text,
+    /// `{"messages": [{"role": ..., "content": ...}, ...]}`
+    Chat,
+    /// `{"instruction": ..., "input": ..., "output": ...}`
+    Alpaca,
+}
+
+impl Format {
+    /// From a job's name for it.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "text" => Self::Text,
+            "chat" => Self::Chat,
+            "alpaca" => Self::Alpaca,
+            _ => return None,
+        })
+    }
+
+    fn example(self) -> &'static str {
+        match self {
+            Self::Text => r#"{"text": "..."}"#,
+            Self::Chat => {
+                r#"{"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]}"#
+            }
+            Self::Alpaca => r#"{"instruction": "...", "input": "...", "output": "..."}"#,
+        }
+    }
+}
+
+/// The data, tokenized.
+#[derive(Debug)]
+pub struct Data {
+    /// Examples, in the order of files and lines.
+    pub sequences: Vec<Sequence>,
+    /// Examples left out because `max_length` leaves nothing of their answer.
+    pub left_out: usize,
+    /// sha256 of all files' bytes, in order.
+    pub digest: String,
+}
+
+/// A line longer than this is refused (bytes).
+const MAX_LINE: u64 = 16 << 20;
+
+/// Reads the file, or all `*.jsonl` files of the directory, at `path`.
+///
+/// # Errors
+/// Nothing to read, something unreadable, or a line that is no example.
+pub fn load(path: &Path, format: Format, text: &Text, max_length: usize) -> Result<Data> {
+    let mut data = Data { sequences: Vec::new(), left_out: 0, digest: String::new() };
+    let mut hash = Sha256::new();
+    for file in files(path)? {
+        load_file(&file, format, text, max_length, &mut data, &mut hash)?;
+    }
+    data.digest = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    if data.sequences.is_empty() {
+        let got = match data.left_out {
+            0 => "no example".to_owned(),
+            n => format!("{n} examples, none with an answer within {max_length} tokens"),
+        };
+        let want = format!("at least one line such as {}", format.example());
+        return Err(TrainError::setting(format!("data {}", path.display()), got, want));
+    }
+    Ok(data)
+}
+
+fn files(path: &Path) -> Result<Vec<PathBuf>> {
+    let meta = std::fs::metadata(path).map_err(|source| TrainError::io("open data", path, source))?;
+    if !meta.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let files = files_ending(path, ".jsonl")?;
+    if files.is_empty() {
+        return Err(TrainError::setting(format!("data {}", path.display()), "no *.jsonl file", "at least one"));
+    }
+    Ok(files)
+}
+
+fn load_file(
+    file: &Path,
+    format: Format,
+    text: &Text,
+    max_length: usize,
+    data: &mut Data,
+    hash: &mut Sha256,
+) -> Result<()> {
+    let fail = |source| TrainError::io("read data", file, source);
+    let mut reader = BufReader::new(File::open(file).map_err(fail)?);
+    let mut line = Vec::new();
+    for number in 1.. {
+        line.clear();
+        let got = (&mut reader).take(MAX_LINE + 1).read_until(b'\n', &mut line).map_err(fail)?;
+        if got == 0 {
+            break;
+        }
+        hash.update(&line);
+        let place = Place { file, line: number };
+        if got as u64 > MAX_LINE {
+            return Err(place.error(format!("the line is longer than {MAX_LINE} bytes")));
+        }
+        let words = std::str::from_utf8(&line).map_err(|_| place.error("not UTF-8".to_owned()))?;
+        let words = words.trim_start_matches('\u{feff}').trim();
+        if words.is_empty() {
+            continue;
+        }
+        let mut sequence = example(words, format, text, &place)?;
+        sequence.ids.truncate(max_length);
+        sequence.scored.truncate(max_length);
+        match sequence.targets() {
+            0 => data.left_out += 1,
+            _ => data.sequences.push(sequence),
+        }
+    }
+    Ok(())
+}
+
+/// Where a line is.
+struct Place<'a> {
+    file: &'a Path,
+    line: usize,
+}
+
+impl Place<'_> {
+    fn error(&self, problem: String) -> TrainError {
+        TrainError::Data { file: self.file.to_owned(), line: self.line, problem }
+    }
+
+    /// The same failure, with the line.
+    fn within(&self, error: TrainError) -> TrainError {
+        let cause = std::error::Error::source(&error).map_or_else(String::new, |source| format!(": {source}"));
+        self.error(format!("{error}{cause}"))
+    }
+
+    fn parse<'de, T: Deserialize<'de>>(&self, line: &'de str, format: Format) -> Result<T> {
+        serde_json::from_str(line).map_err(|e| {
+            // serde_json's own line number is that within the line.
+            let problem = e.to_string();
+            let problem = problem.split(" at line ").next().unwrap_or(&problem);
+            self.error(format!("{problem} (column {}); want {}", e.column(), format.example()))
+        })
+    }
+}
+
+#[derive(Deserialize)]
+struct TextLine {
+    text: String,
+}
+
+#[derive(Deserialize)]
+struct ChatLine {
+    messages: Vec<Message>,
+}
+
+#[derive(Deserialize)]
+struct AlpacaLine {
+    instruction: String,
+    #[serde(default)]
+    input: Option<String>,
+    output: String,
+}
+
+fn example(line: &str, format: Format, text: &Text, place: &Place<'_>) -> Result<Sequence> {
+    match format {
+        Format::Text => {
+            let TextLine { text: words } = place.parse(line, format)?;
+            plain(text, "", &words).map_err(|e| place.within(e))
+        }
+        Format::Chat => {
+            let ChatLine { messages } = place.parse(line, format)?;
+            chat(text, &messages, place)
+        }
+        Format::Alpaca => alpaca(&place.parse(line, format)?, text, place),
+    }
+}
+
+/// `prompt` not scored, `answer` scored, then the end of the text.
+fn plain(text: &Text, prompt: &str, answer: &str) -> Result<Sequence> {
+    let mut tokens = text.encode(&format!("{prompt}{answer}"), true)?;
+    if let Some(begin) = text.begin().filter(|begin| tokens.first().is_none_or(|t| t.id != *begin)) {
+        tokens.insert(0, Token { id: begin, start: 0 });
+    }
+    let mut sequence = Sequence { ids: Vec::new(), scored: Vec::new() };
+    for token in &tokens {
+        sequence.ids.push(token.id);
+        sequence.scored.push(token.start >= prompt.len());
+    }
+    if let Some(end) = text.end().filter(|end| sequence.ids.last() != Some(end)) {
+        sequence.ids.push(end);
+        sequence.scored.push(true);
+    }
+    Ok(sequence)
+}
+
+/// Scores what the template renders of each answer, up to the token that ends the turn.
+fn chat(text: &Text, messages: &[Message], place: &Place<'_>) -> Result<Sequence> {
+    if !messages.iter().any(|m| m.role == "assistant" && !m.content.is_empty()) {
+        return Err(place.error("no message of role assistant with content: there is no answer to learn".to_owned()));
+    }
+    let render = |messages: &[Message], answer| text.render(messages, answer).map_err(|e| place.within(e));
+    let whole = render(messages, false)?;
+    let mut answers = Vec::new();
+    for (i, _) in messages.iter().enumerate().filter(|(_, m)| m.role == "assistant") {
+        let before = render(&messages[..i], true)?;
+        let after = render(&messages[..=i], false)?;
+        let after = after.trim_end();
+        // Some templates render earlier answers differently once the conversation goes on: those are not scored.
+        if whole.starts_with(&before) && whole.starts_with(after) && after.len() > before.len() {
+            answers.push(before.len()..after.len());
+        }
+    }
+    if answers.is_empty() {
+        let problem = "the chat template does not show where the answer begins in this conversation";
+        return Err(place.error(problem.to_owned()));
+    }
+    let tokens = text.encode(&whole, false).map_err(|e| place.within(e))?;
+    let scored = |token: &Token| answers.iter().any(|answer| answer.contains(&token.start));
+    Ok(Sequence { ids: tokens.iter().map(|t| t.id).collect(), scored: tokens.iter().map(scored).collect() })
+}
+
+fn alpaca(line: &AlpacaLine, text: &Text, place: &Place<'_>) -> Result<Sequence> {
+    if line.output.is_empty() {
+        return Err(place.error("output is empty: there is no answer to learn".to_owned()));
+    }
+    let input = line.input.as_deref().filter(|input| !input.is_empty());
+    if text.has_template() {
+        let question = input.map_or_else(|| line.instruction.clone(), |i| format!("{}\n\n{i}", line.instruction));
+        return chat(text, &[Message::new("user", &question), Message::new("assistant", &line.output)], place);
+    }
+    let input = input.map_or_else(String::new, |i| format!("### Input:\n{i}\n\n"));
+    let prompt = format!("### Instruction:\n{}\n\n{input}### Response:\n", line.instruction);
+    plain(text, &prompt, &line.output).map_err(|e| place.within(e))
+}
