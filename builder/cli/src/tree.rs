@@ -249,7 +249,10 @@ mod tests {
         ];
         assert_eq!(seen, want.map(|(p, m)| (p.to_owned(), m)));
         // Every trainer image made so far has this framing; see hone-image's tar module.
-        assert_eq!(Digest::of(&a).to_string(), "sha256:TBD");
+        assert_eq!(
+            Digest::of(&a).to_string(),
+            "sha256:28b42b434674359c8a70bcc2416719e472cfd8bafbc5254fceb259d400524cc0"
+        );
     }
 
     #[test]

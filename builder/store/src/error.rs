@@ -51,8 +51,8 @@ pub enum StoreError {
     /// An image has no such name.
     #[error("image {0}: not found; `hone images` lists what is there")]
     NoImage(String),
-    /// A short digest that fits several images.
-    #[error("image {0}: more than one image's digest begins so")]
+    /// A short name or digest that fits several images.
+    #[error("image {0}: more than one image may be meant")]
     Ambiguous(String),
     /// A tag that something else has.
     #[error("tag {reference}: {why}")]

@@ -7,6 +7,8 @@ use hone_image::{Digest, Image, Reference, media};
 
 use crate::{Ingest, Store, StoreError};
 
+/// The tag that stands for the promoted version.
+const CURRENT: &str = "current";
 /// Fewest hex digits that may stand for a digest.
 const SHORTEST_PREFIX: usize = 4;
 
@@ -99,17 +101,18 @@ impl Store {
         Ok(None)
     }
 
-    /// The image that a person means by `text`: a name, a digest, or the first digits of one (of the manifest or
-    /// of the configuration).
+    /// The image that a person means by `text`: a name, `NAME:current` (the promoted version of NAME's one
+    /// lineage), a digest, or the first digits of one (of the manifest or of the configuration).
     ///
     /// # Errors
     /// When there is none, or more than one.
     pub fn resolve(&self, text: &str) -> Result<Resolved, StoreError> {
         let references = self.references()?;
         let named = text.parse::<Reference>().ok().and_then(|r| references.get(&r));
-        let digest = match named {
-            Some(descriptor) => descriptor.digest,
-            None => self.by_prefix(text)?,
+        let digest = match (named, self.current(text)?) {
+            (Some(descriptor), _) => descriptor.digest,
+            (None, Some(manifest)) => manifest,
+            (None, None) => self.by_prefix(text)?,
         };
         let names = references.into_iter().filter(|(_, d)| d.digest == digest).map(|(r, _)| r).collect();
         Ok(Resolved { references: names, image: self.image_by_digest(digest)? })
@@ -129,6 +132,23 @@ impl Store {
     /// When the store cannot be written.
     pub fn tag(&self, image: &Image, reference: &Reference) -> Result<(), StoreError> {
         self.names()?.set(reference, image.descriptor())
+    }
+
+    fn current(&self, text: &str) -> Result<Option<Digest>, StoreError> {
+        let Some(reference) = text.parse::<Reference>().ok().filter(|r| r.tag() == CURRENT) else {
+            return Ok(None);
+        };
+        let mut found = None;
+        for lineage in self.lineages()?.into_iter().filter(|l| l.name() == reference.name()) {
+            let current = self.lineage_state(&lineage)?.current;
+            let version = self.versions(&lineage)?.into_iter().find(|v| Some(v.number) == current);
+            if let Some(manifest) = version.and_then(|v| v.manifest)
+                && found.replace(manifest).is_some()
+            {
+                return Err(StoreError::Ambiguous(text.to_owned()));
+            }
+        }
+        Ok(found)
     }
 
     fn by_prefix(&self, text: &str) -> Result<Digest, StoreError> {

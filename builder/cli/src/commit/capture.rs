@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use hone_image::run::OUT_NAME;
@@ -40,11 +40,11 @@ pub struct Captured {
 
 /// Captures the adapter of the run staged at `staging`, of at most `max_bytes` in both files.
 pub fn capture(ingest: &Ingest<'_>, staging: &Path, max_bytes: u64) -> Result<Captured, StepError> {
-    let out = open_dir(CWD, &staging.join(OUT_NAME))?;
-    let Some(out) = out else {
-        return Err(refused(format!("{} is missing", staging.join(OUT_NAME).display())));
+    let path = staging.join(OUT_NAME);
+    let Some(out) = open_dir(CWD, &path, &path.display().to_string())? else {
+        return Err(refused(format!("{} is missing", path.display())));
     };
-    let Some(dir) = open_dir(&out, Path::new("adapter"))? else {
+    let Some(dir) = open_dir(&out, Path::new("adapter"), SHOWN)? else {
         return Err(refused(format!("the trainer wrote no adapter: {SHOWN} is missing")));
     };
     refuse_others(&dir)?;
@@ -81,13 +81,13 @@ fn same_size(name: &str, got: u64, want: u64) -> Result<(), StepError> {
 }
 
 /// Opens a directory without following a link; `None` when nothing has that name.
-fn open_dir(at: impl std::os::fd::AsFd, name: &Path) -> Result<Option<OwnedFd>, StepError> {
+fn open_dir(at: impl AsFd, name: &Path, shown: &str) -> Result<Option<OwnedFd>, StepError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match openat(at, name, flags, Mode::empty()) {
         Ok(fd) => Ok(Some(fd)),
         Err(Errno::NOENT) => Ok(None),
-        Err(Errno::NOTDIR | Errno::LOOP) => Err(refused(format!("{} is not a directory", name.display()))),
-        Err(errno) => Err(because(format!("open {}", name.display()))(io::Error::from(errno)).into()),
+        Err(Errno::NOTDIR | Errno::LOOP) => Err(refused(format!("{shown} is not a directory"))),
+        Err(errno) => Err(because(format!("open {shown}"))(io::Error::from(errno)).into()),
     }
 }
 

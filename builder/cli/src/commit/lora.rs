@@ -150,6 +150,9 @@ fn check_job(written: &Written, job: &Job) -> Result<(), StepError> {
     let (Some(finetune), Some(_)) = (&job.finetune, &job.adapter.tensors) else {
         return Ok(());
     };
+    if written.use_rslora {
+        return Err(refused("use_rslora is true, want false: the job's alpha is scaled by alpha / rank".to_owned()));
+    }
     if written.r != u64::from(finetune.rank) {
         return Err(refused(format!("r is {}, want {} as in the job", written.r, finetune.rank)));
     }

@@ -1,0 +1,380 @@
+//! `hone build`, as a user meets it: what it makes, that it makes the same everywhere, and what it refuses.
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+use common::gguf::Gguf;
+use common::{LLAMA, Site, elf, tokenizer};
+use serde_json::{Value, json};
+
+const NONE: &str = "apiVersion: hone.dev/v1\nname: tiny\nbase: {model: tiny.gguf}\ntrainer: none\n";
+const ONNX: &str = "apiVersion: hone.dev/v1\nname: tiny\nbase: {model: tiny.gguf}\n";
+
+fn kinds(view: &Value) -> Vec<&str> {
+    view["layers"].as_array().expect("layers").iter().map(|l| l["kind"].as_str().expect("kind")).collect()
+}
+
+#[test]
+fn a_gguf_file_becomes_a_model_image() {
+    let site = Site::new();
+    site.write("tiny.gguf", Gguf::llama(16, 16).bytes());
+    site.write("Honefile", NONE);
+    let said = site.ok(&["build", "-t", "tiny:base"]);
+    let view = site.json(&["inspect", "--json", "tiny:base"]);
+    assert_eq!(kinds(&view), ["weight", "job"]);
+    let digest = view["digest"].as_str().expect("digest");
+    assert!(said.starts_with(&format!("tiny:base {digest} (")), "{said}");
+    // The framing, the job and the configuration together: a change here gives every model image a new digest.
+    assert_eq!(digest, "sha256:ba320d730819883e064f701c704b6e7e223596788bcb9665f0e49b36e83897ab");
+    assert_eq!(view["layers"][0]["digest"], view["layers"][0]["diffId"]);
+    assert_eq!(view["lineage"], "tiny:base");
+    assert_eq!(view["base"], json!(null));
+    let rows = site.json(&["images", "--json"]);
+    assert_eq!(rows[0]["reference"], "tiny:base");
+    assert!(site.ok(&["images"]).contains("tiny:base"));
+}
+
+#[test]
+fn a_model_directory_becomes_a_trainable_image() {
+    let mut site = Site::new();
+    site.llama_image();
+    let view = site.json(&["inspect", "--json", "assistant:base"]);
+    assert_eq!(kinds(&view), ["trainer", "weight", "model", "job"]);
+    assert_eq!(view["command"], json!(["/hone/bin/hone-train", "train"]));
+    assert_eq!(view["architecture"], "amd64");
+    assert_eq!(view["model"]["family"], "llama");
+    let image = site.store().resolve("assistant:base").expect("resolve").image;
+    let job = site.store().job_of(&image).expect("job layer").expect("job");
+    let base = job.base.expect("base");
+    assert_eq!(base.path, "/models/assistant");
+    assert_eq!(base.tokenizer.as_deref(), Some("/models/assistant"));
+    let paths: Vec<&str> = base.files.iter().map(|f| f.path.as_str()).collect();
+    assert_eq!(paths, ["config.json", "model.safetensors", "tokenizer.json"]);
+    assert_eq!(base.files[1].digest, common::digest_of(&site.path("model/model.safetensors")));
+    let tensors = job.adapter.tensors.expect("tensors");
+    let name = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight";
+    assert_eq!(tensors[name][0], 4);
+    assert!(job.trainer.expect("trainer").readonly_root);
+    assert_eq!(job.finetune.expect("finetune").steps, Some(20));
+}
+
+/// Builds in a directory of its own, with the given umask and times; gives the digest.
+fn digest_under(umask: &str, time: &str, place: &str) -> String {
+    let mut site = Site::new();
+    site.with_trainer();
+    let dir = site.path(place);
+    fs::create_dir_all(&dir).expect("directory");
+    site.write("tiny.gguf", Gguf::llama(16, 16).bytes());
+    let script = format!(
+        "umask {umask}; cd '{place}' && cp ../tiny.gguf . 2>/dev/null || cp ../../tiny.gguf .
+         mkdir -p root/bin root/etc && printf x > root/etc/file && printf y > root/bin/sh && chmod u+x root/bin/sh
+         ln -s ../etc/file root/bin/link
+         printf '{}' > tokenizer.json
+         printf 'apiVersion: hone.dev/v1\\nname: t\\nbase: {{model: tiny.gguf, tokenizer: tokenizer.json}}\\n' > A
+         printf 'apiVersion: hone.dev/v1\\nname: t\\nbase: {{model: tiny.gguf}}\\ntrainer: {{rootfs: root, command: [sh]}}\\n' > B
+         find . -exec touch -h -d '{time}' {{}} +",
+        tokenizer(16)
+    );
+    assert!(Command::new("sh").arg("-c").arg(script).current_dir(site.dir.path()).status().expect("sh").success());
+    let built = site.ok(&["build", "-q", &format!("{place}/A"), "-t", "a:x"]);
+    let own = site.ok(&["build", "-q", &format!("{place}/B"), "-t", "b:x"]);
+    format!("{built}{own}")
+}
+
+#[test]
+fn the_same_inputs_give_the_same_digest_whatever_place_umask_and_times() {
+    let first = digest_under("022", "2001-02-03 04:05:06", "here");
+    assert_eq!(first, digest_under("077", "2026-01-01 00:00:00", "another/place"));
+    assert_eq!(first.lines().count(), 2);
+}
+
+#[test]
+fn building_again_is_the_same_image_and_leaves_nothing_beside_it() {
+    let site = Site::new();
+    site.write("tiny.gguf", Gguf::llama(16, 16).bytes());
+    site.write("Honefile", NONE);
+    let first = site.ok(&["build", "-q", "-t", "tiny:base"]);
+    let blobs = site.files("blobs/sha256");
+    assert_eq!(site.ok(&["build", "-q", "-t", "tiny:base"]), first);
+    assert_eq!(site.files("blobs/sha256"), blobs);
+    // Another model under the same name: what only the old one needed goes.
+    site.write("tiny.gguf", Gguf::llama(17, 17).bytes());
+    assert_ne!(site.ok(&["build", "-q", "-t", "tiny:base"]), first);
+    let now = site.files("blobs/sha256");
+    assert_eq!(now.len(), blobs.len());
+    assert!(blobs.iter().all(|b| !now.contains(b)), "{now:?}");
+}
+
+#[test]
+fn progress_is_lines_or_json_and_quiet_prints_the_digest_alone() {
+    let site = Site::new();
+    site.write("tiny.gguf", Gguf::llama(16, 16).bytes());
+    site.write("Honefile", NONE);
+    let output = site.command(&["build", "-t", "tiny:base"]).output().expect("hone");
+    let lines = String::from_utf8(output.stderr).expect("UTF-8");
+    assert!(lines.starts_with("tiny.gguf ") && lines.contains("\njob "), "{lines}");
+    let output = site.command(&["build", "-t", "tiny:base", "--progress", "json"]).output().expect("hone");
+    for line in String::from_utf8(output.stderr).expect("UTF-8").lines() {
+        let event: Value = serde_json::from_str(line).expect("one object a line");
+        assert!(["begin", "end"].contains(&event["event"].as_str().expect("event")), "{event}");
+    }
+    let built: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    assert_eq!((&built["event"], &built["reference"]), (&json!("built"), &json!("tiny:base")));
+    let output = site.command(&["build", "-q", "-t", "tiny:base"]).output().expect("hone");
+    assert!(output.stderr.is_empty());
+    assert_eq!(output.stdout, format!("{}\n", built["digest"].as_str().expect("digest")).into_bytes());
+}
+
+/// Builds `honefile` in a site made by `prepare`, wants a refusal, and nothing left of it; gives the message.
+fn refused(honefile: &str, prepare: impl FnOnce(&mut Site)) -> String {
+    let mut site = Site::new();
+    site.write("Honefile", honefile);
+    prepare(&mut site);
+    let said = site.fails(&["build", ".", "-t", "tiny:base"]);
+    site.assert_empty();
+    said
+}
+
+#[test]
+fn a_missing_model_is_refused() {
+    let said = refused(NONE, |_| {});
+    assert_eq!(said, "hone: base.model ./tiny.gguf: it does not exist; the path is relative to the Honefile");
+}
+
+#[test]
+fn a_truncated_model_is_refused() {
+    let whole = Gguf::llama(16, 16).bytes();
+    let last = whole.len() - 4096;
+    let said = refused(NONE, |site| drop(site.write("tiny.gguf", &whole[..last])));
+    let want = "hone: ./tiny.gguf: truncated: tensor blk.0.ffn_down.weight ends at byte";
+    assert!(said.starts_with(want), "{said}");
+    let said = refused(NONE, |site| drop(site.write("tiny.gguf", &whole[..100])));
+    assert!(said.starts_with("hone: ./tiny.gguf: truncated: "), "{said}");
+    let said = refused(NONE, |site| drop(site.write("tiny.gguf", "")));
+    assert!(said.starts_with("hone: ./tiny.gguf: truncated: "), "{said}");
+}
+
+#[test]
+fn an_unknown_architecture_is_refused_by_the_built_in_trainer_only() {
+    let mut model = Gguf::llama(16, 16);
+    model.text("general.architecture", "mamba");
+    let bytes = model.bytes();
+    let said = refused(ONNX, |site| {
+        site.with_trainer();
+        site.write("tiny.gguf", &bytes);
+    });
+    let want = "hone: ./tiny.gguf: architecture mamba is not supported; supported: llama, qwen2, qwen3";
+    assert_eq!(said, want);
+    let site = Site::new();
+    site.write("Honefile", NONE);
+    site.write("tiny.gguf", bytes);
+    site.ok(&["build", "-t", "tiny:base"]);
+}
+
+#[test]
+fn an_unknown_quantization_is_refused() {
+    let mut model = Gguf::llama(16, 16);
+    model.tensors[3].2 = 14;
+    let said = refused(ONNX, |site| {
+        site.with_trainer();
+        site.write("tiny.gguf", model.bytes());
+    });
+    assert!(said.contains("tensor blk.0.attn_q.weight"), "{said}");
+}
+
+#[test]
+fn a_tokenizer_that_does_not_fit_is_refused() {
+    let said = refused(ONNX, |site| {
+        site.with_trainer();
+        site.write("tiny.gguf", Gguf::llama(17, 16).bytes());
+    });
+    assert_eq!(
+        said,
+        "hone: ./tiny.gguf: the tokenizer has 17 tokens, the model's embedding only 16; it belongs to another model"
+    );
+    let said = refused(ONNX, |site| {
+        site.with_trainer();
+        site.write("tiny.gguf", Gguf::llama(0, 16).bytes());
+    });
+    assert!(said.contains("tokenizer"), "{said}");
+    let apart = ONNX.replace("tiny.gguf}", "tiny.gguf, tokenizer: tok}");
+    let said = refused(&apart, |site| {
+        site.with_trainer();
+        site.write("tiny.gguf", Gguf::llama(0, 16).bytes());
+        site.write("tok/tokenizer.json", tokenizer(99));
+    });
+    let want = "hone: ./tok/tokenizer.json: the tokenizer has 99 tokens, the model's embedding only 16; it belongs to another model";
+    assert_eq!(said, want);
+    let said = refused(&apart, |site| {
+        site.with_trainer();
+        site.write("tiny.gguf", Gguf::llama(0, 16).bytes());
+        site.write("tok/vocab.json", "{}");
+    });
+    assert_eq!(said, "hone: base.tokenizer ./tok: want tokenizer.json, or a directory that holds it");
+}
+
+#[test]
+fn a_tokenizer_apart_has_a_layer_of_its_own() {
+    let mut site = Site::new();
+    site.with_trainer();
+    site.write("Honefile", ONNX.replace("tiny.gguf}", "tiny.gguf, tokenizer: tok}"));
+    site.write("tiny.gguf", Gguf::llama(0, 16).bytes());
+    site.write("tok/tokenizer.json", tokenizer(16));
+    site.write("tok/tokenizer_config.json", "{}");
+    site.write("tok/notes.txt", "not a tokenizer's");
+    site.ok(&["build", "-t", "tiny:base"]);
+    let view = site.json(&["inspect", "--json", "tiny:base"]);
+    assert_eq!(kinds(&view), ["trainer", "weight", "tokenizer", "job"]);
+    let image = site.store().resolve("tiny:base").expect("resolve").image;
+    let mut tar = tar::Archive::new(site.store().open_layer(&image.layers()[2]).expect("layer"));
+    let names: Vec<String> = tar
+        .entries()
+        .expect("entries")
+        .map(|e| e.expect("entry").path().expect("path").display().to_string())
+        .collect();
+    assert_eq!(
+        names,
+        ["hone/", "hone/tokenizer/", "hone/tokenizer/tokenizer.json", "hone/tokenizer/tokenizer_config.json"]
+    );
+}
+
+#[test]
+fn pickles_are_refused() {
+    let said = refused("apiVersion: hone.dev/v1\nname: t\nbase: {model: m}\ntrainer: none\n", |site| {
+        site.llama_dir("m", 32);
+        site.write("m/pytorch_model.bin", "x");
+    });
+    assert_eq!(
+        said,
+        "hone: ./m/pytorch_model.bin: it is a pickle, and loading one can run any code; convert the model to safetensors or GGUF, or remove the file"
+    );
+    let said = refused(NONE, |site| drop(site.write("tiny.gguf", b"PK\x03\x04 renamed")));
+    assert!(said.contains("it is a pickle"), "{said}");
+}
+
+#[test]
+fn an_unknown_key_is_shown_with_line_and_caret() {
+    let said = refused("apiVersion: hone.dev/v1\nname: tiny\nfinetune:\n  lerning_rate: 1\n", |_| {});
+    let want = "\
+hone: ./Honefile:4:3: unknown key `lerning_rate`
+  |
+4 |   lerning_rate: 1
+  |   ^^^^^^^^^^^^
+  = did you mean `learning_rate`? known keys here: ";
+    assert!(said.starts_with(want), "{said}");
+}
+
+#[test]
+fn a_missing_honefile_and_a_missing_trainer_say_what_to_do() {
+    let site = Site::new();
+    assert_eq!(
+        site.fails(&["build", "nowhere", "-t", "a:b"]),
+        "hone: read Honefile nowhere: No such file or directory (os error 2)"
+    );
+    let mut site = Site::new();
+    site.env("HONE_TRAINERS", "/nonexistent");
+    site.write("Honefile", ONNX);
+    let said = site.fails(&["build", "-t", "a:b"]);
+    assert!(said.starts_with("hone: trainer onnx: not found in /nonexistent/onnx, "), "{said}");
+    assert!(said.contains("`./x build` makes it"), "{said}");
+}
+
+#[test]
+fn a_missing_shard_is_named() {
+    let said = refused(LLAMA, |site| {
+        site.with_trainer();
+        site.llama_dir("model", 32);
+        let index = r#"{"weight_map":{"a":"model.safetensors","b":"model-00002.safetensors"}}"#;
+        site.write("model/model.safetensors.index.json", index);
+    });
+    assert_eq!(
+        said,
+        "hone: base.model ./model: model-00002.safetensors is missing; model.safetensors.index.json names it"
+    );
+}
+
+#[test]
+fn a_root_file_system_of_ones_own_trains() {
+    let site = Site::new();
+    let sh = site.write("rootfs/bin/sh", elf());
+    fs::set_permissions(sh, fs::Permissions::from_mode(0o4755)).expect("mode");
+    site.write(
+        "Honefile",
+        "apiVersion: hone.dev/v1\nname: own\ntrainer:\n  rootfs: rootfs\n  command: [python, train.py]\n  workdir: /app\n  env: {A: b}\n  user: 1000:1000\n",
+    );
+    site.ok(&["build", "-t", "own:base"]);
+    let view = site.json(&["inspect", "--json", "own:base"]);
+    assert_eq!(kinds(&view), ["trainer", "job"]);
+    assert_eq!(view["command"], json!(["python", "train.py"]));
+    let image = site.store().resolve("own:base").expect("resolve").image;
+    let config = &image.config().value().config;
+    assert_eq!(config.working_dir.as_deref(), Some("/app"));
+    assert_eq!(config.user.as_deref(), Some("1000:1000"));
+    assert!(config.env.as_ref().expect("env").contains(&"A=b".to_owned()));
+    let job = site.store().job_of(&image).expect("layer").expect("job");
+    assert!(job.trains(&["python".to_owned(), "train.py".to_owned()]));
+    assert_eq!(job.adapter.tensors, None);
+    site.write("rootfs/hone/job.json", "{}");
+    let said = site.fails(&["build", "-t", "own:base"]);
+    assert_eq!(
+        said,
+        "hone: trainer.rootfs: /hone/job.json: this place in the image belongs to Hone; remove it from the root filesystem"
+    );
+}
+
+#[test]
+fn packing_a_trainer_twice_gives_the_same_bytes_and_never_destroys_other_things() {
+    let mut site = Site::new();
+    site.with_trainer();
+    let first = fs::read(site.path("trainers/onnx/index.json")).expect("index");
+    site.ok(&["trainer", "pack", "trainer", "trainers/onnx"]);
+    assert_eq!(fs::read(site.path("trainers/onnx/index.json")).expect("index"), first);
+    let mut names: Vec<_> =
+        fs::read_dir(site.path("trainers/onnx")).expect("layout").map(|e| e.expect("entry").file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["blobs", "index.json", "oci-layout"]);
+    site.write("precious/data", "mine");
+    let said = site.fails(&["trainer", "pack", "trainer", "precious"]);
+    assert_eq!(said, "hone: pack trainer trainer: write precious: something else is there, not an OCI layout");
+    assert_eq!(fs::read(site.path("precious/data")).expect("data"), b"mine");
+}
+
+#[test]
+fn a_damaged_trainer_is_refused() {
+    let mut site = Site::new();
+    site.with_trainer();
+    let blobs = site.path("trainers/onnx/blobs/sha256");
+    let zstd = |path: &PathBuf| fs::read(path).expect("blob").starts_with(b"\x28\xb5\x2f\xfd");
+    let layer = fs::read_dir(&blobs).expect("blobs").map(|e| e.expect("entry").path()).find(zstd).expect("a layer");
+    let mut bytes = fs::read(&layer).expect("blob");
+    *bytes.last_mut().expect("byte") ^= 1;
+    fs::remove_file(&layer).expect("remove");
+    fs::write(&layer, bytes).expect("write");
+    site.write("Honefile", ONNX);
+    site.write("tiny.gguf", Gguf::llama(16, 16).bytes());
+    let said = site.fails(&["build", "-t", "tiny:base"]);
+    assert!(said.starts_with("hone: read blob sha256:") && said.contains(", want sha256:"), "{said}");
+    site.assert_empty();
+}
+
+#[test]
+fn skopeo_reads_the_store_and_saved_layouts() {
+    let site = Site::new();
+    site.write("tiny.gguf", Gguf::llama(16, 16).bytes());
+    site.write("Honefile", NONE);
+    let digest = site.ok(&["build", "-q", "-t", "tiny:base"]);
+    site.ok(&["save", "tiny:base", "-o", "oci:saved"]);
+    for layout in ["root", "saved"] {
+        let output = Command::new("skopeo")
+            .args(["inspect", "--format", "{{.Digest}}", &format!("oci:{layout}:tiny:base")])
+            .current_dir(site.dir.path())
+            .output()
+            .expect("skopeo is installed");
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), digest, "{layout}");
+    }
+}
