@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxResources};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Pid;
 
 use crate::{CgroupError, Hierarchies, Hierarchy, Setting, devices, v1, v2};
 
@@ -233,17 +233,17 @@ impl Cgroup {
         self.freezer().map_or(Ok(()), |freezer| freezer.set(false))
     }
 
-    /// Sends `signal` to every process; they are frozen meanwhile, so none escapes by forking.
+    /// Sends signal number `signal` to every process; they are frozen meanwhile, so none escapes by forking.
     ///
     /// # Errors
     /// When they cannot be listed or let go again.
-    pub fn kill(&self, signal: Signal) -> Result<(), CgroupError> {
+    pub fn kill(&self, signal: i32) -> Result<(), CgroupError> {
         // Best effort: without a freezer the list is still sent the signal.
         let _ = self.freeze();
         let listed = self.processes();
         for pid in listed.iter().flatten().filter_map(|pid| Pid::from_raw(*pid)) {
             // A process that is gone by now needs no signal.
-            let _ = kill_process(pid, signal);
+            let _ = hone_sys::send_signal(pid, signal);
         }
         self.thaw()?;
         listed.map(drop)

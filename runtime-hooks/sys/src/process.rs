@@ -1,6 +1,8 @@
 //! Processes and their descriptors: fork, close-on-exec ranges, umask.
 
+use std::ffi::{CStr, CString};
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::process::Pid;
 
@@ -68,6 +70,45 @@ fn close_range(first: u32, last: u32) -> io::Result<()> {
     // SAFETY: closing is sound because callers of `close_descriptors_from` promise that no live owner of these
     // descriptors will use or close them afterwards.
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Becomes another program, with no signal blocked and SIGPIPE as the kernel gives it; returns only on failure.
+///
+/// Unlike `std::process::Command` it keeps the order of the environment, which programs print.
+pub fn become_program(program: &CStr, args: &[CString], env: &[CString]) -> io::Error {
+    let pointers = |list: &[CString]| -> Vec<*const libc::c_char> {
+        list.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect()
+    };
+    let (args, env) = (pointers(args), pointers(env));
+    if let Err(error) = crate::SignalMask::unblock_all() {
+        return error;
+    }
+    // SAFETY: SIG_DFL is a valid disposition for SIGPIPE; Rust's start-up code had set it to SIG_IGN.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    // SAFETY: both arrays end with a null pointer, and their strings are NUL-terminated and outlive the call.
+    unsafe { libc::execve(program.as_ptr(), args.as_ptr(), env.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+/// Sends signal number `signal`, which may be a real-time one.
+///
+/// # Errors
+/// What kill(2) says.
+pub fn send_signal(pid: Pid, signal: i32) -> io::Result<()> {
+    // SAFETY: kill(2) has no memory preconditions; an invalid number is refused with EINVAL.
+    let result = unsafe { libc::kill(pid.as_raw_nonzero().get(), signal) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Sends signal number `signal` to the process behind a pidfd.
+///
+/// # Errors
+/// What pidfd_send_signal(2) says.
+pub fn send_signal_to(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    let no_info: *const libc::siginfo_t = std::ptr::null();
+    // SAFETY: the descriptor is open for as long as it is borrowed, and a null siginfo asks for the default one.
+    let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, no_info, 0) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 

@@ -1,0 +1,272 @@
+//! Asks the engine that runs a container which image it was made from.
+//!
+//! Only questions that take no lock of the container: while it ends, the engine holds that lock and waits for the
+//! runtime's `delete`, which waits for the keeper.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hone_image::Digest;
+use hone_image::run::{Engine, ImageRef};
+use serde::Deserialize;
+
+/// How long one question may take.
+const TIMEOUT: Duration = Duration::from_secs(20);
+/// An answer longer than this is not one of ours (bytes).
+const MAX_ANSWER: u64 = 16 << 20;
+
+/// A question that got no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum LookupError {
+    /// The engine's address is of a kind this program does not speak.
+    #[error("ask docker at {0:?}: want unix:///path or tcp://host:port")]
+    Address(String),
+    /// The connection failed.
+    #[error("ask docker at {host:?}")]
+    Docker {
+        /// Its address.
+        host: String,
+        /// What went wrong.
+        #[source]
+        source: io::Error,
+    },
+    /// The engine answered with something else.
+    #[error("ask docker at {host:?}: {got}")]
+    Answer {
+        /// Its address.
+        host: String,
+        /// The answer's first line.
+        got: String,
+    },
+    /// podman's storage cannot be read.
+    #[error("read podman's storage {path:?}")]
+    Podman {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        #[source]
+        source: io::Error,
+    },
+    /// The answer is not JSON of the expected shape.
+    #[error("read the engine's answer")]
+    Json(#[from] serde_json::Error),
+    /// The engine does not know the container, or not its image.
+    #[error("find container {0:?} in the engine: not there, or without an image")]
+    Unknown(String),
+}
+
+/// The image that container `id` was made from; `None` when there is no engine to ask.
+///
+/// # Errors
+/// See [`LookupError`].
+pub fn image_of(engine: &Engine, id: &str) -> Result<Option<ImageRef>, LookupError> {
+    match engine {
+        Engine::Docker { host } => docker(host, id).map(Some),
+        Engine::Podman { graphroot, .. } => podman(Path::new(graphroot), id).map(Some),
+        Engine::Embedded | Engine::None => Ok(None),
+    }
+}
+
+#[derive(Deserialize)]
+struct DockerContainer {
+    #[serde(rename = "Id")]
+    id: String,
+    #[serde(rename = "Image")]
+    image: String,
+    #[serde(rename = "ImageID")]
+    image_id: String,
+}
+
+#[derive(Deserialize)]
+struct DockerImage {
+    #[serde(rename = "RepoTags", default)]
+    tags: Option<Vec<String>>,
+}
+
+/// The list of containers is answered from dockerd's own copy, without the container's lock.
+fn docker(host: &str, id: &str) -> Result<ImageRef, LookupError> {
+    let path = format!("/containers/json?all=1&filters=%7B%22id%22%3A%5B%22{id}%22%5D%7D");
+    let containers: Vec<DockerContainer> = serde_json::from_slice(&get(host, &path)?)?;
+    let found = containers.into_iter().find(|c| c.id == id).ok_or_else(|| LookupError::Unknown(id.into()))?;
+    let config: Digest = found.image_id.parse().map_err(|_| LookupError::Unknown(id.into()))?;
+    let reference = if is_bare_id(&found.image, &config) { docker_tag(host, &config)? } else { Some(found.image) };
+    let reference = reference.unwrap_or_else(|| config.to_string());
+    Ok(ImageRef { reference, config })
+}
+
+fn docker_tag(host: &str, config: &Digest) -> Result<Option<String>, LookupError> {
+    let image: DockerImage = serde_json::from_slice(&get(host, &format!("/images/{config}/json"))?)?;
+    Ok(image.tags.unwrap_or_default().into_iter().next())
+}
+
+/// `docker run <id>`: the user named no tag.
+fn is_bare_id(image: &str, config: &Digest) -> bool {
+    let digits = image.strip_prefix("sha256:").unwrap_or(image);
+    digits.len() >= 12 && config.hex().starts_with(digits)
+}
+
+fn get(host: &str, path: &str) -> Result<Vec<u8>, LookupError> {
+    let fail = |source| LookupError::Docker { host: host.into(), source };
+    if let Some(socket) = host.strip_prefix("unix://") {
+        let stream = UnixStream::connect(socket).map_err(fail)?;
+        stream.set_read_timeout(Some(TIMEOUT)).map_err(fail)?;
+        return exchange(stream, host, path);
+    }
+    let address = host.strip_prefix("tcp://").ok_or_else(|| LookupError::Address(host.into()))?;
+    let stream = TcpStream::connect(address).map_err(fail)?;
+    stream.set_read_timeout(Some(TIMEOUT)).map_err(fail)?;
+    exchange(stream, host, path)
+}
+
+/// HTTP/1.0, so that the answer comes in one piece and ends with the connection.
+fn exchange(mut stream: impl Read + Write, host: &str, path: &str) -> Result<Vec<u8>, LookupError> {
+    let fail = |source| LookupError::Docker { host: host.into(), source };
+    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: docker\r\n\r\n").as_bytes()).map_err(fail)?;
+    let mut answer = Vec::new();
+    stream.take(MAX_ANSWER).read_to_end(&mut answer).map_err(fail)?;
+    let head = answer.windows(4).position(|w| w == b"\r\n\r\n").map_or(answer.len(), |at| at + 4);
+    let first = answer.split(|b| *b == b'\r').next().unwrap_or_default();
+    if !first.windows(5).any(|w| w == b" 200 ") {
+        return Err(LookupError::Answer { host: host.into(), got: String::from_utf8_lossy(first).into_owned() });
+    }
+    Ok(answer.split_off(head))
+}
+
+#[derive(Deserialize)]
+struct StoredContainer {
+    id: String,
+    #[serde(default)]
+    image: String,
+    #[serde(default)]
+    metadata: String,
+}
+
+#[derive(Deserialize)]
+struct StoredMetadata {
+    #[serde(rename = "image-name", default)]
+    image_name: String,
+}
+
+#[derive(Deserialize)]
+struct StoredImage {
+    id: String,
+    #[serde(default)]
+    names: Vec<String>,
+}
+
+/// podman keeps its containers in one JSON file per storage driver; reading it needs no lock, asking podman does.
+fn podman(graphroot: &Path, id: &str) -> Result<ImageRef, LookupError> {
+    for path in storage_files(graphroot, "-containers", &["containers.json", "volatile-containers.json"])? {
+        let containers: Vec<StoredContainer> = read_json(&path)?;
+        let Some(found) = containers.into_iter().find(|c| c.id == id) else { continue };
+        let config: Digest =
+            format!("sha256:{}", found.image).parse().map_err(|_| LookupError::Unknown(id.into()))?;
+        let metadata: Option<StoredMetadata> = serde_json::from_str(&found.metadata).ok();
+        let named = metadata.map(|m| m.image_name).filter(|name| !name.is_empty() && !is_bare_id(name, &config));
+        let reference = match named {
+            Some(name) => name,
+            None => podman_tag(graphroot, &found.image)?.unwrap_or_else(|| config.to_string()),
+        };
+        return Ok(ImageRef { reference, config });
+    }
+    Err(LookupError::Unknown(id.into()))
+}
+
+fn podman_tag(graphroot: &Path, image: &str) -> Result<Option<String>, LookupError> {
+    for path in storage_files(graphroot, "-images", &["images.json"])? {
+        let images: Vec<StoredImage> = read_json(&path)?;
+        if let Some(found) = images.into_iter().find(|i| i.id == image) {
+            return Ok(found.names.into_iter().next());
+        }
+    }
+    Ok(None)
+}
+
+fn storage_files(graphroot: &Path, suffix: &str, names: &[&str]) -> Result<Vec<PathBuf>, LookupError> {
+    let entries =
+        std::fs::read_dir(graphroot).map_err(|source| LookupError::Podman { path: graphroot.into(), source })?;
+    let drivers = entries.flatten().filter(|e| e.file_name().to_string_lossy().ends_with(suffix));
+    let files = drivers.flat_map(|driver| names.iter().map(move |name| driver.path().join(name)));
+    Ok(files.filter(|path| path.exists()).collect())
+}
+
+fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, LookupError> {
+    let bytes = std::fs::read(path).map_err(|source| LookupError::Podman { path: path.into(), source })?;
+    Ok(serde_json::from_slice(&bytes)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    const ID: &str = "c0ffee";
+    const IMAGE: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+    /// Answers one question after the other, as dockerd would.
+    fn daemon(answers: Vec<String>) -> (tempfile::TempDir, String) {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let socket = dir.path().join("sock");
+        let listener = UnixListener::bind(&socket).expect("bind");
+        std::thread::spawn(move || {
+            for answer in answers {
+                let (mut stream, _) = listener.accept().expect("accept");
+                let mut buffer = [0; 4096];
+                let _ = stream.read(&mut buffer).expect("read");
+                stream.write_all(format!("HTTP/1.0 {answer}").as_bytes()).expect("write");
+            }
+        });
+        let host = format!("unix://{}", socket.display());
+        (dir, host)
+    }
+
+    fn listed(image: &str) -> String {
+        format!(r#"200 OK
+
+[{{"Id":"{ID}","Image":"{image}","ImageID":"sha256:{IMAGE}"}}]"#).replace('\n', "\r\n")
+    }
+
+    #[test]
+    fn docker_names_the_image() {
+        let (_dir, host) = daemon(vec![listed("assistant:base")]);
+        let got = image_of(&Engine::Docker { host }, ID).expect("lookup").expect("image");
+        assert_eq!(got.reference, "assistant:base");
+        assert_eq!(got.config.hex(), IMAGE);
+    }
+
+    #[test]
+    fn an_image_named_by_id_gets_its_tag() {
+        let tags = "200 OK\r\n\r\n{\"RepoTags\":[\"assistant:base\"]}".to_owned();
+        let (_dir, host) = daemon(vec![listed(&IMAGE[..12]), tags]);
+        let got = image_of(&Engine::Docker { host }, ID).expect("lookup").expect("image");
+        assert_eq!(got.reference, "assistant:base");
+    }
+
+    #[test]
+    fn an_error_of_docker_is_told() {
+        let (_dir, host) = daemon(vec!["500 Internal Server Error\r\n\r\n".to_owned()]);
+        let error = image_of(&Engine::Docker { host }, ID).expect_err("500");
+        assert!(error.to_string().contains("500 Internal"), "{error}");
+    }
+
+    #[test]
+    fn podman_is_read_from_its_storage() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let put = |name: &str, text: String| {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().expect("parent")).expect("mkdir");
+            std::fs::write(path, text).expect("write");
+        };
+        let metadata = r#"{\"image-name\":\"\"}"#;
+        put("overlay-containers/containers.json", format!(r#"[{{"id":"{ID}","image":"{IMAGE}","metadata":"{metadata}"}}]"#));
+        put("overlay-images/images.json", format!(r#"[{{"id":"{IMAGE}","names":["localhost/assistant:base"]}}]"#));
+        let engine = Engine::Podman { graphroot: dir.path().display().to_string(), runroot: String::new() };
+        let got = image_of(&engine, ID).expect("lookup").expect("image");
+        assert_eq!(got.reference, "localhost/assistant:base");
+        assert!(matches!(image_of(&engine, "other"), Err(LookupError::Unknown(_))));
+    }
+}

@@ -1,0 +1,235 @@
+//! The keeper's work: complete the run record, wait for the end, write the exit record, start the commit.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use hone_image::run::{ExitRecord, ImageRef, Outcome, RunRecord};
+use rustix::event::{PollFd, PollFlags, poll};
+
+use crate::engine::{LookupError, image_of};
+use crate::report::{Level, Log};
+use crate::staging::{Staging, StagingError};
+
+/// The status line is `<code> <signal>\n`; more than this is not one (bytes).
+const MAX_STATUS: u64 = 64;
+/// Questions to the engine before giving up, and the pause between them.
+const LOOKUPS: u32 = 5;
+const LOOKUP_PAUSE: Duration = Duration::from_secs(1);
+/// After the container's end the engine has this long to answer.
+const LAST_CALL: Duration = Duration::from_secs(10);
+
+/// What one keeper watches over.
+pub struct Keeper {
+    /// The run's staging directory.
+    pub staging: Staging,
+    /// The read end of the status pipe.
+    pub status: OwnedFd,
+    /// The container's init.
+    pub init: OwnedFd,
+    /// Its memory cgroup, to learn whether the kernel killed for memory.
+    pub cgroup: Option<PathBuf>,
+    /// The runtime's log.
+    pub log: Log,
+    /// The program `hone`.
+    pub hone: PathBuf,
+}
+
+/// What keeps a finished run from being committed.
+#[derive(Debug, thiserror::Error)]
+pub enum KeepError {
+    /// A record cannot be read or written.
+    #[error(transparent)]
+    Staging(#[from] StagingError),
+    /// The container's end cannot be waited for.
+    #[error("wait for the container's end")]
+    Wait(#[source] std::io::Error),
+    /// `hone` cannot be started.
+    #[error("start {program:?} commit")]
+    Start {
+        /// The program.
+        program: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// `hone commit` did not succeed.
+    #[error("nothing was committed: {reason} (all is kept in {kept:?})")]
+    Refused {
+        /// Why.
+        reason: String,
+        /// The staging directory.
+        kept: PathBuf,
+    },
+}
+
+impl Keeper {
+    /// Waits for the container's end and sees the run through.
+    ///
+    /// # Errors
+    /// See [`KeepError`]; whatever the trainer wrote is kept.
+    pub fn run(self) -> Result<(), KeepError> {
+        let mut record = self.staging.run()?;
+        let answer = ask_engine(&record);
+        let status = self.wait().map_err(KeepError::Wait)?;
+        // Read before `delete` may remove the cgroup: it waits for this process.
+        let oom = self.cgroup.as_deref().is_some_and(|dir| oom_kills(dir) > 0);
+        if record.image.is_none() {
+            self.complete(&mut record, &answer)?;
+        }
+        if let Some((code, signal)) = status {
+            let signal = (signal != 0).then_some(signal);
+            self.staging.set_exit(&ExitRecord { code, signal, oom, finished_ms: now_ms() })?;
+        }
+        self.commit()
+    }
+
+    /// The status line, once init is gone too: the trainer's last child may still hold files of the run.
+    fn wait(&self) -> std::io::Result<Option<(i32, i32)>> {
+        let mut text = String::new();
+        File::from(self.status.try_clone()?).take(MAX_STATUS).read_to_string(&mut text)?;
+        loop {
+            match poll(&mut [PollFd::new(&self.init, PollFlags::IN)], None) {
+                Ok(_) => return Ok(parse_status(&text)),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    fn complete(&self, record: &mut RunRecord, answer: &Answer) -> Result<(), StagingError> {
+        match answer.recv_timeout(LAST_CALL) {
+            Ok(Ok(Some(image))) => {
+                record.image = Some(image);
+                self.staging.set_run(record)
+            }
+            Ok(Ok(None)) => Ok(()),
+            Ok(Err(error)) => {
+                self.log.write(Level::Warning, &chain(&error));
+                Ok(())
+            }
+            Err(_) => {
+                self.log.write(Level::Warning, "ask the engine for the container's image: no answer in time");
+                Ok(())
+            }
+        }
+    }
+
+    fn commit(&self) -> Result<(), KeepError> {
+        let output = Command::new(&self.hone)
+            .arg("commit")
+            .arg("--root")
+            .arg(self.staging.root())
+            .arg(self.staging.dir())
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|source| KeepError::Start { program: self.hone.clone(), source })?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let told = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        let reason = match self.staging.outcome() {
+            Ok(Some(Outcome::Refused { reason })) => reason,
+            _ if !told.is_empty() => told,
+            _ => format!("hone commit: {}", output.status),
+        };
+        Err(KeepError::Refused { reason, kept: self.staging.dir().into() })
+    }
+}
+
+type Answer = Receiver<Result<Option<ImageRef>, LookupError>>;
+
+/// On a thread of its own: the engine may answer only after the container has started, or never.
+fn ask_engine(record: &RunRecord) -> Answer {
+    let (sender, receiver) = channel();
+    let (engine, id) = (record.engine.clone(), record.id.clone());
+    std::thread::spawn(move || {
+        let mut answer = image_of(&engine, &id);
+        for _ in 1..LOOKUPS {
+            if answer.is_ok() {
+                break;
+            }
+            std::thread::sleep(LOOKUP_PAUSE);
+            answer = image_of(&engine, &id);
+        }
+        // Nobody listens any more when the keeper has given up.
+        let _ = sender.send(answer);
+    });
+    receiver
+}
+
+/// `<code> <signal>\n`, whole or not at all.
+fn parse_status(text: &str) -> Option<(i32, i32)> {
+    let (code, signal) = text.strip_suffix('\n')?.split_once(' ')?;
+    Some((code.parse().ok()?, signal.parse().ok()?))
+}
+
+/// `oom_kill N` in v1's memory.oom_control and v2's memory.events; v1 counts each cgroup apart.
+fn oom_kills(dir: &Path) -> u64 {
+    let count = |file: &str| {
+        let text = std::fs::read_to_string(dir.join(file)).unwrap_or_default();
+        let number = text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse::<u64>().ok());
+        number.unwrap_or(0)
+    };
+    let below = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let below = below.filter(|e| e.file_type().is_ok_and(|kind| kind.is_dir()));
+    count("memory.oom_control") + count("memory.events") + below.map(|e| oom_kills(&e.path())).sum::<u64>()
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+/// An error and its causes, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text = format!("{text}: {next}");
+        cause = next.source();
+    }
+    text
+}
+
+/// Opens the init process, before it can be replaced by another of the same number.
+///
+/// # Errors
+/// What pidfd_open(2) says.
+pub fn open_init(pid: i32) -> std::io::Result<OwnedFd> {
+    let pid = rustix::process::Pid::from_raw(pid).ok_or(std::io::ErrorKind::InvalidInput)?;
+    Ok(rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?)
+}
+
+/// Whether a descriptor is open for reading, before it is trusted to be the status pipe.
+pub fn is_readable(fd: impl AsFd) -> bool {
+    rustix::fs::fcntl_getfl(fd).is_ok_and(|flags| !flags.contains(rustix::fs::OFlags::WRONLY))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_whole_or_unknown() {
+        assert_eq!(parse_status("0 0\n"), Some((0, 0)));
+        assert_eq!(parse_status("137 9\n"), Some((137, 9)));
+        for broken in ["", "0", "0 0", "0 0\n1", "x 0\n", "0\n"] {
+            assert_eq!(parse_status(broken), None, "{broken:?}");
+        }
+    }
+
+    #[test]
+    fn oom_kills_are_counted_below_too() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        std::fs::create_dir(dir.path().join("sub")).expect("mkdir");
+        let control = "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n";
+        std::fs::write(dir.path().join("memory.oom_control"), control).expect("write");
+        std::fs::write(dir.path().join("sub/memory.oom_control"), control).expect("write");
+        assert_eq!(oom_kills(dir.path()), 2);
+        assert_eq!(oom_kills(Path::new("/nonexistent")), 0);
+    }
+}

@@ -1,0 +1,210 @@
+//! The last steps of a container's process, in the order the kernel needs.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::{LinuxSeccomp, Process};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use super::{Program, identity, lookup, mounts, plain, stdio};
+use crate::edits::Propagation;
+
+/// A name for a cgroup directory of which several controllers share one (`cpu` for `cpu,cpuacct`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CgroupLink {
+    /// The link.
+    pub path: PathBuf,
+    /// What it says.
+    pub target: String,
+}
+
+/// What is to be done before the payload runs.
+pub struct Setup {
+    /// The process as its caller wants it.
+    pub process: Process,
+    /// The filter, unless libcontainer loads it.
+    pub seccomp: Option<LinuxSeccomp>,
+    /// The container's first process: its root is still to be finished.
+    pub first: bool,
+    /// A new network namespace, whose loopback interface is down.
+    pub loopback: bool,
+    /// The root filesystem is to be read-only.
+    pub readonly_root: bool,
+    /// Mounts to be made read-only after everything in them was made.
+    pub readonly_mounts: Vec<PathBuf>,
+    /// Propagation of the caller's mounts.
+    pub propagations: Vec<Propagation>,
+    /// Links in the cgroup directory.
+    pub cgroup_links: Vec<CgroupLink>,
+    /// Name of a new session keyring.
+    pub keyring: Option<CString>,
+    /// The container's user namespace, which libcontainer does not enter for `exec`.
+    pub user_namespace: Option<OwnedFd>,
+}
+
+impl Setup {
+    /// Does everything up to, but not including, execve.
+    ///
+    /// # Errors
+    /// One sentence for the log of whoever started the container.
+    pub fn run(&self) -> Result<(), String> {
+        hone_sys::SignalMask::unblock_all().map_err(|e| format!("unblock signals: {}", plain(&e)))?;
+        self.join_keyring()?;
+        if self.loopback {
+            hone_sys::bring_up_loopback().map_err(|e| format!("bring loopback up: {}", plain(&e)))?;
+        }
+        if let Some(namespace) = &self.user_namespace {
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::User))
+                .map_err(|errno| format!("join user namespace: {}", plain(&errno.into())))?;
+        }
+        hone_sys::set_umask(self.process.user().umask().unwrap_or(0o022));
+        if self.first {
+            self.finish_root()?;
+        }
+        self.become_payload()
+    }
+
+    fn join_keyring(&self) -> Result<(), String> {
+        let Some(name) = &self.keyring else { return Ok(()) };
+        match hone_sys::join_session_keyring(name) {
+            // A kernel without keys has none to hide.
+            Err(error) if error.kind() != io::ErrorKind::Unsupported => {
+                Err(format!("create session keyring: {}", plain(&error)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn finish_root(&self) -> Result<(), String> {
+        stdio::reopen_null()?;
+        for link in &self.cgroup_links {
+            std::os::unix::fs::symlink(&link.target, &link.path)
+                .map_err(|error| format!("link {:?}: {}", link.path, plain(&error)))?;
+        }
+        mounts::propagate(&self.propagations)?;
+        let cwd = self.process.cwd();
+        std::fs::create_dir_all(cwd).map_err(|error| format!("mkdir {}: {}", cwd.display(), plain(&error)))?;
+        for path in &self.readonly_mounts {
+            mounts::make_read_only(path)?;
+        }
+        if self.readonly_root { mounts::make_read_only(Path::new("/")) } else { Ok(()) }
+    }
+
+    /// runc's order: the filter early without no_new_privs (loading one then needs CAP_SYS_ADMIN), late with it.
+    fn become_payload(&self) -> Result<(), String> {
+        let capabilities = self.process.capabilities().as_ref();
+        let seccomp = self.seccomp.as_ref();
+        stdio::give_to(self.process.user())?;
+        identity::filter_before(&self.process, seccomp)?;
+        let entered = self.enter_directory();
+        identity::bound(capabilities)?;
+        identity::become_user(self.process.user())?;
+        match entered {
+            // The user may be allowed where root is not: a directory on a network filesystem.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => self.enter_directory(),
+            other => other,
+        }
+        .map_err(|error| self.bad_directory(&error))?;
+        self.check_directory()?;
+        identity::limit(capabilities)?;
+        self.program()?;
+        identity::filter_after(&self.process, seccomp)
+    }
+
+    fn enter_directory(&self) -> io::Result<()> {
+        std::env::set_current_dir(self.process.cwd())
+    }
+
+    /// CVE-2024-21626: a directory of the host reached through a descriptor has no name in here.
+    fn check_directory(&self) -> Result<(), String> {
+        match std::env::current_dir() {
+            Ok(path) if path.is_absolute() => Ok(()),
+            Ok(path) => Err(format!("current working directory {path:?} is outside of container mount namespace root")),
+            Err(error) => Err(self.bad_directory(&error)),
+        }
+    }
+
+    fn bad_directory(&self, error: &io::Error) -> String {
+        let cwd = self.process.cwd().to_string_lossy();
+        format!("chdir to cwd ({cwd:?}) set in config.json failed: {}", plain(error))
+    }
+
+    /// The payload.
+    ///
+    /// # Errors
+    /// When it is not there or not executable.
+    pub fn program(&self) -> Result<Program, String> {
+        let args = self.process.args().clone().unwrap_or_default();
+        let env = self.environment();
+        let path = env.iter().find_map(|v| v.strip_prefix("PATH=")).unwrap_or_default();
+        let program = lookup::find(args.first().map_or("", String::as_str), path)?;
+        Program::new(&program, &args, &env)
+    }
+
+    /// The environment, each name once, where it first stood and with the value that was given last.
+    fn environment(&self) -> Vec<String> {
+        let mut out: Vec<String> = Vec::new();
+        for variable in self.process.env().iter().flatten() {
+            let name = |v: &str| v.split('=').next().unwrap_or_default().to_owned();
+            match out.iter_mut().find(|known| name(known) == name(variable)) {
+                Some(known) => known.clone_from(variable),
+                None => out.push(variable.clone()),
+            }
+        }
+        if !out.iter().any(|v| v.starts_with("HOME=") && v.len() > "HOME=".len()) {
+            out.retain(|v| !v.starts_with("HOME="));
+            out.push(format!("HOME={}", home_of(self.process.user().uid())));
+        }
+        out
+    }
+}
+
+/// The home directory in the container's `/etc/passwd`; name services would load the image's code into this process.
+fn home_of(uid: u32) -> String {
+    let text = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    home_in(&text, uid).unwrap_or_else(|| "/".into())
+}
+
+fn home_in(passwd: &str, uid: u32) -> Option<String> {
+    let fields = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let mut own = fields.filter(|f| f.get(2).and_then(|id| id.parse::<u32>().ok()) == Some(uid));
+    own.find_map(|f| f.get(5).filter(|home| !home.is_empty()).map(|home| (*home).to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn setup(env: &[&str]) -> Setup {
+        let mut process = Process::default();
+        process.set_env(Some(env.iter().map(|v| (*v).to_owned()).collect()));
+        Setup {
+            process,
+            seccomp: None,
+            first: true,
+            loopback: false,
+            readonly_root: false,
+            readonly_mounts: Vec::new(),
+            propagations: Vec::new(),
+            cgroup_links: Vec::new(),
+            keyring: None,
+            user_namespace: None,
+        }
+    }
+
+    #[test]
+    fn the_environment_keeps_its_order() {
+        let env = setup(&["B=1", "A=1", "HOME=/h", "B=2"]).environment();
+        assert_eq!(env, ["B=2", "A=1", "HOME=/h"]);
+        assert!(setup(&["A=1", "HOME="]).environment()[1].starts_with("HOME=/"));
+    }
+
+    #[test]
+    fn homes_are_read_from_passwd() {
+        let passwd = "root:x:0:0::/root:/bin/sh\nbad\nme:x:7:7::/home/me:/bin/sh\nnone:x:8:8:::\n";
+        assert_eq!(home_in(passwd, 7).as_deref(), Some("/home/me"));
+        assert_eq!(home_in(passwd, 8), None);
+    }
+}
