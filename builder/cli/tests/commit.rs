@@ -139,13 +139,15 @@ fn committing_twice_makes_one_version() {
     let staging = staging.to_str().expect("path");
     let first = site.ok(&["commit", staging]);
     assert_eq!(site.ok(&["commit", staging]), first, "the directory is gone, the version is found");
-    // The same run again, with the same result, is the same version; another adapter is another one.
+    // The same run with the same result is the same version; another adapter, or another run, makes another.
     site.stage("run1", "assistant:base", exited(0));
     site.ok(&["commit", "run1"]);
     assert_eq!(log(&site)["versions"].as_array().expect("versions").len(), 1);
     let second = site.stage("run2", "assistant:base", exited(0));
     edit_tensors(&second, |_, data| data[..4].copy_from_slice(&1f32.to_le_bytes()));
     assert!(site.ok(&["commit", "run2"]).contains("assistant:base-v2"));
+    site.stage("run3", "assistant:base", exited(0));
+    assert!(site.ok(&["commit", "run3"]).contains("assistant:base-v3"));
 }
 
 #[test]
@@ -322,7 +324,7 @@ fn a_missing_or_partial_adapter_is_refused() {
 }
 
 #[test]
-fn wrong_tensors_are_refused() {
+fn tensors_of_wrong_values_or_shapes_are_refused() {
     refused(
         exited(0),
         |_, dir| {
@@ -338,6 +340,10 @@ fn wrong_tensors_are_refused() {
         |_, dir| edit_tensors(dir, |header, _| header[Q_A]["shape"] = json!([64, 4])),
         &format!("adapter_model.safetensors: tensor {Q_A}: got shape [64, 4], want [4, 64]"),
     );
+}
+
+#[test]
+fn extra_and_missing_tensors_are_refused() {
     refused(
         exited(0),
         |_, dir| {
@@ -390,7 +396,7 @@ fn a_configuration_that_is_not_plain_lora_is_refused() {
 }
 
 #[test]
-fn files_that_are_no_files_are_refused_and_not_followed() {
+fn links_and_special_files_are_refused_and_not_followed() {
     let tensors = "out/adapter/adapter_model.safetensors";
     let not_regular = "/hone/out/adapter/adapter_model.safetensors is not a regular file";
     refused(
@@ -423,6 +429,11 @@ fn files_that_are_no_files_are_refused_and_not_followed() {
         },
         "/hone/out/adapter is not a directory",
     );
+}
+
+#[test]
+fn other_files_and_oversized_ones_are_refused() {
+    let tensors = "out/adapter/adapter_model.safetensors";
     refused(
         exited(0),
         |_, dir| fs::write(dir.join("out/adapter/diary.txt"), "mine").expect("write"),

@@ -136,8 +136,8 @@ impl LineageState {
 }
 
 impl Ingest<'_> {
-    /// Records a version under the next free number. The same adapter of the same parent is the same version: it
-    /// is recorded once, however often this is called.
+    /// Records a version under the next free number. The same adapter of the same run and parent is the same
+    /// version: it is recorded once, however often this is called.
     ///
     /// `make` says what the version is, given who it is; it must be pure.
     ///
@@ -150,7 +150,9 @@ impl Ingest<'_> {
     ) -> Result<VersionRecord, E> {
         let mut names = self.store.names()?;
         let known = self.store.versions(&new.lineage)?;
-        let same = |v: &&VersionRecord| v.parent == new.parent && v.layer.digest == new.adapter.descriptor.digest;
+        let same = |v: &&VersionRecord| {
+            (&v.run, v.parent, v.layer.digest) == (&new.run, new.parent, new.adapter.descriptor.digest)
+        };
         let existing = known.iter().find(same);
         let mut number = match existing {
             Some(version) => version.number,
