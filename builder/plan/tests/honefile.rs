@@ -102,59 +102,58 @@ fn a_caret_stands_under_what_it_means_in_any_script() {
 }
 
 /// Each mistake, and the first line of what is said of it.
+const MISTAKES: &[(&str, &str)] = &[
+    ("finetune: {rank: x}", "6:18: finetune.rank: want a whole number from 1 to 1024, got `x`"),
+    ("finetune: {rank: 0}", "6:18: finetune.rank: want a whole number from 1 to 1024, got `0`"),
+    ("finetune: {rank: 1.5}", "6:18: finetune.rank: want a whole number from 1 to 1024, got `1.5`"),
+    ("finetune: {rank: [1]}", "6:18: want one value here"),
+    ("finetune: 3", "6:11: want keys with values here"),
+    ("finetune: {targets: q_proj}", "6:21: want a list here, like [a, b]"),
+    ("finetune: {alpha: .nan}", "6:19: finetune.alpha: want a number above 0, at most 65536, got `.nan`"),
+    ("finetune: {learning_rate: 2}", "6:27: finetune.learning_rate: want a number above 0, at most 1, got `2`"),
+    ("finetune: {method: full}", "6:20: finetune.method: want lora, got `full`"),
+    ("finetune: {schedule: cosin}", "6:22: finetune.schedule: want one of constant, linear, cosine, got `cosin`"),
+    (
+        "finetune: {targets: []}",
+        "6:21: finetune.targets: want at least one of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj",
+    ),
+    ("finetune: {targets: [q_proj, q_proj]}", "6:30: finetune.targets: `q_proj` is there twice"),
+    ("finetune: {steps: 1, epochs: 2}", "6:30: finetune.epochs: give steps or epochs, not both"),
+    (
+        "finetune: {dataset: {format: csv}}",
+        "6:30: finetune.dataset.format: want one of text, chat, alpaca, got `csv`",
+    ),
+    ("trainer: onx", "6:10: trainer: want onnx, none, or {rootfs: DIR, command: [...]}, got `onx`"),
+    ("trainer: {rootfs: r}", "6:10: trainer: the key command is missing; it lists what trains"),
+    ("trainer: {rootfs: r, command: []}", "6:31: trainer.command: want a program and its arguments"),
+    (
+        "trainer: {rootfs: r, command: [x], env: {1A: b}}",
+        "6:42: trainer.env: want a name of letters, digits and _, got `1A`",
+    ),
+    (
+        "trainer: {rootfs: r, command: [x], user: a:b:c}",
+        "6:42: trainer.user: want a user, a uid, or uid:gid, got `a:b:c`",
+    ),
+    ("trainer: {rootfs: r, command: [x], workdir: app}", "6:45: trainer.workdir: want an absolute path, got `app`"),
+    (
+        "resources: {memory: 12X}",
+        "6:21: resources.memory: want a size such as 512M or 1.5G, at least 4194304 bytes, got `12X`",
+    ),
+    ("resources: {cpu: 0}", "6:18: resources.cpu: want a number above 0, at most 4096, got `0`"),
+    ("resources: {pids: -1}", "6:19: resources.pids: want a whole number from 1 to 4194304, got `-1`"),
+    (
+        "adapter: {tag: latest}",
+        "6:16: adapter.tag: want `{n}` in it, the version number: each version has a tag of its own",
+    ),
+    ("adapter: {tag: 'a b{n}'}", "6:16: adapter.tag: want letters, digits and . _ - around `{tag}` and `{n}`"),
+    ("adapter: {commit: maybe}", "6:19: adapter.commit: want one of true, false, got `maybe`"),
+    ("name: again", "6:1: duplicate mapping key `name` is not allowed here"),
+    ("---\nname: b", "7:1: only single YAML document expected but multiple found"),
+];
+
 #[test]
 fn each_mistake_has_its_place_and_its_words() {
-    for (text, want) in [
-        ("finetune: {rank: x}", "6:18: finetune.rank: want a whole number from 1 to 1024, got `x`"),
-        ("finetune: {rank: 0}", "6:18: finetune.rank: want a whole number from 1 to 1024, got `0`"),
-        ("finetune: {rank: 1.5}", "6:18: finetune.rank: want a whole number from 1 to 1024, got `1.5`"),
-        ("finetune: {rank: [1]}", "6:18: want one value here"),
-        ("finetune: 3", "6:11: want keys with values here"),
-        ("finetune: {targets: q_proj}", "6:21: want a list here, like [a, b]"),
-        ("finetune: {alpha: .nan}", "6:19: finetune.alpha: want a number above 0, at most 65536, got `.nan`"),
-        ("finetune: {learning_rate: 2}", "6:27: finetune.learning_rate: want a number above 0, at most 1, got `2`"),
-        ("finetune: {method: full}", "6:20: finetune.method: want lora, got `full`"),
-        ("finetune: {schedule: cosin}", "6:22: finetune.schedule: want one of constant, linear, cosine, got `cosin`"),
-        (
-            "finetune: {targets: []}",
-            "6:21: finetune.targets: want at least one of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj",
-        ),
-        ("finetune: {targets: [q_proj, q_proj]}", "6:30: finetune.targets: `q_proj` is there twice"),
-        ("finetune: {steps: 1, epochs: 2}", "6:30: finetune.epochs: give steps or epochs, not both"),
-        (
-            "finetune: {dataset: {format: csv}}",
-            "6:30: finetune.dataset.format: want one of text, chat, alpaca, got `csv`",
-        ),
-        ("trainer: onx", "6:10: trainer: want onnx, none, or {rootfs: DIR, command: [...]}, got `onx`"),
-        ("trainer: {rootfs: r}", "6:10: trainer: the key command is missing; it lists what trains"),
-        ("trainer: {rootfs: r, command: []}", "6:31: trainer.command: want a program and its arguments"),
-        (
-            "trainer: {rootfs: r, command: [x], env: {1A: b}}",
-            "6:42: trainer.env: want a name of letters, digits and _, got `1A`",
-        ),
-        (
-            "trainer: {rootfs: r, command: [x], user: a:b:c}",
-            "6:42: trainer.user: want a user, a uid, or uid:gid, got `a:b:c`",
-        ),
-        (
-            "trainer: {rootfs: r, command: [x], workdir: app}",
-            "6:45: trainer.workdir: want an absolute path, got `app`",
-        ),
-        (
-            "resources: {memory: 12X}",
-            "6:21: resources.memory: want a size such as 512M or 1.5G, at least 4194304 bytes, got `12X`",
-        ),
-        ("resources: {cpu: 0}", "6:18: resources.cpu: want a number above 0, at most 4096, got `0`"),
-        ("resources: {pids: -1}", "6:19: resources.pids: want a whole number from 1 to 4194304, got `-1`"),
-        (
-            "adapter: {tag: latest}",
-            "6:16: adapter.tag: want `{n}` in it, the version number: each version has a tag of its own",
-        ),
-        ("adapter: {tag: 'a b{n}'}", "6:16: adapter.tag: want letters, digits and . _ - around `{tag}` and `{n}`"),
-        ("adapter: {commit: maybe}", "6:19: adapter.commit: want one of true, false, got `maybe`"),
-        ("name: again", "6:1: duplicate mapping key `name` is not allowed here"),
-        ("---\nname: b", "7:1: only single YAML document expected but multiple found"),
-    ] {
+    for (text, want) in MISTAKES {
         let said = error(&format!("# a comment\n{LEAST}{text}\n"));
         assert_eq!(said.lines().next(), Some(format!("Honefile:{want}").as_str()), "{text}\n{said}");
     }

@@ -74,6 +74,12 @@ fn assemble(build: &Build<'_>, trainer: FoundTrainer, base: Option<BaseModel>) -
     }))
 }
 
+/// A layer of small files, and the size and digest of each, by path.
+struct Texts {
+    layer: Layer,
+    packed: Vec<(u64, Digest)>,
+}
+
 impl Build<'_> {
     /// Packs the model: a layer for each weight, one for its small files, one for a tokenizer that came apart.
     fn base(&self, base: BaseModel, layers: &mut Vec<Layer>) -> Result<Base, Failure> {
@@ -89,7 +95,7 @@ impl Build<'_> {
         }
         if !base.texts.is_empty() {
             let texts = base.texts.iter().map(|f| (format!("{}/{}", base.dir, f.name), f.source.as_path()));
-            let (layer, packed) = self.texts(LayerKind::Model, "model files", texts.collect())?;
+            let Texts { layer, packed } = self.texts(LayerKind::Model, "model files", texts.collect())?;
             layers.push(layer);
             let names = base.texts.iter().map(|f| f.name.clone());
             files.extend(names.zip(packed).map(|(path, (size, digest))| BaseFile { path, size, digest }));
@@ -97,7 +103,7 @@ impl Build<'_> {
         if !base.tokenizer_files.is_empty() {
             let texts =
                 base.tokenizer_files.iter().map(|f| (format!("hone/tokenizer/{}", f.name), f.source.as_path()));
-            layers.push(self.texts(LayerKind::Tokenizer, "tokenizer", texts.collect())?.0);
+            layers.push(self.texts(LayerKind::Tokenizer, "tokenizer", texts.collect())?.layer);
         }
         files.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(Base {
@@ -111,13 +117,7 @@ impl Build<'_> {
     }
 
     /// Packs small files, each read once, as one zstd layer with the directories above them.
-    #[allow(clippy::type_complexity)]
-    fn texts(
-        &self,
-        kind: LayerKind,
-        label: &str,
-        files: BTreeMap<String, &Path>,
-    ) -> Result<(Layer, Vec<(u64, Digest)>), Failure> {
+    fn texts(&self, kind: LayerKind, label: &str, files: BTreeMap<String, &Path>) -> Result<Texts, Failure> {
         let step = self.progress.step(label, None);
         let dirs: BTreeSet<String> = files.keys().flat_map(|path| parents(path)).collect();
         let mut packed = Vec::new();
@@ -134,7 +134,7 @@ impl Build<'_> {
         }
         let layer = writer.finish()?;
         step.done(layer.descriptor.size, &layer.descriptor.digest.to_string());
-        Ok((layer, packed))
+        Ok(Texts { layer, packed })
     }
 
     /// The job, `/hone/out`, and every directory of the model: a weight layer holds its file alone, and engines

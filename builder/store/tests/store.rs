@@ -1,0 +1,267 @@
+//! The store as others use it: what it keeps, what it removes, and what survives a crash or a neighbour.
+
+use std::fs;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use hone_image::image::{BaseImage, Image, VersionOf, version_config};
+use hone_image::oci::RuntimeConfig;
+use hone_image::tar::Entry;
+use hone_image::{Digest, Layer, LayerKind, Reference};
+use hone_store::versions::{Made, NewVersion, State, VersionRecord};
+use hone_store::{Ingest, Store, StoreError};
+
+fn site() -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let store = Store::at(dir.path().join("root"));
+    (dir, store)
+}
+
+fn name(text: &str) -> Reference {
+    text.parse().expect("reference")
+}
+
+fn blobs(store: &Store) -> usize {
+    fs::read_dir(store.root().join("blobs/sha256")).map_or(0, Iterator::count)
+}
+
+/// An image whose content is decided by `seed`.
+fn image(ingest: &Ingest<'_>, seed: u8) -> Image {
+    let weight = [seed; 100];
+    let weight = ingest.weight("models/m/w", &weight[..], 100, &mut |_| {}).expect("weight").layer;
+    let mut job = ingest.layer(LayerKind::Job).expect("layer");
+    job.tar().add("hone", Entry::Dir).expect("entry");
+    let base = BaseImage {
+        name: "m".to_owned(),
+        architecture: "amd64".to_owned(),
+        variant: None,
+        config: RuntimeConfig::default(),
+        layers: vec![weight, job.finish().expect("layer")],
+    };
+    Image::base(base)
+}
+
+fn adapter(ingest: &Ingest<'_>, seed: u8) -> Layer {
+    let digest = ingest.put(&[seed; 64]).expect("adapter");
+    Layer::tar(LayerKind::Adapter, digest, 64)
+}
+
+/// Commits an adapter decided by `seed` onto `parent`, in the lineage `m:base`.
+fn commit(ingest: &Ingest<'_>, parent: &Image, run: &str, seed: u8) -> VersionRecord {
+    let adapter = adapter(ingest, seed);
+    let new = NewVersion {
+        lineage: name("m:base"),
+        base: parent.config().digest(),
+        parent: parent.config().digest(),
+        adapter: adapter.clone(),
+        run: run.to_owned(),
+        finished_ms: 1,
+    };
+    let make = |version: &VersionOf| -> Result<Made, StoreError> {
+        let config = version_config(parent.config().value(), version, &adapter);
+        let image = parent.with_adapter(config.clone(), version, adapter.clone());
+        let reference = name(&format!("m:base-v{}", version.number));
+        Ok(Made { reference, config, image: Some(image) })
+    };
+    ingest.add_version(&new, make).expect("version")
+}
+
+#[test]
+fn a_place_where_nothing_is_is_an_empty_store() {
+    let store = Store::at("/nonexistent/place");
+    assert!(store.references().expect("names").is_empty());
+    assert!(store.lineages().expect("lineages").is_empty());
+    assert!(store.image(&name("m:base")).expect("image").is_none());
+    assert!(matches!(store.resolve("m:base"), Err(StoreError::NoImage(_))));
+    assert_eq!(store.collect().expect("collect").map(|s| s.blobs), Some(0));
+    assert!(!store.root().exists(), "looking makes nothing");
+}
+
+#[test]
+fn an_image_is_found_by_name_digest_and_prefix() {
+    let (_dir, store) = site();
+    let ingest = store.ingest().expect("ingest");
+    let (a, b) = (image(&ingest, 1), image(&ingest, 2));
+    ingest.put_image(&name("m:base"), &a).expect("put");
+    ingest.put_image(&name("m:other"), &b).expect("put");
+    for text in [
+        "m:base".to_owned(),
+        "docker.io/library/m:base".to_owned(),
+        a.digest().to_string(),
+        a.digest().hex(),
+        a.digest().short(),
+        a.config().digest().short(),
+    ] {
+        let found = store.resolve(&text).expect("found");
+        assert_eq!((found.image, found.references), (a.clone(), vec![name("m:base")]), "{text}");
+    }
+    assert_eq!(store.image_by_config(b.config().digest()).expect("store"), Some(b));
+    assert!(matches!(store.resolve("ffff"), Err(StoreError::NoImage(_))));
+    assert!(matches!(store.resolve(&a.digest().hex()[..3]), Err(StoreError::NoImage(_))));
+}
+
+#[test]
+fn a_name_is_not_given_to_an_image_whose_layers_are_not_there() {
+    let (_dir, store) = site();
+    let (_other_dir, other) = site();
+    let elsewhere = image(&other.ingest().expect("ingest"), 1);
+    let ingest = store.ingest().expect("ingest");
+    let error = ingest.put_image(&name("m:base"), &elsewhere).expect_err("no layers");
+    assert!(matches!(error, StoreError::NoBlob(_)), "{error}");
+    assert!(store.references().expect("names").is_empty());
+}
+
+#[test]
+fn what_nothing_names_is_collected_and_nothing_else() {
+    let (_dir, store) = site();
+    {
+        let ingest = store.ingest().expect("ingest");
+        let base = image(&ingest, 1);
+        ingest.put_image(&name("m:base"), &base).expect("put");
+        commit(&ingest, &base, "run1", 1);
+        ingest.put_image(&name("gone:soon"), &image(&ingest, 2)).expect("put");
+        ingest.put(b"nobody's").expect("put");
+        assert_eq!(store.collect().expect("collect"), None, "not while blobs are added");
+    }
+    let all = blobs(&store);
+    assert_eq!(store.collect().expect("collect").map(|s| s.blobs), Some(1));
+    assert!(store.untag(&name("gone:soon")).expect("untag"));
+    // Weight, configuration and manifest are its own; the job layer is shared.
+    assert_eq!(store.collect().expect("collect").map(|s| s.blobs), Some(3));
+    assert_eq!(blobs(&store), all - 4);
+    for text in ["m:base", "m:base-v1"] {
+        let found = store.resolve(text).expect("found").image;
+        for layer in found.layers() {
+            assert!(store.has(layer.descriptor.digest, layer.descriptor.size), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_version_outlives_the_name_of_its_base() {
+    let (_dir, store) = site();
+    let record = {
+        let ingest = store.ingest().expect("ingest");
+        let base = image(&ingest, 1);
+        ingest.put_image(&name("m:base"), &base).expect("put");
+        commit(&ingest, &base, "run1", 1)
+    };
+    store.untag(&name("m:base")).expect("untag");
+    store.collect().expect("collect");
+    let found = store.resolve("m:base-v1").expect("found").image;
+    assert!(found.layers().iter().all(|l| store.has(l.descriptor.digest, l.descriptor.size)));
+    assert_eq!(store.version(&name("m:base-v1")).expect("store"), Some(record));
+}
+
+#[test]
+fn numbers_go_up_and_a_tag_that_a_person_gave_is_left_alone() {
+    let (_dir, store) = site();
+    let ingest = store.ingest().expect("ingest");
+    let base = image(&ingest, 1);
+    ingest.put_image(&name("m:base"), &base).expect("put");
+    ingest.put_image(&name("m:base-v2"), &base).expect("a person's own tag");
+    assert_eq!(commit(&ingest, &base, "run1", 1).number, 1);
+    assert_eq!(commit(&ingest, &base, "run2", 2).number, 3);
+    assert_eq!(commit(&ingest, &base, "run2", 2).number, 3, "the same run again");
+    assert_eq!(store.image(&name("m:base-v2")).expect("store"), Some(base));
+    let record = store.version(&name("m:base-v3")).expect("store").expect("version");
+    store.remove_version(&record).expect("remove");
+    assert_eq!(commit(&store.ingest().expect("ingest"), &image(&ingest, 1), "run3", 3).number, 4);
+}
+
+#[test]
+fn states_follow_promotion_and_rollback() {
+    let (_dir, store) = site();
+    let ingest = store.ingest().expect("ingest");
+    let base = image(&ingest, 1);
+    ingest.put_image(&name("m:base"), &base).expect("put");
+    let versions: Vec<_> = (1..=3).map(|n| commit(&ingest, &base, &format!("run{n}"), n)).collect();
+    let states = || {
+        let state = store.lineage_state(&name("m:base")).expect("state");
+        [1, 2, 3].map(|n| state.of(n))
+    };
+    use State::*;
+    assert_eq!(states(), [Candidate, Candidate, Candidate]);
+    assert!(store.roll_back(&name("m:base")).is_err());
+    store.promote(&versions[0]).expect("promote");
+    store.promote(&versions[1]).expect("promote");
+    store.promote(&versions[1]).expect("promoting the current one changes nothing");
+    assert_eq!(states(), [Previous, Current, Candidate]);
+    assert_eq!(store.resolve("m:current").expect("current").references, [name("m:base-v2")]);
+    store.roll_back(&name("m:base")).expect("roll back");
+    assert_eq!(states(), [Current, Rejected, Candidate]);
+    store.promote(&versions[1]).expect("promote a rejected one after all");
+    assert_eq!(states(), [Previous, Current, Candidate]);
+}
+
+#[test]
+fn writers_at_the_same_time_lose_nothing() {
+    let (_dir, store) = site();
+    let ingest = store.ingest().expect("ingest");
+    let base = image(&ingest, 0);
+    ingest.put_image(&name("m:base"), &base).expect("put");
+    std::thread::scope(|scope| {
+        for n in 1..=8u8 {
+            let (store, base) = (&store, &base);
+            scope.spawn(move || {
+                let ingest = store.ingest().expect("ingest");
+                ingest.put_image(&name(&format!("other:t{n}")), &image(&ingest, n)).expect("put");
+                commit(&ingest, base, &format!("run{n}"), n);
+            });
+        }
+    });
+    let numbers: Vec<u64> = store.versions(&name("m:base")).expect("versions").iter().map(|v| v.number).collect();
+    assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7, 8]);
+    assert_eq!(store.references().expect("names").len(), 17);
+}
+
+#[test]
+fn what_a_killed_writer_left_is_removed_by_the_next() {
+    let (dir, store) = site();
+    drop(store.ingest().expect("ingest"));
+    fs::write(store.root().join("tmp/half"), [0; 4096]).expect("a dead writer's file");
+    let alive = store.ingest().expect("ingest");
+    assert!(!store.root().join("tmp/half").exists());
+    // While another writer lives, its files stay.
+    let mut blob = alive.blob().expect("blob");
+    blob.write_all(b"half").expect("write");
+    drop(store.ingest().expect("ingest"));
+    assert_eq!(fs::read_dir(store.root().join("tmp")).expect("tmp").count(), 1);
+    assert_eq!(blob.finish().expect("finish").0, Digest::of(b"half"));
+    drop(dir);
+}
+
+#[test]
+fn a_layout_of_another_tool_with_a_name_of_its_own_is_kept() {
+    let (_dir, store) = site();
+    let ingest = store.ingest().expect("ingest");
+    ingest.put_image(&name("m:base"), &image(&ingest, 1)).expect("put");
+    let path = store.root().join("index.json");
+    let mut index: serde_json::Value = serde_json::from_slice(&fs::read(&path).expect("index")).expect("JSON");
+    let mut foreign = index["manifests"][0].clone();
+    foreign["annotations"]["org.opencontainers.image.ref.name"] = "NOT A NAME".into();
+    index["manifests"].as_array_mut().expect("manifests").push(foreign);
+    fs::write(&path, index.to_string()).expect("write");
+    store.tag(&image(&ingest, 1), &name("m:again")).expect("tag");
+    let text = fs::read_to_string(&path).expect("index");
+    assert!(text.contains("NOT A NAME") && text.contains("m:again"), "{text}");
+}
+
+/// The store's promise to others is the format: skopeo copies an image out of it, checking every digest.
+#[test]
+fn skopeo_copies_out_of_the_store() {
+    let (dir, store) = site();
+    {
+        let ingest = store.ingest().expect("ingest");
+        let base = image(&ingest, 1);
+        ingest.put_image(&name("m:base"), &base).expect("put");
+        commit(&ingest, &base, "run1", 1);
+    }
+    let status = Command::new("skopeo")
+        .args(["copy", "--quiet", "oci:root:m:base", "dir:out"])
+        .current_dir(dir.path())
+        .stderr(Stdio::inherit())
+        .status()
+        .expect("skopeo is installed");
+    assert!(status.success());
+}
