@@ -23,7 +23,7 @@ pub struct Rule {
 
 /// Making any node is harmless: opening it is what the other rules govern.
 const NODES: [char; 2] = ['c', 'b'];
-/// null, zero, full, random, urandom, tty, console, ptmx, and every pts.
+/// null, zero, full, random, urandom, tty, ptmx, every pts, and the tunnel device that runc allows, too.
 const DEFAULTS: [(u32, Option<u32>); 9] = [
     (1, Some(3)),
     (1, Some(5)),
@@ -31,9 +31,9 @@ const DEFAULTS: [(u32, Option<u32>); 9] = [
     (1, Some(8)),
     (1, Some(9)),
     (5, Some(0)),
-    (5, Some(1)),
     (5, Some(2)),
     (136, None),
+    (10, Some(200)),
 ];
 
 /// The caller's rules between "deny all" and the devices that every container has.

@@ -225,9 +225,12 @@ mod tests {
     }
 
     fn listed(image: &str) -> String {
-        format!(r#"200 OK
+        format!(
+            r#"200 OK
 
-[{{"Id":"{ID}","Image":"{image}","ImageID":"sha256:{IMAGE}"}}]"#).replace('\n', "\r\n")
+[{{"Id":"{ID}","Image":"{image}","ImageID":"sha256:{IMAGE}"}}]"#
+        )
+        .replace('\n', "\r\n")
     }
 
     #[test]
@@ -262,7 +265,10 @@ mod tests {
             std::fs::write(path, text).expect("write");
         };
         let metadata = r#"{\"image-name\":\"\"}"#;
-        put("overlay-containers/containers.json", format!(r#"[{{"id":"{ID}","image":"{IMAGE}","metadata":"{metadata}"}}]"#));
+        put(
+            "overlay-containers/containers.json",
+            format!(r#"[{{"id":"{ID}","image":"{IMAGE}","metadata":"{metadata}"}}]"#),
+        );
         put("overlay-images/images.json", format!(r#"[{{"id":"{IMAGE}","names":["localhost/assistant:base"]}}]"#));
         let engine = Engine::Podman { graphroot: dir.path().display().to_string(), runroot: String::new() };
         let got = image_of(&engine, ID).expect("lookup").expect("image");

@@ -188,7 +188,8 @@ impl Staging {
     /// # Errors
     /// When the lock cannot be tried.
     pub fn is_kept(&self) -> Result<bool, StagingError> {
-        Ok(self.open_lock()?.map(|file| is_locked(&file)).transpose().map_err(io_error("lock", &self.dir))? == Some(true))
+        Ok(self.open_lock()?.map(|file| is_locked(&file)).transpose().map_err(io_error("lock", &self.dir))?
+            == Some(true))
     }
 
     /// Waits until no keeper lives, at most `timeout`; returns whether that came true.

@@ -74,7 +74,7 @@ fn drop_unknown_capabilities(process: &mut Value, log: &Logger) {
     dropped.sort();
     dropped.dedup();
     if !dropped.is_empty() {
-        log.warn(&format!("ignoring unknown or unavailable capabilities: {dropped:?}"));
+        log.warn(&format!("ignoring unknown or unavailable capabilities: [{}]", dropped.join(" ")));
     }
 }
 
@@ -126,7 +126,8 @@ fn absolute(mut spec: Spec, bundle: &Path) -> Result<Spec> {
     }
     for mount in spec.mounts_mut().iter_mut().flatten() {
         let options = mount.options().iter().flatten();
-        let is_bind = options.into_iter().any(|o| o == "bind" || o == "rbind") || mount.typ().as_deref() == Some("bind");
+        let is_bind =
+            options.into_iter().any(|o| o == "bind" || o == "rbind") || mount.typ().as_deref() == Some("bind");
         if let Some(source) = mount.source().clone().filter(|s| is_bind && s.is_relative()) {
             mount.set_source(Some(bundle.join(source)));
         }

@@ -139,7 +139,8 @@ mod tests {
 
     #[test]
     fn a_failing_hook_is_told_in_runcs_words() {
-        let error = run(&hook(r#"{"path":"/bin/sh","args":["sh","-c","echo oops >&2; exit 7"]}"#), "{}").expect_err("7");
+        let error =
+            run(&hook(r#"{"path":"/bin/sh","args":["sh","-c","echo oops >&2; exit 7"]}"#), "{}").expect_err("7");
         let want = "error running hook #0: error running hook: exit status 7, stdout: , stderr: oops\n";
         assert!(error.to_string().ends_with(want), "{error}");
     }

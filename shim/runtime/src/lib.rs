@@ -22,6 +22,7 @@ pub mod sealed;
 pub mod signal;
 pub mod state;
 pub mod terminal;
+pub mod trace;
 pub mod training;
 pub mod verbs;
 

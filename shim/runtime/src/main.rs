@@ -37,7 +37,10 @@ fn main() -> ExitCode {
         // Codes of a container are one byte.
         Ok(code) => ExitCode::from(code as u8),
         Err(error) => {
-            ctx.log.fatal(&format!("{prefix}{}", chain(&error)));
+            // Of hooks, the process that waits in libcontainer tells.
+            if !matches!(verb, Verb::HostHooks(_)) {
+                ctx.log.fatal(&format!("{prefix}{}", chain(&error)));
+            }
             ExitCode::from(failure)
         }
     }

@@ -30,7 +30,8 @@ pub fn ensure() -> Result<()> {
         return Ok(());
     }
     let copy = sealed_copy(own).map_err(RuntimeError::call("copy this program to memory"))?;
-    let text = |bytes: &[u8]| CString::new(bytes).map_err(|_| RuntimeError::Usage("a NUL byte in the arguments".into()));
+    let text =
+        |bytes: &[u8]| CString::new(bytes).map_err(|_| RuntimeError::Usage("a NUL byte in the arguments".into()));
     let args = std::env::args_os().map(|arg| text(arg.as_bytes())).collect::<Result<Vec<_>>>()?;
     let origin = std::env::current_exe().map_err(RuntimeError::call("find this program"))?;
     let mut env = vec![text(format!("{ORIGIN}={}", origin.display()).as_bytes())?];

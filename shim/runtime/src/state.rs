@@ -246,7 +246,9 @@ impl Container {
     /// When its directory cannot be removed.
     pub fn forget(&self) -> Result<()> {
         match std::fs::remove_dir_all(&self.dir) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(RuntimeError::io("remove", &self.dir)(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(RuntimeError::io("remove", &self.dir)(error))
+            }
             _ => Ok(()),
         }
     }

@@ -90,7 +90,8 @@ fn cgroup_binds(mount: &Mount, cgroups: &[CgroupMount]) -> Vec<Mount> {
     };
     let bound = |c: &CgroupMount| {
         let options = given.iter().cloned().chain(["bind".to_owned()]).collect();
-        let destination = if c.name.is_empty() { mount.destination().clone() } else { mount.destination().join(&c.name) };
+        let destination =
+            if c.name.is_empty() { mount.destination().clone() } else { mount.destination().join(&c.name) };
         build("bind", &c.source, destination, options)
     };
     let mut out = Vec::new();
@@ -112,14 +113,16 @@ mod tests {
 
     #[test]
     fn a_tmpfs_takes_the_mode_of_what_it_covers() {
-        let given = mount(r#"{"destination":"/tmp","type":"tmpfs","source":"tmpfs","options":["nosuid","tmpcopyup"]}"#);
+        let given =
+            mount(r#"{"destination":"/tmp","type":"tmpfs","source":"tmpfs","options":["nosuid","tmpcopyup"]}"#);
         let got = lower(&[given], None, &|_| Some(0o1777));
         assert_eq!(got[0].options().clone().expect("options"), ["nosuid", "mode=1777"]);
     }
 
     #[test]
     fn cgroups_are_bound_with_the_callers_options() {
-        let given = mount(r#"{"destination":"/sys/fs/cgroup","type":"cgroup","source":"cgroup","options":["ro","nosuid"]}"#);
+        let given =
+            mount(r#"{"destination":"/sys/fs/cgroup","type":"cgroup","source":"cgroup","options":["ro","nosuid"]}"#);
         let cgroups = [CgroupMount { source: "/sys/fs/cgroup/memory/c".into(), name: "memory".into() }];
         let got = lower(std::slice::from_ref(&given), Some(&cgroups), &|_| None);
         assert_eq!(got.len(), 2);

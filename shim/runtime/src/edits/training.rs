@@ -258,7 +258,12 @@ mod tests {
             let spec = edit(SPEC, resources).expect("edit");
             let r = spec.linux().as_ref().and_then(|l| l.resources().clone()).expect("resources");
             let cpu = r.cpu().clone().expect("cpu");
-            (r.memory().as_ref().and_then(|m| m.limit()), cpu.quota(), cpu.shares(), r.pids().as_ref().map(|p| p.limit()))
+            (
+                r.memory().as_ref().and_then(|m| m.limit()),
+                cpu.quota(),
+                cpu.shares(),
+                r.pids().as_ref().map(|p| p.limit()),
+            )
         };
         assert_eq!(limits("{}"), (Some(1000), Some(50000), Some(2), Some(-1)));
         assert_eq!(limits(r#"{"cpu":1.5,"memory":900,"pids":7}"#), (Some(900), Some(50000), Some(2), Some(7)));

@@ -13,11 +13,46 @@ use rustix::thread::{
 
 /// Names in the kernel's order (linux/capability.h): the position is the number.
 const NAMES: [&str; 41] = [
-    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
-    "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER",
-    "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE",
-    "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP",
-    "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
     "CHECKPOINT_RESTORE",
 ];
 
@@ -102,7 +137,8 @@ fn setgroups_denied() -> bool {
 /// Leaves exactly the capabilities asked for.
 pub fn limit(capabilities: Option<&LinuxCapabilities>) -> Result<(), String> {
     let none = CapabilitySet::empty();
-    let of = |pick: fn(&LinuxCapabilities) -> &Option<HashSet<Capability>>| capabilities.map_or(none, |c| set(pick(c)));
+    let of =
+        |pick: fn(&LinuxCapabilities) -> &Option<HashSet<Capability>>| capabilities.map_or(none, |c| set(pick(c)));
     let sets = CapabilitySets {
         effective: of(LinuxCapabilities::effective),
         permitted: of(LinuxCapabilities::permitted),
@@ -112,7 +148,8 @@ pub fn limit(capabilities: Option<&LinuxCapabilities>) -> Result<(), String> {
     clear_ambient_capability_set().map_err(|errno| format!("clear ambient capabilities: {}", say(errno)))?;
     // An ambient capability must be permitted and inheritable (capabilities(7)); engines list more, runc skips them.
     for one in (of(LinuxCapabilities::ambient) & sets.permitted & sets.inheritable).iter() {
-        configure_capability_in_ambient_set(one, true).map_err(|errno| format!("raise ambient capability: {}", say(errno)))?;
+        configure_capability_in_ambient_set(one, true)
+            .map_err(|errno| format!("raise ambient capability: {}", say(errno)))?;
     }
     Ok(())
 }

@@ -68,14 +68,10 @@ impl Executor for Payload {
         if let Some(status) = &self.status {
             reaper::run(&program, status);
         }
+        // Whoever started this counts it as started: what is left is the payload's own standard error.
         let error = program.start();
-        let message = format!("exec {}: {}", program.path.to_string_lossy(), plain(&error));
-        self.report(&message);
-        if self.setup.first {
-            eprintln!("{message}");
-            std::process::exit(1);
-        }
-        Err(ExecutorError::Other(message))
+        eprintln!("exec {}: {}", program.path.to_string_lossy(), plain(&error));
+        std::process::exit(1)
     }
 }
 
@@ -88,7 +84,8 @@ pub struct Program {
 
 impl Program {
     fn new(path: &std::path::Path, args: &[String], env: &[String]) -> Result<Self, String> {
-        let text = |bytes: &[u8]| CString::new(bytes).map_err(|_| "exec: a NUL byte in arguments or environment".to_owned());
+        let text =
+            |bytes: &[u8]| CString::new(bytes).map_err(|_| "exec: a NUL byte in arguments or environment".to_owned());
         let all = |list: &[String]| list.iter().map(|s| text(s.as_bytes())).collect::<Result<Vec<_>, _>>();
         Ok(Self { path: text(path.as_os_str().as_bytes())?, args: all(args)?, env: all(env)? })
     }

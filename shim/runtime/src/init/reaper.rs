@@ -36,7 +36,10 @@ fn supervise(program: &Program, status: &OwnedFd) -> std::io::Result<(i32, i32)>
     };
     // Both sides set it: whichever runs first, the group exists before it is needed.
     let _ = setpgid(Some(child), Some(child));
-    hone_sys::close_descriptors_from(3, &[status.as_raw_fd(), rustix::fd::AsRawFd::as_raw_fd(&rustix::fd::AsFd::as_fd(&signals))])?;
+    hone_sys::close_descriptors_from(
+        3,
+        &[status.as_raw_fd(), rustix::fd::AsRawFd::as_raw_fd(&rustix::fd::AsFd::as_fd(&signals))],
+    )?;
     let ended = wait_for(child, &signals)?;
     let line = format!("{} {}\n", ended.0, ended.1);
     // The keeper may be gone; the exit code still tells.

@@ -85,7 +85,9 @@ impl Setup {
         }
         mounts::propagate(&self.propagations)?;
         let cwd = self.process.cwd();
-        std::fs::create_dir_all(cwd).map_err(|error| format!("mkdir {}: {}", cwd.display(), plain(&error)))?;
+        if !cwd.exists() {
+            std::fs::create_dir_all(cwd).map_err(|error| format!("mkdir {}: {}", cwd.display(), plain(&error)))?;
+        }
         for path in &self.readonly_mounts {
             mounts::make_read_only(path)?;
         }
@@ -121,7 +123,9 @@ impl Setup {
     fn check_directory(&self) -> Result<(), String> {
         match std::env::current_dir() {
             Ok(path) if path.is_absolute() => Ok(()),
-            Ok(path) => Err(format!("current working directory {path:?} is outside of container mount namespace root")),
+            Ok(path) => {
+                Err(format!("current working directory {path:?} is outside of container mount namespace root"))
+            }
             Err(error) => Err(self.bad_directory(&error)),
         }
     }

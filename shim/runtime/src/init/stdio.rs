@@ -26,7 +26,10 @@ pub fn reopen_null() -> Result<(), String> {
         wanted[1].then(|| dup2_stdout(&file)),
         wanted[2].then(|| dup2_stderr(&file)),
     ];
-    moved.into_iter().flatten().try_for_each(|done| done.map_err(|e| format!("reopen /dev/null: {}", super::plain(&e.into()))))
+    moved
+        .into_iter()
+        .flatten()
+        .try_for_each(|done| done.map_err(|e| format!("reopen /dev/null: {}", super::plain(&e.into()))))
 }
 
 /// Gives pipes and terminals to the payload's user, so that it can open `/dev/stderr` and its own terminal.

@@ -85,7 +85,8 @@ fn drop_unavailable_capabilities(spec: &mut Spec, ctx: &Context) {
     let Some(wanted) = process.capabilities().clone() else { return };
     let missing = unavailable_capabilities(&wanted);
     if !missing.is_empty() {
-        ctx.log.warn(&format!("ignoring unknown or unavailable capabilities: {missing:?}"));
+        let names: Vec<String> = missing.iter().map(|c| format!("CAP_{c}")).collect();
+        ctx.log.warn(&format!("ignoring unknown or unavailable capabilities: [{}]", names.join(" ")));
         process.set_capabilities(Some(without(&wanted, &missing)));
     }
 }
@@ -152,6 +153,7 @@ fn build(
     };
     container.save()?;
     container.set_spec(&spec)?;
+    check_sources(&spec)?;
     limit(&cgroup, &spec)?;
     let pid = start_init(ctx, container, &spec, options, console, status)?;
     container.record.init = Some(Init::of(pid)?);
@@ -166,6 +168,19 @@ fn build(
         Some(path) => replace_file(path, pid.to_string().as_bytes()).map_err(RuntimeError::io("write", path)),
         None => Ok(()),
     }
+}
+
+/// libcontainer would fail without saying which mount.
+fn check_sources(spec: &Spec) -> Result<()> {
+    for mount in spec.mounts().iter().flatten().filter(|m| libcontainer::rootfs::utils::is_bind(m)) {
+        let Some(source) = mount.source() else { continue };
+        if let Err(error) = std::fs::metadata(source) {
+            let why = format!("stat {}: {}", source.display(), crate::init::plain(&error));
+            let text = format!("error mounting {source:?} to rootfs at {:?}: {why}", mount.destination());
+            return Err(RuntimeError::Libcontainer(text));
+        }
+    }
+    Ok(())
 }
 
 fn limit(cgroup: &Cgroup, spec: &Spec) -> Result<()> {
@@ -202,6 +217,7 @@ fn start_init(
     let id = &container.record.id;
     write_lowered(ctx, container, spec)?;
     let (errors, write) = error_pipe()?;
+    let trace = listen(ctx)?;
     let payload = Payload::new(setup_of(spec, options, id)?, write, status);
     let say = |error: libcontainer::error::LibcontainerError| explain(&error);
     let built = (|| {
@@ -225,7 +241,7 @@ fn start_init(
             made.set_status(ContainerStatus::Running).save().map_err(|e| RuntimeError::Libcontainer(explain(&e)))?;
             Ok(pid)
         }
-        Err(text) => Err(first_cause(container, errors, text)),
+        Err(text) => Err(first_cause(container, errors, trace, text)),
     }
 }
 
@@ -310,14 +326,24 @@ pub fn error_pipe() -> Result<(File, OwnedFd)> {
     Ok((read.into(), write))
 }
 
+/// Keeps what libcontainer logs as its first error.
+///
+/// # Errors
+/// When the kernel refuses a pipe.
+pub fn listen(ctx: &Context) -> Result<File> {
+    let (read, write) = error_pipe()?;
+    crate::trace::listen(write.into(), ctx.log.clone());
+    Ok(read)
+}
+
 /// What the process itself told, else what a hook told, else libcontainer's own words.
-fn first_cause(container: &Container, errors: File, text: String) -> RuntimeError {
+fn first_cause(container: &Container, errors: File, trace: File, text: String) -> RuntimeError {
     if let Some(told) = told(errors) {
         return RuntimeError::Init(told);
     }
     match std::fs::read_to_string(container.dir().join(hooks::ERROR_FILE)) {
         Ok(told) => RuntimeError::Told(told),
-        Err(_) => RuntimeError::Libcontainer(text),
+        Err(_) => RuntimeError::Libcontainer(told(trace).unwrap_or(text)),
     }
 }
 

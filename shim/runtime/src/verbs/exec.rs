@@ -10,7 +10,7 @@ use libcontainer::syscall::syscall::SyscallType;
 use oci_spec::runtime::{LinuxNamespaceType, Process, Spec};
 
 use super::Context;
-use super::create::{error_pipe, explain, told};
+use super::create::{error_pipe, explain, listen, told};
 use crate::cli::ExecArgs;
 use crate::edits::{has_namespace, lowered_process};
 use crate::error::{Result, RuntimeError};
@@ -38,7 +38,7 @@ pub fn exec(ctx: &Context, args: &ExecArgs) -> Result<i32> {
     let console = (terminal && !args.detach).then(|| Console::listen(container.dir())).transpose()?;
     let socket = console.as_ref().map(|c| c.path().to_owned()).or_else(|| args.console_socket.clone());
     let foreground = (!args.detach).then(Foreground::begin).transpose()?;
-    let pid = start(&container, &spec, process, args, socket.as_deref())?;
+    let pid = start(ctx, &container, &spec, process, args, socket.as_deref())?;
     if let Some(path) = &args.pid_file {
         replace_file(path, pid.to_string().as_bytes()).map_err(RuntimeError::io("write", path))?;
     }
@@ -58,6 +58,7 @@ fn check_terminal(terminal: bool, args: &ExecArgs) -> Result<()> {
 }
 
 fn start(
+    ctx: &Context,
     container: &Container,
     spec: &Spec,
     process: Process,
@@ -66,6 +67,7 @@ fn start(
 ) -> Result<i32> {
     let file = lowered_file(container, &process)?;
     let (errors, write) = error_pipe()?;
+    let trace = listen(ctx)?;
     let terminal = process.terminal().unwrap_or(false);
     let payload = Payload::new(setup_of(container, spec, process)?, write, None);
     let built = ContainerBuilder::new(container.record.id.clone(), SyscallType::default())
@@ -88,7 +90,7 @@ fn start(
         Ok(pid) => Ok(pid.as_raw()),
         Err(error) => Err(match told(errors) {
             Some(text) => RuntimeError::Init(text),
-            None => RuntimeError::Libcontainer(explain(&error)),
+            None => RuntimeError::Libcontainer(told(trace).unwrap_or_else(|| explain(&error))),
         }),
     }
 }
