@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Process, Spec};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
-use rustix::termios::{Winsize, tcsetwinsize};
 
 use crate::error::{Result, RuntimeError};
 
@@ -25,20 +24,6 @@ pub fn set_oom_score(pid: i32, process: &Process) -> Result<()> {
     let Some(score) = process.oom_score_adj() else { return Ok(()) };
     let path = format!("/proc/{pid}/oom_score_adj");
     std::fs::write(&path, score.to_string()).map_err(RuntimeError::io("write", path))
-}
-
-/// Gives the terminal the size that the configuration names.
-///
-/// # Errors
-/// When the terminal cannot be opened.
-pub fn set_console_size(pid: i32, process: &Process) -> Result<()> {
-    let Some(size) = process.console_size().filter(|_| process.terminal() == Some(true)) else { return Ok(()) };
-    let path = format!("/proc/{pid}/fd/0");
-    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let open = openat(CWD, &path, flags, Mode::empty()).map_err(|e| RuntimeError::io("open", &path)(e.into()))?;
-    let clamp = |n: u64| u16::try_from(n).unwrap_or(u16::MAX);
-    let size = Winsize { ws_row: clamp(size.height()), ws_col: clamp(size.width()), ws_xpixel: 0, ws_ypixel: 0 };
-    tcsetwinsize(open, size).map_err(|e| RuntimeError::io("set terminal size", &path)(e.into()))
 }
 
 /// The interfaces of a process's network namespace, without loopback and the kernel's fallback tunnels.

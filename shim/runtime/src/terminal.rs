@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
+use oci_spec::runtime::{BoxBuilder, Process};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::stdio::{stdin, stdout};
@@ -61,6 +62,17 @@ impl Drop for Console {
     fn drop(&mut self) {
         // It lies in the container's directory, which goes as a whole.
         let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// The process with the size of our terminal, unless its caller named one.
+pub fn with_size(process: &mut Process) {
+    if process.console_size().is_some() || process.terminal() != Some(true) {
+        return;
+    }
+    if let Ok(size) = tcgetwinsize(stdin()) {
+        let given = BoxBuilder::default().height(size.ws_row).width(size.ws_col).build();
+        process.set_console_size(given.ok());
     }
 }
 

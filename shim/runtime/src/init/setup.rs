@@ -98,6 +98,7 @@ impl Setup {
     fn become_payload(&self) -> Result<(), String> {
         let capabilities = self.process.capabilities().as_ref();
         let seccomp = self.seccomp.as_ref();
+        stdio::resize(&self.process)?;
         stdio::give_to(self.process.user())?;
         identity::filter_before(&self.process, seccomp)?;
         let entered = self.enter_directory();

@@ -2,10 +2,11 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use oci_spec::runtime::User;
-use rustix::fs::{Gid, Stat, Uid, fchown, fstat, major, minor};
+use oci_spec::runtime::{Process, User};
+use rustix::fs::{Stat, Uid, fchown, fstat, major, minor};
 use rustix::io::Errno;
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout, stderr, stdin, stdout};
+use rustix::termios::{Winsize, tcsetwinsize};
 
 /// Points those of 0, 1 and 2 that are the host's `/dev/null` at the container's, open for reading and writing.
 ///
@@ -39,7 +40,7 @@ pub fn give_to(user: &User) -> Result<(), String> {
         if null(&stat) || stat.st_uid == user.uid() {
             continue;
         }
-        match fchown(fd, Some(Uid::from_raw(user.uid())), Some(Gid::from_raw(user.gid()))) {
+        match fchown(fd, Some(Uid::from_raw(user.uid())), None) {
             // A file on a read-only or foreign filesystem, or an owner that this user namespace does not map: the
             // descriptor itself still works.
             Ok(()) | Err(Errno::INVAL | Errno::PERM | Errno::ROFS) => {}
@@ -47,6 +48,14 @@ pub fn give_to(user: &User) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Gives the terminal the size that the configuration names, before anyone asks for it.
+pub fn resize(process: &Process) -> Result<(), String> {
+    let Some(size) = process.console_size().filter(|_| process.terminal() == Some(true)) else { return Ok(()) };
+    let clamp = |n: u64| u16::try_from(n).unwrap_or(u16::MAX);
+    let size = Winsize { ws_row: clamp(size.height()), ws_col: clamp(size.width()), ws_xpixel: 0, ws_ypixel: 0 };
+    tcsetwinsize(stdin(), size).map_err(|errno| format!("set terminal size: {}", super::plain(&errno.into())))
 }
 
 fn null(stat: &Stat) -> bool {

@@ -200,7 +200,6 @@ fn limit(cgroup: &Cgroup, spec: &Spec) -> Result<()> {
 fn finish_outside(pid: i32, spec: &Spec, rootfs: &Path) -> Result<()> {
     if let Some(process) = spec.process() {
         outside::set_oom_score(pid, process)?;
-        outside::set_console_size(pid, process)?;
     }
     outside::copy_up(pid, spec, rootfs)
 }

@@ -18,7 +18,7 @@ use crate::foreground::Foreground;
 use crate::init::{Payload, Setup};
 use crate::process::of_exec;
 use crate::state::{Container, Status};
-use crate::terminal::Console;
+use crate::terminal::{Console, with_size};
 
 /// Runs the process; its exit code, or 0 when it was left running.
 ///
@@ -32,7 +32,10 @@ pub fn exec(ctx: &Context, args: &ExecArgs) -> Result<i32> {
         _ => {}
     }
     let spec = container.spec()?;
-    let process = of_exec(args, &spec, &ctx.log)?;
+    let mut process = of_exec(args, &spec, &ctx.log)?;
+    if !args.detach {
+        with_size(&mut process);
+    }
     let terminal = process.terminal().unwrap_or(false);
     check_terminal(terminal, args)?;
     let console = (terminal && !args.detach).then(|| Console::listen(container.dir())).transpose()?;

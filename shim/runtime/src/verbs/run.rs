@@ -6,7 +6,7 @@ use crate::cli::RunArgs;
 use crate::error::{Result, RuntimeError};
 use crate::foreground::Foreground;
 use crate::state::Container;
-use crate::terminal::Console;
+use crate::terminal::{Console, with_size};
 
 /// Runs a container; its exit code, or 0 when it was left running.
 ///
@@ -18,12 +18,13 @@ pub fn run(ctx: &Context, args: &RunArgs) -> Result<i32> {
         let mut container = create(ctx, &args.create.id, &options)?;
         return start_or_delete(ctx, &mut container).map(|()| 0);
     }
-    let (container, spec) = claim(ctx, &args.create.id, &options.bundle)?;
+    let (container, mut spec) = claim(ctx, &args.create.id, &options.bundle)?;
     let terminal = spec.process().as_ref().and_then(|p| p.terminal()).unwrap_or(false);
     if options.console_socket.is_some() {
         container.forget()?;
         return Err(RuntimeError::Usage("cannot use console socket if runc will not detach or allocate tty".into()));
     }
+    spec.process_mut().iter_mut().for_each(with_size);
     let console = terminal.then(|| Console::listen(container.dir())).transpose()?;
     let foreground = Foreground::begin()?;
     let path = console.as_ref().map(|c| c.path().to_owned());
