@@ -37,7 +37,9 @@ pub(crate) fn report(ended: &Ended<'_>) -> Result<u8, RunError> {
             _ => format!("the commit did not finish; `hone commit {}` tries again", ended.run),
         };
         eprintln!("not committed: {reason}");
-        eprintln!("what the trainer wrote is kept: {}", ended.staging.display());
+        if staged.is_some() {
+            eprintln!("what the trainer wrote is kept: {}", ended.staging.display());
+        }
         return Ok(NOT_COMMITTED);
     }
     eprintln!("{}", stopped(ended, staged.and_then(|staged| staged.exit)));

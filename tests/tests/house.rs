@@ -1,0 +1,83 @@
+//! The walls of the house: which crate may use which, and where `unsafe` is.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use hone_tests::{repository, run};
+
+/// A part of the house, and the parts whose crates it may use.
+const ARROWS: [(&str, &[&str]); 5] = [
+    ("builder", &["builder"]),
+    ("runtime-hooks", &["runtime-hooks", "builder"]),
+    ("shim", &["shim", "runtime-hooks", "builder"]),
+    ("images", &["images", "builder"]),
+    ("tests", &[]),
+];
+
+/// Every crate of the workspace: its part of the house and what it uses, tests' own needs left out.
+fn crates() -> BTreeMap<String, (String, Vec<String>)> {
+    let mut cargo = Command::new("cargo");
+    cargo.args(["metadata", "--format-version", "1", "--no-deps", "--offline"]).current_dir(repository());
+    let metadata = run(&mut cargo).json();
+    let root = metadata["workspace_root"].as_str().expect("a workspace").to_owned();
+    let text = |value: &serde_json::Value| value.as_str().expect("a string").to_owned();
+    let packages = metadata["packages"].as_array().expect("packages").iter();
+    packages
+        .map(|package| {
+            let manifest = text(&package["manifest_path"]);
+            let inside = manifest.strip_prefix(&format!("{root}/")).expect("in the workspace");
+            let part = inside.split('/').next().expect("a folder").to_owned();
+            let needed = package["dependencies"].as_array().expect("dependencies").iter();
+            let needed = needed.filter(|d| d["kind"] != "dev").map(|d| text(&d["name"])).collect();
+            (text(&package["name"]), (part, needed))
+        })
+        .collect()
+}
+
+#[test]
+fn arrows_go_one_way() {
+    let crates = crates();
+    assert!(crates.len() > 10, "cargo metadata names the workspace");
+    for (name, (part, needed)) in &crates {
+        let (_, allowed) = ARROWS
+            .iter()
+            .find(|(from, _)| from == part)
+            .unwrap_or_else(|| panic!("{part} is new: say what it may use"));
+        for used in needed.iter().filter_map(|used| crates.get_key_value(used)) {
+            let (used, (their, _)) = used;
+            assert!(allowed.contains(&their.as_str()), "{name} ({part}) uses {used} ({their})");
+        }
+    }
+}
+
+/// Lines of the repository's tracked files that match a pattern: file, text.
+fn grep(pattern: &str, files: &str) -> Vec<String> {
+    let mut git = Command::new("git");
+    git.args(["grep", "--no-color", "-hn", "--full-name", "-E", "-e", pattern, "--", files]).arg("-H");
+    run(git.current_dir(repository())).stdout.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn unsafe_is_behind_two_doors() {
+    let opened = grep(r"(allow|expect)\(.*unsafe_code", "*.rs");
+    assert!(!opened.is_empty(), "hone-sys opens its modules one by one");
+    for line in &opened {
+        let known = line.starts_with("runtime-hooks/sys/src/") || line.starts_with("images/onnx/src/");
+        assert!(known || line.starts_with("tests/tests/house.rs"), "unsafe code allowed in {line}");
+    }
+    let maps = opened.iter().filter(|line| line.starts_with("images/")).count();
+    assert!(maps <= 1, "one module of the trainer, for its memory maps: {opened:?}");
+}
+
+#[test]
+fn every_crate_lives_under_the_workspace_s_lints() {
+    for name in crates().keys() {
+        let manifest = grep(&format!("^name = \"{name}\"$"), "*Cargo.toml");
+        let path = manifest
+            .first()
+            .and_then(|line| line.split(':').next())
+            .unwrap_or_else(|| panic!("{name} has a manifest"));
+        let text = std::fs::read_to_string(repository().join(path)).expect("read manifest");
+        assert!(text.contains("[lints]\nworkspace = true"), "{path} has lints of its own");
+    }
+}

@@ -1,0 +1,76 @@
+//! The same inputs give the same bytes: images in two directories, and the trainer's program too.
+
+use std::fs;
+use std::process::Command;
+
+use hone_tests::{Tiny, bin, repository, run};
+
+fn digest(dir: &std::path::Path) -> String {
+    let mut build = Command::new(bin().join("hone"));
+    build.args(["build", "-t", "assistant:base"]).arg(dir.join("context")).env("HONE_ROOT", dir.join("root"));
+    run(&mut build).ok();
+    let mut inspect = Command::new(bin().join("hone"));
+    inspect.args(["inspect", "--json", "assistant:base"]).env("HONE_ROOT", dir.join("root"));
+    run(&mut inspect).json()["digest"].as_str().expect("a digest").to_owned()
+}
+
+#[test]
+fn two_directories_build_one_image() {
+    let (one, two) = (tempfile::tempdir().expect("tempdir"), tempfile::tempdir().expect("tempdir"));
+    let deep = two.path().join("some/where/else");
+    for dir in [one.path(), &deep] {
+        fs::create_dir_all(dir.join("context")).expect("make directory");
+        Tiny::default().write(&dir.join("context"), "");
+    }
+    let first = digest(one.path());
+    assert!(first.starts_with("sha256:") && first.len() == 71, "{first}");
+    assert_eq!(digest(&deep), first);
+    // And one byte more is another image.
+    let honefile = deep.join("context/Honefile");
+    let text = fs::read_to_string(&honefile).expect("read Honefile").replace("steps: 3", "steps: 4");
+    fs::write(honefile, text).expect("write Honefile");
+    assert_ne!(digest(&deep), first);
+}
+
+fn sha256(path: &std::path::Path) -> String {
+    run(Command::new("sha256sum").arg(path)).ok().split(' ').next().expect("a digest").to_owned()
+}
+
+#[test]
+fn slow_two_directories_build_one_trainer() {
+    let copy = tempfile::tempdir().expect("tempdir");
+    let mut list = Command::new("git");
+    let files = run(list.args(["ls-files", "-co", "--exclude-standard"]).current_dir(repository())).ok();
+    for file in files.lines().filter(|file| !file.starts_with("tests/fixtures") && repository().join(file).is_file())
+    {
+        let to = copy.path().join(file);
+        fs::create_dir_all(to.parent().expect("a directory")).expect("make directory");
+        fs::copy(repository().join(file), to).expect("copy");
+    }
+    let mut build = Command::new(copy.path().join("x"));
+    build.arg("trainer-program").current_dir(copy.path());
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_") && name != "CARGO_HOME") {
+        build.env_remove(name);
+    }
+    run(&mut build).ok();
+    assert_eq!(sha256(&copy.path().join("target/release/hone-train")), sha256(&bin().join("hone-train")));
+}
+
+#[test]
+fn the_trainer_is_small_and_holds_nothing_else() {
+    let root = bin().parent().expect("target").join("trainer-rootfs");
+    let size = run(Command::new("du").args(["-sb", "--apparent-size"]).arg(&root)).ok();
+    let size: u64 = size.split_whitespace().next().and_then(|n| n.parse().ok()).expect("du prints a number");
+    assert!(size < 70_000_000, "{size} bytes unpacked, want at most 70 MB");
+    let files = run(Command::new("find").args([".", "-type", "f"]).current_dir(&root)).ok();
+    for file in files.lines() {
+        let known = file.starts_with("./hone/") || file.starts_with("./etc/") || file.contains(".so");
+        assert!(known, "what is {file} for?");
+    }
+    let layout = bin().join("trainers/onnx");
+    let config = run(Command::new("sh")
+        .arg("-c")
+        .arg("cat \"$0\"/blobs/sha256/* | grep -a -o '\"User\":\"[0-9:]*\"'")
+        .arg(layout));
+    assert_eq!(config.ok(), "\"User\":\"65532:65532\"", "not root");
+}
