@@ -48,7 +48,7 @@ impl Subscriber for Listener {
         }
         if let Some(mut errors) = self.errors.lock().ok().and_then(|mut first| first.take()) {
             // The reader is gone once the container counts as created.
-            let _ = errors.write_all(line.as_bytes());
+            let _ = errors.write_all(format!("{line}\n").as_bytes());
         }
     }
 
@@ -99,6 +99,6 @@ mod tests {
         });
         let mut text = String::new();
         read.read_to_string(&mut text).expect("read");
-        assert_eq!(text, "cannot mount path=\"/x\"");
+        assert_eq!(text, "cannot mount path=\"/x\"\n");
     }
 }

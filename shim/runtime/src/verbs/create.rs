@@ -162,6 +162,7 @@ fn build(
     if let Some(run) = &run {
         run.guard(pid, cgroup.dir("memory"), &ctx.log)?;
     }
+    limit_processor(&cgroup, &spec)?;
     container.record.phase = Status::Created;
     container.save()?;
     match &options.pid_file {
@@ -187,7 +188,9 @@ fn limit(cgroup: &Cgroup, spec: &Spec) -> Result<()> {
     cgroup.create()?;
     let resources = spec.linux().as_ref().and_then(|l| l.resources().clone());
     if let Some(resources) = &resources {
-        cgroup.limit(resources)?;
+        let mut now = resources.clone();
+        now.set_cpu(None);
+        cgroup.limit(&now)?;
     }
     // In a user namespace the kernel forbids device nodes anyway, and the rules cannot be written from inside one.
     if has_namespace(spec, LinuxNamespaceType::User) {
@@ -195,6 +198,14 @@ fn limit(cgroup: &Cgroup, spec: &Spec) -> Result<()> {
     }
     let rules = resources.and_then(|r| r.devices().clone()).unwrap_or_default();
     Ok(cgroup.allow_devices(&rules)?)
+}
+
+/// Last: making the container is the runtime's own work, which the lowest processor share would starve.
+fn limit_processor(cgroup: &Cgroup, spec: &Spec) -> Result<()> {
+    let Some(mut resources) = spec.linux().as_ref().and_then(|l| l.resources().clone()) else { return Ok(()) };
+    resources.set_memory(None).set_pids(None).set_block_io(None).set_hugepage_limits(None).set_network(None);
+    resources.set_unified(None);
+    Ok(cgroup.limit(&resources)?)
 }
 
 fn finish_outside(pid: i32, spec: &Spec, rootfs: &Path) -> Result<()> {
@@ -342,7 +353,7 @@ fn first_cause(container: &Container, errors: File, trace: File, text: String) -
     }
     match std::fs::read_to_string(container.dir().join(hooks::ERROR_FILE)) {
         Ok(told) => RuntimeError::Told(told),
-        Err(_) => RuntimeError::Libcontainer(told(trace).unwrap_or(text)),
+        Err(_) => RuntimeError::Libcontainer(first_line(trace).unwrap_or(text)),
     }
 }
 
@@ -353,6 +364,11 @@ pub fn told(mut errors: File) -> Option<String> {
     let _ = errors.read_to_end(&mut text);
     let text = String::from_utf8_lossy(&text).into_owned();
     (!text.is_empty()).then_some(text)
+}
+
+/// The first of libcontainer's errors: those after it are what its parents made of it.
+pub fn first_line(trace: File) -> Option<String> {
+    told(trace)?.lines().next().map(str::to_owned)
 }
 
 /// libcontainer's error, each cause once.

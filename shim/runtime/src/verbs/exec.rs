@@ -10,7 +10,7 @@ use libcontainer::syscall::syscall::SyscallType;
 use oci_spec::runtime::{LinuxNamespaceType, Process, Spec};
 
 use super::Context;
-use super::create::{error_pipe, explain, listen, told};
+use super::create::{error_pipe, explain, first_line, listen, told};
 use crate::cli::ExecArgs;
 use crate::edits::{has_namespace, lowered_process};
 use crate::error::{Result, RuntimeError};
@@ -93,7 +93,7 @@ fn start(
         Ok(pid) => Ok(pid.as_raw()),
         Err(error) => Err(match told(errors) {
             Some(text) => RuntimeError::Init(text),
-            None => RuntimeError::Libcontainer(told(trace).unwrap_or_else(|| explain(&error))),
+            None => RuntimeError::Libcontainer(first_line(trace).unwrap_or_else(|| explain(&error))),
         }),
     }
 }
