@@ -1,5 +1,7 @@
 //! Images in podman's storage, through its command line: `podman image inspect`, `podman pull oci:`, `podman tag`.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
 use std::process::Command;
 
 use hone_image::Digest;
@@ -68,6 +70,14 @@ impl Podman {
     }
 }
 
+/// A directory for a layout. podman names what it pulls after the path, and a name has no capitals: tempfile's own
+/// names have.
+fn temporary() -> io::Result<tempfile::TempDir> {
+    let random = RandomState::new().build_hasher().finish();
+    let name = format!("hone-podman-{random:016x}");
+    tempfile::Builder::new().prefix(&name).rand_bytes(0).tempdir_in("/var/tmp")
+}
+
 impl Engine for Podman {
     fn inspect(&self, reference: &str) -> Result<Option<Found>, Error> {
         let name = reference.strip_prefix("sha256:").unwrap_or(reference);
@@ -80,8 +90,10 @@ impl Engine for Podman {
 
     fn load(&self, shipment: &Shipment<'_>) -> Result<Delivery, Error> {
         let skip = held::prefix(&self.held()?, shipment);
-        let dir = tempfile::Builder::new().prefix("hone-podman-").tempdir_in("/var/tmp").map_err(|source| {
-            Error::Layer { reference: shipment.reference.clone(), object: "directory in /var/tmp".into(), source }
+        let dir = temporary().map_err(|source| Error::Layer {
+            reference: shipment.reference.clone(),
+            object: "directory in /var/tmp".into(),
+            source,
         })?;
         let sent = ocidir::write(shipment, skip, dir.path())?;
         self.pull(dir.path(), &shipment.id(), &shipment.reference)?;
