@@ -18,7 +18,7 @@ use hone_train::{Result, TrainError, usage};
 
 /// LoRA training and generation on ONNX Runtime.
 #[derive(Debug, Parser)]
-#[command(name = "hone-train", version)]
+#[command(name = "hone-train", version, args_override_self = true)]
 pub struct Command {
     #[command(subcommand)]
     verb: Verb,
