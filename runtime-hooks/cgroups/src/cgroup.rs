@@ -9,14 +9,12 @@ use std::time::{Duration, Instant};
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxResources};
 use rustix::process::Pid;
 
+use crate::freezer::Freezer;
+use crate::tree::{collect, make, remove, write};
 use crate::{CgroupError, Hierarchies, Hierarchy, Setting, devices, v1, v2};
 
-/// How long a freezer may take to come to rest.
-const FREEZE_SECONDS: u64 = 10;
 /// How long a directory may stay busy after its last process has been reaped.
 const REMOVE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Pause between two looks.
-const TICK: Duration = Duration::from_millis(10);
 
 /// A cgroup, by name; the directories need not exist.
 #[derive(Debug, Clone)]
@@ -79,27 +77,37 @@ impl Cgroup {
     /// When a limit was asked for and cannot be enforced.
     pub fn limit(&self, resources: &LinuxResources) -> Result<(), CgroupError> {
         let old = v1::settings(resources);
-        let new = if self.hierarchies.unified().is_some() { v2::settings(resources) } else { Ok(Vec::new()) };
-        // On a hybrid host the v2 reading matters only for the controllers that live there.
-        let new = match new {
-            Err(error) if self.hierarchies.only_v2() => return Err(error),
-            other => other.unwrap_or_default(),
-        };
+        if let Some(setting) = old.iter().find(|s| !s.optional && !self.has_home(s.controller)) {
+            return Err(CgroupError::NoController { controller: setting.controller, file: setting.file.clone() });
+        }
         for setting in old.iter().filter(|s| self.lives(s.controller, false)) {
             self.write_v1(setting, &old)?;
         }
-        for setting in new.iter().filter(|s| self.lives(s.controller, true)) {
-            self.write_setting(setting)?;
-        }
-        let homeless =
-            |s: &&Setting| !s.optional && !self.lives(s.controller, false) && !self.lives(s.controller, true);
-        let old_names = old.iter().filter(|s| !matches!(s.controller, "blkio"));
-        if let Some(setting) = old_names.chain(new.iter().filter(|s| s.controller == "io")).find(homeless)
-            && !(setting.controller == "net_cls" || setting.controller == "net_prio")
-        {
-            return Err(CgroupError::NoController { controller: setting.controller, file: setting.file.clone() });
+        if self.hierarchies.unified().is_some_and(|h| !h.controllers.is_empty()) {
+            self.limit_v2(resources)?;
         }
         self.write_unified(resources)
+    }
+
+    /// On a hybrid host only the controllers that live there count: memory may be v1's, and its swap with it.
+    fn limit_v2(&self, resources: &LinuxResources) -> Result<(), CgroupError> {
+        let mut resources = resources.clone();
+        if !self.lives("memory", true) {
+            resources.set_memory(None);
+        }
+        let settings = v2::settings(&resources)?;
+        settings.iter().filter(|s| self.lives(s.controller, true)).try_for_each(|s| self.write_setting(s))
+    }
+
+    /// Whether a limit of v1's `controller` can be enforced at all. Network classes and priorities have no place in
+    /// v2, where they are set by BPF programs of the network's owner: they are passed over there.
+    fn has_home(&self, controller: &str) -> bool {
+        let new = match controller {
+            "blkio" => "io",
+            "net_cls" | "net_prio" => return true,
+            same => same,
+        };
+        self.lives(controller, false) || self.lives(new, true)
     }
 
     fn lives(&self, controller: &str, v2: bool) -> bool {
@@ -202,11 +210,8 @@ impl Cgroup {
     }
 
     fn freezer(&self) -> Option<Freezer> {
-        if let Some(dir) = self.dir("freezer") {
-            return Some(Freezer { file: dir.join("freezer.state"), events: dir.join("freezer.state"), v2: false });
-        }
-        let dir = self.hierarchies.unified()?.dir(&self.path);
-        Some(Freezer { file: dir.join("cgroup.freeze"), events: dir.join("cgroup.events"), v2: true })
+        let v1 = self.dir("freezer").map(|dir| Freezer::v1(&dir));
+        v1.or_else(|| Some(Freezer::v2(&self.hierarchies.unified()?.dir(&self.path))))
     }
 
     /// Whether its processes are stopped by the freezer.
@@ -260,7 +265,7 @@ impl Cgroup {
             if dir == hierarchy.mount {
                 continue;
             }
-            if let Err(error) = remove_tree(&dir, Instant::now() + REMOVE_TIMEOUT) {
+            if let Err(error) = remove(&dir, Instant::now() + REMOVE_TIMEOUT) {
                 first.get_or_insert(error);
             }
         }
@@ -276,62 +281,6 @@ impl Cgroup {
     }
 }
 
-struct Freezer {
-    file: PathBuf,
-    events: PathBuf,
-    v2: bool,
-}
-
-impl Freezer {
-    fn is_frozen(&self) -> Result<bool, CgroupError> {
-        match std::fs::read_to_string(&self.events) {
-            Ok(text) if self.v2 => Ok(text.lines().any(|line| line == "frozen 1")),
-            Ok(text) => Ok(text.trim() != "THAWED"),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(source) => Err(CgroupError::Read { path: self.events.clone(), source }),
-        }
-    }
-
-    fn settled(&self, frozen: bool) -> Result<bool, CgroupError> {
-        if self.v2 {
-            return Ok(self.is_frozen()? == frozen);
-        }
-        let text = std::fs::read_to_string(&self.file)
-            .map_err(|source| CgroupError::Read { path: self.file.clone(), source })?;
-        Ok(text.trim() == if frozen { "FROZEN" } else { "THAWED" })
-    }
-
-    /// v1 may stay FREEZING while a process is being born: writing again lets it finish.
-    fn set(&self, frozen: bool) -> Result<(), CgroupError> {
-        let value = match (self.v2, frozen) {
-            (true, _) => {
-                if frozen {
-                    "1"
-                } else {
-                    "0"
-                }
-            }
-            (false, true) => "FROZEN",
-            (false, false) => "THAWED",
-        };
-        let end = Instant::now() + Duration::from_secs(FREEZE_SECONDS);
-        loop {
-            match write(&self.file, value) {
-                Err(CgroupError::Write { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(()),
-                other => other?,
-            }
-            if self.settled(frozen)? {
-                return Ok(());
-            }
-            if Instant::now() > end {
-                let got = std::fs::read_to_string(&self.events).unwrap_or_default().trim().to_owned();
-                return Err(CgroupError::FreezeTimeout { path: self.events.clone(), got, seconds: FREEZE_SECONDS });
-            }
-            std::thread::sleep(TICK);
-        }
-    }
-}
-
 /// Kernels with the BFQ scheduler only have the weight under another name.
 fn alias(dir: &Path, file: &str) -> String {
     let other = match file {
@@ -342,88 +291,4 @@ fn alias(dir: &Path, file: &str) -> String {
     };
     let use_other = !dir.join(file).exists() && dir.join(other).exists();
     if use_other { other.to_owned() } else { file.to_owned() }
-}
-
-fn make(hierarchy: &Hierarchy, path: &Path) -> Result<(), CgroupError> {
-    let mut dir = hierarchy.mount.clone();
-    let target = hierarchy.dir(path);
-    let below = target.strip_prefix(&hierarchy.mount).unwrap_or(Path::new(""));
-    for part in below.components() {
-        if hierarchy.v2 {
-            enable_controllers(&dir, hierarchy);
-        }
-        let parent = dir.clone();
-        dir.push(part);
-        match std::fs::create_dir(&dir) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(source) => return Err(CgroupError::Create { path: dir, source }),
-        }
-        if hierarchy.controllers.contains("cpuset") && !hierarchy.v2 {
-            inherit_cpuset(&parent, &dir)?;
-        }
-    }
-    Ok(())
-}
-
-/// One controller at a time: one that is refused (realtime processes, processes in an inner cgroup) must not take
-/// the others with it. A limit that needs the missing one fails later, with its name.
-fn enable_controllers(dir: &Path, hierarchy: &Hierarchy) {
-    for controller in &hierarchy.controllers {
-        let _ = write(&dir.join("cgroup.subtree_control"), &format!("+{controller}"));
-    }
-}
-
-/// In v1 an empty cpuset admits no process.
-fn inherit_cpuset(parent: &Path, dir: &Path) -> Result<(), CgroupError> {
-    for file in ["cpuset.cpus", "cpuset.mems"] {
-        let read = |dir: &Path| {
-            let path = dir.join(file);
-            std::fs::read_to_string(&path).map_err(|source| CgroupError::Read { path, source })
-        };
-        if read(dir)?.trim().is_empty() {
-            write(&dir.join(file), read(parent)?.trim())?;
-        }
-    }
-    Ok(())
-}
-
-fn collect(dir: &Path, pids: &mut BTreeSet<i32>) -> Result<(), CgroupError> {
-    let path = dir.join("cgroup.procs");
-    match std::fs::read_to_string(&path) {
-        Ok(text) => pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok())),
-        // A threaded cgroup of v2 lists no processes; its domain above does.
-        Err(error) if error.raw_os_error() == Some(95) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(source) => return Err(CgroupError::Read { path, source }),
-    }
-    for child in children(dir) {
-        collect(&child, pids)?;
-    }
-    Ok(())
-}
-
-fn children(dir: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    entries.filter(|e| e.file_type().is_ok_and(|kind| kind.is_dir())).map(|e| e.path()).collect()
-}
-
-fn remove_tree(dir: &Path, end: Instant) -> Result<(), CgroupError> {
-    for child in children(dir) {
-        remove_tree(&child, end)?;
-    }
-    loop {
-        match std::fs::remove_dir(dir) {
-            Ok(()) => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) if error.raw_os_error() == Some(16) && Instant::now() < end => std::thread::sleep(TICK),
-            Err(source) => return Err(CgroupError::Remove { path: dir.into(), source }),
-        }
-    }
-}
-
-fn write(path: &Path, value: &str) -> Result<(), CgroupError> {
-    use std::io::Write as _;
-    let result = std::fs::OpenOptions::new().write(true).open(path).and_then(|mut f| f.write_all(value.as_bytes()));
-    result.map_err(|source| CgroupError::Write { path: path.into(), value: value.into(), source })
 }

@@ -11,10 +11,12 @@
 mod cgroup;
 pub mod devices;
 mod error;
+mod freezer;
 mod hierarchy;
 mod path;
 mod setting;
 mod stats;
+mod tree;
 pub mod v1;
 pub mod v2;
 

@@ -3,10 +3,10 @@
 //! Every record is replaced atomically and durably: a reader sees the old one or the new one, also after a power
 //! cut. The trainer writes below `out/` only, and nothing here follows a link that it could have put there.
 
-use std::fs::{DirBuilder, File};
+use std::fs::{DirBuilder, File, Permissions};
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, lchown};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, lchown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -68,26 +68,45 @@ pub struct Staging {
 }
 
 impl Staging {
-    /// The directory of run `id` below `root`, made or taken over from an earlier run: its checkpoint stays, what
-    /// that run ended with goes. `out/` belongs to `uid` and `gid`.
+    /// The directory of run `id` below `root`, made or not.
     ///
     /// # Errors
-    /// [`StagingError::Busy`] while the earlier run's keeper lives.
-    pub fn prepare(root: &Path, id: &str, uid: u32, gid: u32) -> Result<Self, StagingError> {
+    /// [`StagingError::BadId`].
+    pub fn of(root: &Path, id: &str) -> Result<Self, StagingError> {
         if !valid_id(id) {
             return Err(StagingError::BadId(id.into()));
         }
-        let staging = Self { dir: root.join("staging").join(id) };
-        make_private(&staging.dir)?;
-        if staging.is_kept()? {
-            return Err(StagingError::Busy { path: staging.dir });
+        Ok(Self { dir: root.join("staging").join(id) })
+    }
+
+    /// Makes the directory, or takes it over from an earlier run: its checkpoint stays, what that run ended with
+    /// goes. `out/` belongs to `uid` and `gid`. Returns whether the directory is new.
+    ///
+    /// # Errors
+    /// [`StagingError::Busy`] while the earlier run's keeper lives.
+    pub fn prepare(&self, uid: u32, gid: u32) -> Result<bool, StagingError> {
+        let new = !self.dir.exists();
+        make_private(&self.dir)?;
+        if self.is_kept()? {
+            return Err(StagingError::Busy { path: self.dir.clone() });
         }
         for stale in [EXIT_FILE, OUTCOME_FILE] {
-            let path = staging.dir.join(stale);
+            let path = self.dir.join(stale);
             absent_is_fine(std::fs::remove_file(&path)).map_err(io_error("remove", &path))?;
         }
-        staging.prepare_out(uid, gid)?;
-        Ok(staging)
+        self.prepare_out(uid, gid)?;
+        Ok(new)
+    }
+
+    /// Lets others pass through to `out/`, for a user namespace whose root is nobody to the host.
+    ///
+    /// # Errors
+    /// When the mode cannot be changed.
+    pub fn let_through(&self) -> Result<(), StagingError> {
+        for dir in [self.dir.parent().unwrap_or(&self.dir), &self.dir] {
+            std::fs::set_permissions(dir, Permissions::from_mode(0o711)).map_err(io_error("chmod", dir))?;
+        }
+        Ok(())
     }
 
     /// The directory at `dir`, as it is.
@@ -318,12 +337,14 @@ mod tests {
     fn a_second_run_keeps_the_checkpoint_and_drops_the_end() {
         let root = tempfile::tempdir().expect("tempdir");
         let (uid, gid) = ids();
-        let first = Staging::prepare(root.path(), "r1", uid, gid).expect("prepare");
+        let first = Staging::of(root.path(), "r1").expect("id");
+        assert!(first.prepare(uid, gid).expect("prepare"));
         let exit = ExitRecord { code: 3, signal: None, oom: false, finished_ms: 1 };
         first.set_exit(&exit).expect("exit");
         std::fs::create_dir_all(first.out().join("checkpoint")).expect("mkdir");
         std::fs::create_dir_all(first.out().join("adapter")).expect("mkdir");
-        let second = Staging::prepare(root.path(), "r1", uid, gid).expect("prepare again");
+        let second = Staging::of(root.path(), "r1").expect("id");
+        assert!(!second.prepare(uid, gid).expect("prepare again"));
         assert!(second.out().join("checkpoint").exists());
         assert!(!second.out().join("adapter").exists());
         assert!(!second.dir().join(EXIT_FILE).exists());
@@ -334,11 +355,12 @@ mod tests {
     fn a_live_keeper_is_seen_and_waited_for() {
         let root = tempfile::tempdir().expect("tempdir");
         let (uid, gid) = ids();
-        let staging = Staging::prepare(root.path(), "r1", uid, gid).expect("prepare");
+        let staging = Staging::of(root.path(), "r1").expect("id");
+        staging.prepare(uid, gid).expect("prepare");
         assert!(staging.wait_for_keeper(Duration::ZERO).expect("no lock yet"));
         let lock = staging.lock().expect("lock");
         assert!(matches!(staging.lock(), Err(StagingError::Busy { .. })));
-        assert!(matches!(Staging::prepare(root.path(), "r1", uid, gid), Err(StagingError::Busy { .. })));
+        assert!(matches!(staging.prepare(uid, gid), Err(StagingError::Busy { .. })));
         assert!(!staging.wait_for_keeper(Duration::from_millis(50)).expect("locked"));
         drop(lock);
         assert!(staging.wait_for_keeper(Duration::from_millis(50)).expect("free"));
@@ -348,11 +370,12 @@ mod tests {
     fn an_adapter_that_is_a_link_is_removed_not_followed() {
         let root = tempfile::tempdir().expect("tempdir");
         let (uid, gid) = ids();
-        let staging = Staging::prepare(root.path(), "r1", uid, gid).expect("prepare");
+        let staging = Staging::of(root.path(), "r1").expect("id");
+        staging.prepare(uid, gid).expect("prepare");
         let precious = root.path().join("precious");
         std::fs::create_dir(&precious).expect("mkdir");
         std::os::unix::fs::symlink(&precious, staging.out().join("adapter")).expect("symlink");
-        Staging::prepare(root.path(), "r1", uid, gid).expect("prepare again");
+        staging.prepare(uid, gid).expect("prepare again");
         assert!(precious.exists());
         assert!(!staging.out().join("adapter").is_symlink());
     }

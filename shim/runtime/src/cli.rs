@@ -92,7 +92,7 @@ pub enum Verb {
     /// Let the processes of a container go on
     Resume(Id),
     /// Change the limits of a container
-    Update(UpdateArgs),
+    Update(Box<UpdateArgs>),
     /// Print counters and out-of-memory events of a container
     Events(EventsArgs),
     /// Write a configuration to start from

@@ -15,6 +15,7 @@ pub mod error;
 pub mod foreground;
 pub mod hooks;
 pub mod init;
+pub mod launch;
 pub mod log;
 pub mod outside;
 pub mod process;
@@ -25,5 +26,6 @@ pub mod terminal;
 pub mod trace;
 pub mod training;
 pub mod verbs;
+pub mod why;
 
 pub use error::RuntimeError;

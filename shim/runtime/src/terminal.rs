@@ -181,7 +181,8 @@ impl Relay {
 
     fn copy_in(&mut self) -> io::Result<()> {
         let mut buffer = [0; 4096];
-        let got = rustix::io::read(stdin(), &mut buffer)?;
+        // A terminal that is gone, or whose foreground is somebody else's, is the end of input and no failure.
+        let got = rustix::io::read(stdin(), &mut buffer).unwrap_or(0);
         if got == 0 {
             self.input = false;
             return Ok(());

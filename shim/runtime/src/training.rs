@@ -8,10 +8,10 @@ use hone_image::Digest;
 use hone_image::job::{JOB_PATH, Job, MAX_JOB_BYTES};
 use hone_image::run::{Engine, ImageRef, RunRecord};
 use hone_keeper::Staging;
-use oci_spec::runtime::{LinuxIdMapping, Spec};
+use oci_spec::runtime::{LinuxIdMapping, LinuxNamespaceType, Spec};
 
 use crate::bundle::rootfs;
-use crate::edits::training as edits;
+use crate::edits::{has_namespace, training as edits};
 use crate::error::{Result, RuntimeError};
 use crate::log::Logger;
 use crate::outside;
@@ -48,6 +48,7 @@ pub fn job_of(spec: &Spec) -> Result<Option<Job>> {
 /// A training run that is being prepared.
 pub struct Run {
     staging: Staging,
+    new: bool,
     status: OwnedFd,
     fenced: bool,
 }
@@ -67,16 +68,25 @@ impl Run {
         let (uid, gid) = owner(&spec)?;
         let engine = engine_of(&spec, bundle, id, options)?;
         let image = options.image.as_deref().map(image_ref).transpose()?;
-        let staging = Staging::prepare(&options.root, options.staging.as_deref().unwrap_or(id), uid, gid)?;
-        staging.set_run(&RunRecord { id: id.into(), engine, image, job: job.clone() })?;
-        let image_root = rootfs(&spec);
-        let resolve = |path: &Path| hone_sys::resolve_in_root(&image_root, path);
+        let staging = Staging::of(&options.root, options.staging.as_deref().unwrap_or(id))?;
         let fenced = !edits::wants_engine_network(&spec);
-        let with = edits::Training { job, out: &staging.out(), resolve: &resolve };
-        let spec = edits::training(spec, &with).map_err(|error| RuntimeError::Fence(error.to_string()))?;
+        let spec = edit(spec, job, &staging)?;
         let pipe = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
         let (status, write) = pipe.map_err(RuntimeError::call("make the status pipe"))?;
-        Ok((Self { staging, status, fenced }, spec, write))
+        let new = staging.prepare(uid, gid)?;
+        if has_namespace(&spec, LinuxNamespaceType::User) {
+            staging.let_through()?;
+        }
+        staging.set_run(&RunRecord { id: id.into(), engine, image, job: job.clone() })?;
+        Ok((Self { staging, new, status, fenced }, spec, write))
+    }
+
+    /// Takes the staging directory back, when this run made it and never began.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn abandon(&self) -> Result<()> {
+        if self.new { Ok(self.staging.remove()?) } else { Ok(()) }
     }
 
     /// The staging directory.
@@ -121,6 +131,13 @@ impl Run {
         }
         Err(RuntimeError::Keeper(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
     }
+}
+
+fn edit(spec: Spec, job: &Job, staging: &Staging) -> Result<Spec> {
+    let root = rootfs(&spec);
+    let resolve = |path: &Path| hone_sys::resolve_in_root(&root, path);
+    let with = edits::Training { job, out: &staging.out(), resolve: &resolve };
+    edits::training(spec, &with).map_err(|error| RuntimeError::Fence(error.to_string()))
 }
 
 /// Who owns `out/` on the host: the container's user, through its user namespace.

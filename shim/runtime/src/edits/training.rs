@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 
 use hone_image::job::{DATA_DIRS, Job, OUT_DIR};
 use oci_spec::runtime::{
-    LinuxCpu, LinuxMemory, LinuxNamespaceBuilder, LinuxNamespaceType, LinuxPidsBuilder, LinuxResources, Mount,
-    MountBuilder, Spec,
+    LinuxCpu, LinuxNamespaceBuilder, LinuxNamespaceType, LinuxPidsBuilder, LinuxResources, Mount, MountBuilder, Spec,
 };
 
 /// The environment variable by which the caller lets a training container keep the engine's network.
@@ -143,7 +142,7 @@ fn tighten(mut resources: LinuxResources, job: &hone_image::job::Resources) -> L
     }
     resources.set_cpu(Some(cpu));
     if let Some(wanted) = job.memory {
-        let mut memory = resources.memory().clone().unwrap_or_else(empty_memory);
+        let mut memory = resources.memory().unwrap_or_default();
         let wanted = i64::try_from(wanted).unwrap_or(i64::MAX);
         memory.set_limit(Some(tighter(memory.limit(), wanted)));
         resources.set_memory(Some(memory));
@@ -173,10 +172,6 @@ fn empty_cpu() -> LinuxCpu {
     let mut cpu = LinuxCpu::default();
     cpu.set_shares(None);
     cpu
-}
-
-fn empty_memory() -> LinuxMemory {
-    LinuxMemory::default()
 }
 
 #[cfg(test)]

@@ -10,7 +10,6 @@ use libcontainer::syscall::syscall::SyscallType;
 use oci_spec::runtime::{LinuxNamespaceType, Process, Spec};
 
 use super::Context;
-use super::create::{error_pipe, explain, first_line, listen, told};
 use crate::cli::ExecArgs;
 use crate::edits::{has_namespace, lowered_process};
 use crate::error::{Result, RuntimeError};
@@ -19,6 +18,7 @@ use crate::init::{Payload, Setup};
 use crate::process::of_exec;
 use crate::state::{Container, Status};
 use crate::terminal::{Console, with_size};
+use crate::why::{Why, explain};
 
 /// Runs the process; its exit code, or 0 when it was left running.
 ///
@@ -69,8 +69,7 @@ fn start(
     socket: Option<&Path>,
 ) -> Result<i32> {
     let file = lowered_file(container, &process)?;
-    let (errors, write) = error_pipe()?;
-    let trace = listen(ctx)?;
+    let (why, write) = Why::listen(&ctx.log)?;
     let terminal = process.terminal().unwrap_or(false);
     let payload = Payload::new(setup_of(container, spec, process)?, write, None);
     let built = ContainerBuilder::new(container.record.id.clone(), SyscallType::default())
@@ -91,10 +90,7 @@ fn start(
     let _ = std::fs::remove_file(&file);
     match built {
         Ok(pid) => Ok(pid.as_raw()),
-        Err(error) => Err(match told(errors) {
-            Some(text) => RuntimeError::Init(text),
-            None => RuntimeError::Libcontainer(first_line(trace).unwrap_or_else(|| explain(&error))),
-        }),
+        Err(error) => Err(why.told().unwrap_or_else(|| why.logged(explain(&error)))),
     }
 }
 
