@@ -151,6 +151,24 @@ fn committing_twice_makes_one_version() {
 }
 
 #[test]
+fn two_commits_of_one_run_at_once_are_one_version() {
+    let site = site();
+    for round in 0..5 {
+        let id = format!("run{round}");
+        let staging = site.stage(&id, "assistant:base", exited(0));
+        let start = || site.command(&["commit", &id]).stdout(std::process::Stdio::piped()).spawn().expect("hone");
+        let said = [start(), start(), start()].map(|child| {
+            let output = child.wait_with_output().expect("hone");
+            assert!(output.status.success(), "{output:?}");
+            output.stdout
+        });
+        assert!(said.iter().all(|text| *text == said[0]));
+        assert!(!staging.exists());
+        assert_eq!(log(&site)["versions"].as_array().expect("versions").len(), round + 1);
+    }
+}
+
+#[test]
 fn a_commit_goes_on_from_wherever_it_was_cut_off() {
     let site = site();
     let reference = {

@@ -66,7 +66,9 @@ pub(crate) fn make_dir(path: &Path, mode: u32) -> Result<(), StoreError> {
         result => result.map_err(StoreError::at("make directory", path))?,
     }
     let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
-    fs::set_permissions(path, mode).map_err(StoreError::at("set mode of", path))
+    fs::set_permissions(path, mode).map_err(StoreError::at("set mode of", path))?;
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    sync_dir(parent).map_err(StoreError::at("sync", parent))
 }
 
 /// Replaces `path` by `bytes`: temporary file in `tmp` (same file system), sync, rename, sync of the directory.

@@ -45,6 +45,15 @@ impl Staged {
         }))
     }
 
+    /// Waits until no other process commits this run, and keeps others waiting until the result is dropped. What
+    /// was read before may be old by then.
+    ///
+    /// # Errors
+    /// When the run record cannot be locked.
+    pub fn lock(&self) -> Result<impl Sized + use<>, StoreError> {
+        Lock::exclusive(&self.path.join(RUN_FILE))
+    }
+
     /// Records how far the commit came.
     ///
     /// # Errors
@@ -73,7 +82,7 @@ impl Staged {
     ///
     /// # Errors
     /// When it cannot be removed.
-    pub fn remove(self) -> Result<(), StoreError> {
+    pub fn remove(&self) -> Result<(), StoreError> {
         files::remove(&self.path)
     }
 }

@@ -308,7 +308,9 @@ impl Store {
         files::replace_json(&dir.join("state.json"), &state, &self.tmp())?;
         let (from, to) =
             (dir.join(format!("{}.json", version.number)), dir.join(format!("{}.removed", version.number)));
-        std::fs::rename(&from, to).map_err(StoreError::at("remove version", &from))
+        std::fs::rename(&from, to)
+            .and_then(|()| files::sync_dir(&dir))
+            .map_err(StoreError::at("remove version", &from))
     }
 
     fn change_state(

@@ -58,25 +58,41 @@ struct Refused {
 
 /// Takes the run in the staging directory `path` as far as it can go.
 pub fn commit(store: &Store, path: &Path) -> Result<Committed, Failure> {
+    let Some(seen) = Staged::read(path)? else {
+        return already(store, path);
+    };
+    if seen.run.is_none() {
+        return Err(format!("{}: no run.json in it, so it is not a run's staging directory", path.display()).into());
+    }
+    // A keeper and a person may commit at the same time: one after the other, and the second finds it done.
+    let lock = seen.lock();
     let Some(mut staged) = Staged::read(path)? else {
         return already(store, path);
     };
-    let Some(run) = staged.run.clone() else {
-        return Err(format!("{}: no run.json in it, so it is not a run's staging directory", path.display()).into());
-    };
-    match advance(store, &mut staged, &run) {
+    let _alone = lock?;
+    match staged.run.clone() {
+        Some(run) => take(store, &mut staged, &run),
+        None => already(store, path),
+    }
+}
+
+fn take(store: &Store, staged: &mut Staged, run: &RunRecord) -> Result<Committed, Failure> {
+    let id = staged.id.clone();
+    match advance(store, staged, run) {
         Ok(record) => {
-            let published = published(&record);
-            staged.set_outcome(published)?;
+            staged.set_outcome(published(&record))?;
             staged.remove()?;
             Ok(Committed::Version(Box::new(record)))
         }
-        Err(StepError::Failed(failure)) => Err(because(format!("commit run {}", staged.id))(failure)),
+        Err(StepError::Failed(failure)) => Err(because(format!("commit run {id}"))(failure)),
         Err(StepError::Refused(reason)) => {
-            let wanted = run.job.adapter.commit;
-            let id = staged.id.clone();
-            staged.set_outcome(Outcome::Refused { reason: reason.clone() })?;
-            if wanted { Err(Refused { id, reason }.into()) } else { Ok(Committed::Unwanted(reason)) }
+            let recording =
+                because(format!("run {id}: nothing was committed: {reason}; and this could not be recorded"));
+            staged.set_outcome(Outcome::Refused { reason: reason.clone() }).map_err(recording)?;
+            match run.job.adapter.commit {
+                true => Err(Refused { id, reason }.into()),
+                false => Ok(Committed::Unwanted(reason)),
+            }
         }
     }
 }
