@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
@@ -36,7 +36,9 @@ impl Lock {
     }
 
     fn take(path: &Path, operation: FlockOperation) -> Result<Option<Self>, StoreError> {
-        let file = File::options().create(true).append(true).open(path).map_err(StoreError::at("open", path))?;
+        // Nobody else may open it: whoever can read a file can hold its lock for ever.
+        let mut options = File::options();
+        let file = options.create(true).append(true).mode(0o600).open(path).map_err(StoreError::at("open", path))?;
         loop {
             match flock(&file, operation) {
                 Ok(()) => return Ok(Some(Self { _file: file })),
