@@ -78,7 +78,7 @@ impl Step {
             bar.finish_and_clear();
         }
         match self.show {
-            Show::Bars | Show::Lines => eprintln!("{:<28} {:>9}  {what}", self.label, size(bytes)),
+            Show::Bars | Show::Lines => eprintln!("{:<34} {:>9}  {what}", self.label, size(bytes)),
             Show::Json => {
                 eprintln!("{}", json!({"event": "end", "step": self.label, "bytes": bytes, "digest": what}));
             }
@@ -89,8 +89,8 @@ impl Step {
 
 fn bar(label: &str, total: Option<u64>) -> ProgressBar {
     let (bar, template) = match total {
-        Some(total) => (ProgressBar::new(total), "{msg:<28} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}"),
-        None => (ProgressBar::new_spinner(), "{msg:<28} {spinner}"),
+        Some(total) => (ProgressBar::new(total), "{msg:<34} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}"),
+        None => (ProgressBar::new_spinner(), "{msg:<34} {spinner}"),
     };
     // The template is one of the two above, and both parse.
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
