@@ -71,6 +71,25 @@ impl Cgroup {
         Ok(())
     }
 
+    /// Where below it a process can join `pid`, when v2 lets none into the cgroup itself: one that has given
+    /// controllers to inner cgroups holds no processes (cgroups(7), "no internal processes").
+    ///
+    /// # Errors
+    /// When the kernel's files cannot be read.
+    pub fn inner_of(&self, pid: i32) -> Result<Option<PathBuf>, CgroupError> {
+        let Some(hierarchy) = self.hierarchies.unified().filter(|_| self.hierarchies.only_v2()) else {
+            return Ok(None);
+        };
+        let read =
+            |path: PathBuf| std::fs::read_to_string(&path).map_err(|source| CgroupError::Read { path, source });
+        if read(hierarchy.dir(&self.path).join("cgroup.subtree_control"))?.trim().is_empty() {
+            return Ok(None);
+        }
+        let own = read(format!("/proc/{pid}/cgroup").into())?;
+        let own = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default();
+        Ok(Path::new(own).strip_prefix(&self.path).ok().filter(|p| !p.as_os_str().is_empty()).map(Path::to_owned))
+    }
+
     /// Applies limits; those that are absent or zero stay as they are.
     ///
     /// # Errors

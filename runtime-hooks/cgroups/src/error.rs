@@ -47,7 +47,9 @@ pub enum CgroupError {
         source: io::Error,
     },
     /// A limit was asked for, and nothing on this host can enforce it.
-    #[error("set {file}: the {controller} controller is not available on this host")]
+    #[error(
+        "limit {controller}: its controller is not available on this host (for {file}); enable it or drop the limit"
+    )]
     NoController {
         /// The controller.
         controller: &'static str,

@@ -249,6 +249,26 @@ fn root_cgroups_that_the_payload_made_go_with_the_container() {
 }
 
 #[test]
+fn root_exec_follows_the_payload_into_its_inner_cgroup() {
+    each(|world| {
+        world.configure(|config| {
+            let mounts = config["mounts"].as_array_mut().expect("mounts");
+            mounts.last_mut().expect("cgroup")["options"] = json!(["rw"]);
+            let namespaces = config["linux"]["namespaces"].as_array_mut().expect("namespaces");
+            namespaces.push(json!({"type": "cgroup"}));
+            // Nothing of this is there on v1, where processes may stay.
+            let script = "cd /sys/fs/cgroup; mkdir inner; echo 1 > inner/cgroup.procs; \
+                for c in $(cat cgroup.controllers); do echo +$c > cgroup.subtree_control; done; \
+                touch /tmp/moved; exec sleep 1000";
+            config["process"]["args"] = json!(["sh", "-c", script]);
+        });
+        world.up();
+        wait_until("the move", || world.rootfs().join("tmp/moved").exists());
+        assert_eq!(world.exec(&["echo", "in"]).ok(), "in\n");
+    });
+}
+
+#[test]
 fn root_the_containers_own_limits_are_not_its_to_change() {
     each(|world| {
         world.configure(|config| config["linux"]["resources"] = json!({"pids": {"limit": 20}}));

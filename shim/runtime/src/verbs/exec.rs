@@ -72,6 +72,7 @@ fn start(
     let (why, write) = Why::listen(&ctx.log)?;
     let terminal = process.terminal().unwrap_or(false);
     let payload = Payload::new(setup_of(container, spec, process)?, write, None);
+    let sub_cgroup = sub_cgroup(container, args)?;
     let built = ContainerBuilder::new(container.record.id.clone(), SyscallType::default())
         .with_root_path(container.libcontainer_root())
         .map(|builder| {
@@ -81,7 +82,7 @@ fn start(
                 .with_executor(payload)
                 .as_tenant()
                 .with_process(Some(file.clone()))
-                .with_sub_cgroup(args.cgroup.clone())
+                .with_sub_cgroup(sub_cgroup)
                 .with_ignore_paused(true)
                 .with_detach(true)
         })
@@ -92,6 +93,14 @@ fn start(
         Ok(pid) => Ok(pid.as_raw()),
         Err(error) => Err(why.told().unwrap_or_else(|| why.logged(explain(&error)))),
     }
+}
+
+fn sub_cgroup(container: &Container, args: &ExecArgs) -> Result<Option<String>> {
+    if args.cgroup.is_some() {
+        return Ok(args.cgroup.clone());
+    }
+    let pid = container.record.init.map_or(0, |init| init.pid);
+    Ok(container.cgroup()?.inner_of(pid)?.map(|path| path.to_string_lossy().into_owned()))
 }
 
 fn lowered_file(container: &Container, process: &Process) -> Result<PathBuf> {
