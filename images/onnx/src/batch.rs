@@ -1,8 +1,10 @@
 //! Sequences of tokens laid out for one pass.
 //!
 //! Two layouts, whichever computes less: *padded*, every sequence a row of the length of the longest; or *packed*, all
-//! in one row behind each other, with a mask that keeps them apart. Packing wastes no row on padding, but scores
-//! every position against every other. Sessions take any shape, so the choice costs nothing.
+//! in one row behind each other, with a mask that keeps them apart. Packing wastes no row on padding, and what all
+//! sequences begin with (the system message and the template's opening) is computed once: every sequence looks at the
+//! same rows, and their gradient is the sum. But it scores every position against every other. Sessions take any
+//! shape, so the choice costs nothing; both give the same loss and gradients.
 
 /// One tokenized example.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +37,7 @@ pub struct Batch {
     pub targets: Vec<Option<u32>>,
     /// `[length, length]`: 0 where the row may look, a large negative number where not.
     pub mask: Vec<f32>,
-    /// Rows that are not padding.
+    /// Tokens of the sequences, those computed once for several counted for each.
     pub tokens: usize,
 }
 
@@ -48,10 +50,12 @@ impl Batch {
     /// Lays out sequences; `attention` is what one pair of positions costs, `row` what one row costs (any unit).
     pub fn new(sequences: &[&Sequence], attention: f64, row: f64) -> Self {
         let longest = sequences.iter().map(|s| s.ids.len()).max().unwrap_or(0).next_multiple_of(STEP);
-        let sum = sequences.iter().map(|s| s.ids.len()).sum::<usize>().next_multiple_of(STEP);
+        let shared = shared(sequences);
+        let sum = shared + sequences.iter().map(|s| s.ids.len() - shared).sum::<usize>();
+        let sum = sum.next_multiple_of(STEP);
         let cost = |count: usize, length: usize| (count * length) as f64 * (row + attention * length as f64);
         if sequences.len() > 1 && cost(1, sum) < cost(sequences.len(), longest) {
-            Self::packed(sequences, sum)
+            Self::packed(sequences, shared, sum)
         } else {
             Self::padded(sequences, longest)
         }
@@ -70,21 +74,23 @@ impl Batch {
         }
     }
 
-    fn place(&mut self, sequence: &Sequence, first: usize) {
-        self.tokens += sequence.ids.len();
-        for (i, &id) in sequence.ids.iter().enumerate() {
-            self.ids[first + i] = id;
-            self.positions[first + i] = i as i64;
-            if i > 0 && sequence.scored[i] {
-                self.targets[first + i - 1] = Some(id);
+    /// Puts a sequence's tokens from `skip` on at the rows from `first` on.
+    fn place(&mut self, sequence: &Sequence, skip: usize, first: usize) {
+        for (i, &id) in sequence.ids.iter().enumerate().skip(skip) {
+            let row = first + i - skip;
+            self.ids[row] = id;
+            self.positions[row] = i as i64;
+            if i > skip && sequence.scored[i] {
+                self.targets[row - 1] = Some(id);
             }
         }
+        self.tokens += sequence.ids.len();
     }
 
     fn padded(sequences: &[&Sequence], length: usize) -> Self {
         let mut batch = Self::empty(sequences.len(), length);
         for (i, sequence) in sequences.iter().enumerate() {
-            batch.place(sequence, i * length);
+            batch.place(sequence, 0, i * length);
         }
         // Padding lies behind every token, where no token looks.
         for row in 0..length {
@@ -93,15 +99,23 @@ impl Batch {
         batch
     }
 
-    fn packed(sequences: &[&Sequence], length: usize) -> Self {
+    fn packed(sequences: &[&Sequence], shared: usize, length: usize) -> Self {
         let mut batch = Self::empty(1, length);
-        let mut first = 0;
+        if let Some(sequence) = sequences.first() {
+            for row in 0..shared {
+                (batch.ids[row], batch.positions[row]) = (sequence.ids[row], row as i64);
+                batch.mask[row * length..=row * length + row].fill(0.0);
+            }
+        }
+        let mut first = shared;
         for sequence in sequences {
-            batch.place(sequence, first);
-            for row in first..first + sequence.ids.len() {
+            batch.place(sequence, shared, first);
+            let own = sequence.ids.len() - shared;
+            for row in first..first + own {
+                batch.mask[row * length..row * length + shared].fill(0.0);
                 batch.mask[row * length + first..=row * length + row].fill(0.0);
             }
-            first += sequence.ids.len();
+            first += own;
         }
         // A padding row sees itself: a softmax over nothing is not a number.
         for row in first..length {
@@ -119,6 +133,16 @@ impl Batch {
     pub fn scored(&self) -> usize {
         self.targets.iter().flatten().count()
     }
+}
+
+/// Tokens that all sequences begin with and whose rows have no scored target in any.
+fn shared(sequences: &[&Sequence]) -> usize {
+    let Some((head, rest)) = sequences.split_first() else { return 0 };
+    // The row before the first scored token predicts it, so that row is each sequence's own.
+    let unscored = |s: &Sequence| s.scored.iter().skip(1).take_while(|scored| !**scored).count();
+    let common = |s: &Sequence| head.ids.iter().zip(&s.ids).take_while(|(a, b)| a == b).count();
+    let most = rest.iter().map(|s| common(s).min(unscored(s))).min();
+    most.map_or(0, |most| most.min(unscored(head)))
 }
 
 #[cfg(test)]
@@ -141,11 +165,27 @@ mod tests {
     #[test]
     fn packing_keeps_sequences_apart() {
         let (a, b) = (sequence(&[1, 2], 0), sequence(&[3, 4, 5], 0));
-        let batch = Batch::packed(&[&a, &b], 16);
+        let batch = Batch::packed(&[&a, &b], 0, 16);
         let sees = |row: usize| (0..16).filter(|&c| batch.mask[row * 16 + c] == 0.0).collect::<Vec<_>>();
         assert_eq!((sees(1), sees(2), sees(4), sees(9)), (vec![0, 1], vec![2], vec![2, 3, 4], vec![9]));
         assert_eq!(batch.positions[..5], [0, 1, 0, 1, 2]);
         assert_eq!(batch.targets[..5], [Some(2), None, Some(4), Some(5), None]);
+    }
+
+    #[test]
+    fn a_common_beginning_is_computed_once() {
+        let (a, b) = (sequence(&[9, 8, 7, 1, 2], 4), sequence(&[9, 8, 7, 3], 3));
+        // Row 2 predicts b's first scored token, so only two rows are shared.
+        assert_eq!(shared(&[&a, &b]), 2);
+        let batch = Batch::packed(&[&a, &b], 2, 16);
+        let sees = |row: usize| (0..16).filter(|&c| batch.mask[row * 16 + c] == 0.0).collect::<Vec<_>>();
+        assert_eq!(batch.ids[..7], [9, 8, 7, 1, 2, 7, 3]);
+        assert_eq!(batch.positions[..7], [0, 1, 2, 3, 4, 2, 3]);
+        assert_eq!((sees(1), sees(4), sees(6)), (vec![0, 1], vec![0, 1, 2, 3, 4], vec![0, 1, 5, 6]));
+        assert_eq!(batch.targets[..7], [None, None, None, Some(2), None, Some(3), None]);
+        assert_eq!((batch.tokens, batch.scored()), (9, 2));
+        assert_eq!(shared(&[&sequence(&[1, 2], 0), &sequence(&[1, 2], 0)]), 0);
+        assert_eq!(shared(&[&a]), 0);
     }
 
     #[test]

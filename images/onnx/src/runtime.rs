@@ -47,8 +47,9 @@ impl Runtime {
         let builder = ort::init_from(path)
             .map_err(|source| TrainError::Library { path: path.to_owned(), source: Box::new(source) })?;
         let fail = || TrainError::runtime("start the thread pool");
-        // The host works between two runs; threads that spin for the next one would take its processors.
-        let pool = GlobalThreadPoolOptions::default();
+        // Threads that spin for the next operation cost a busy machine twice the processor time (measured), and
+        // training is background work.
+        let pool = GlobalThreadPoolOptions::default().with_spin_control(false).map_err(fail())?;
         let pool = pool.with_intra_threads(threads).map_err(fail())?;
         let pool = pool.with_inter_threads(1).map_err(fail())?;
         // Masked attention leaves numbers below 1e-38, which processors multiply a hundred times slower than zeros.

@@ -124,10 +124,9 @@ pub fn run(args: &TrainArgs) -> Result<u8> {
     let runtime = args.machine.runtime(resources.cpu)?;
     let model = args.places.model(job.as_ref())?;
     let weights = Weights::open(&model, runtime.threads())?;
-    let text = Text::open(args.places.tokenizer(job.as_ref()).as_deref(), &weights)?;
     let given = job.as_ref().and_then(|job| job.finetune.clone()).unwrap_or_else(default_finetune);
     let settings = Settings::new(&args.finetune.apply(given), args.finetune.weight_decay, weights.config())?;
-    let data = data::load(&data_path(args)?, settings.format, &text, settings.max_length)?;
+    let data = read_data(args, job.as_ref(), &weights, &settings)?;
     let mut adapter = first_adapter(weights.config(), &settings, &args.places.adapter)?;
     introduce(&mut show, &data, &settings, &adapter);
     let inputs: [&dyn Display; 3] = [&identity(job.as_ref(), &model), &data.digest, &adapter.digest()];
@@ -145,6 +144,12 @@ pub fn run(args: &TrainArgs) -> Result<u8> {
     };
     let outcome = run.train(&mut engine, &mut adapter, &mut |event| show.event(&event))?;
     Ok(finish(&mut show, &outcome))
+}
+
+/// The tokenizer is dropped here: tens of megabytes that training does not need.
+fn read_data(args: &TrainArgs, job: Option<&Job>, weights: &Weights, settings: &Settings) -> Result<Data> {
+    let text = Text::open(args.places.tokenizer(job).as_deref(), weights)?;
+    data::load(&data_path(args)?, settings.format, &text, settings.max_length)
 }
 
 fn data_path(args: &TrainArgs) -> Result<PathBuf> {
