@@ -26,5 +26,5 @@ pub use mounts::private_mounts;
 pub use process::{
     Fork, become_program, close_descriptors_from, close_on_exec_from, fork, send_signal, send_signal_to, set_umask,
 };
-pub use rooted::{RootedError, read_in_root, resolve_in_root};
+pub use rooted::{RootedError, enter_directory, make_directory_in_root, read_in_root, resolve_in_root};
 pub use signals::{SignalMask, Signals};

@@ -5,7 +5,7 @@ use std::io::{self, Read as _};
 use std::os::fd::AsRawFd as _;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2};
 use rustix::io::Errno;
 
 /// A file below an untrusted root that cannot be read.
@@ -91,6 +91,38 @@ pub fn resolve_in_root(root: &Path, path: &Path) -> PathBuf {
     }
 }
 
+/// Makes the directory `path` and those above it as if `root` were `/`; one that is there is left as it is.
+///
+/// # Errors
+/// What the kernel said: `ELOOP` for a path through a magic link of `/proc`, which leads out of any root.
+pub fn make_directory_in_root(root: &Path, path: &Path) -> io::Result<()> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut at = PathBuf::from("/");
+    let mut dir = open_in_root(root, &at, flags)?;
+    for part in path.components() {
+        let Component::Normal(name) = part else { continue };
+        at.push(name);
+        dir = match open_in_root(root, &at, flags) {
+            Err(Errno::NOENT) => {
+                mkdirat(&dir, name, Mode::from_raw_mode(0o755))?;
+                open_in_root(root, &at, flags)?
+            }
+            other => other?,
+        };
+    }
+    Ok(())
+}
+
+/// Enters the directory `path`, unless it leads through a magic link of `/proc` (CVE-2024-21626).
+///
+/// # Errors
+/// What the kernel said; `ELOOP` for such a path.
+pub fn enter_directory(path: &Path) -> io::Result<()> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS)?;
+    Ok(rustix::process::fchdir(dir)?)
+}
+
 fn real_path(root: &Path, path: &Path) -> Option<PathBuf> {
     let file = open_in_root(root, path, OFlags::PATH | OFlags::CLOEXEC).ok()?;
     let real = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
@@ -160,6 +192,23 @@ mod tests {
         let dir = tree();
         let error = read_in_root(dir.path(), Path::new("etc/job"), 5).expect_err("6 bytes");
         assert!(matches!(error, RootedError::TooLarge { got: 6, want: 5, .. }));
+    }
+
+    #[test]
+    fn directories_are_made_inside_and_through_no_magic_link() {
+        let dir = tree();
+        symlink("/etc", dir.path().join("link")).expect("symlink");
+        make_directory_in_root(dir.path(), Path::new("/link/a/b")).expect("make");
+        assert!(dir.path().join("etc/a/b").is_dir());
+        make_directory_in_root(dir.path(), Path::new("/link/a/b")).expect("again");
+        let outside = tempfile::tempdir().expect("tempdir");
+        let open = File::open(outside.path()).expect("open");
+        let magic = PathBuf::from(format!("/proc/self/fd/{}/x", open.as_raw_fd()));
+        let error = make_directory_in_root(Path::new("/"), &magic).expect_err("magic link");
+        assert_eq!(error.raw_os_error(), Some(Errno::LOOP.raw_os_error()));
+        assert!(!outside.path().join("x").exists());
+        let error = enter_directory(magic.parent().expect("parent")).expect_err("magic link");
+        assert_eq!(error.raw_os_error(), Some(Errno::LOOP.raw_os_error()));
     }
 
     #[test]

@@ -191,7 +191,7 @@ pub struct ExecArgs {
     /// Give it a terminal
     #[arg(short, long)]
     pub tty: bool,
-    /// UID[:GID]
+    /// User, and group after a colon, in numbers
     #[arg(short, long, value_name = "UID[:GID]")]
     pub user: Option<String>,
     /// Additional group

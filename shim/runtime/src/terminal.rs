@@ -3,12 +3,13 @@
 use std::fs::File;
 use std::io::{self, IoSliceMut, Read as _, Write as _};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{BoxBuilder, Process};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::stdio::{stdin, stdout};
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
@@ -27,8 +28,14 @@ impl Console {
     /// # Errors
     /// When the socket cannot be made.
     pub fn listen(dir: &Path) -> Result<Self> {
-        let path = dir.join(format!("console-{}.sock", std::process::id()));
-        let listener = UnixListener::bind(&path).map_err(RuntimeError::io("listen at", &path))?;
+        let name = format!("console-{}.sock", std::process::id());
+        let path = dir.join(&name);
+        let fail = |source: io::Error| RuntimeError::io("listen at", &path)(source);
+        let dir = openat(CWD, dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        let dir = dir.map_err(|errno| fail(errno.into()))?;
+        // A socket's address holds 107 bytes, a state directory's path may be longer.
+        let short = format!("/proc/self/fd/{}/{name}", dir.as_raw_fd());
+        let listener = UnixListener::bind(short).map_err(fail)?;
         Ok(Self { listener, path })
     }
 

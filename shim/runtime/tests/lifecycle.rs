@@ -371,6 +371,23 @@ fn root_pipes_belong_to_the_containers_user() {
 }
 
 #[test]
+fn root_no_directory_of_the_host_is_entered_through_a_descriptor() {
+    each(|world| {
+        for number in 3..12 {
+            world.configure(|config| {
+                config["process"]["cwd"] = json!(format!("/proc/self/fd/{number}"));
+                config["process"]["args"] =
+                    json!(["sh", "-c", "ls ../../../../../../.. | grep -v -x -f /list; exit 0"]);
+            });
+            let inside = "bin\ndata\ndev\netc\nlist\nproc\nsys\ntmp\n";
+            fs::write(world.rootfs().join("list"), inside).expect("write");
+            let ran = world.foreground();
+            assert_eq!(ran.out, "", "{number}: {ran:?}");
+        }
+    });
+}
+
+#[test]
 fn root_ps_and_list_know_the_container() {
     each(|world| {
         world.up();

@@ -85,9 +85,8 @@ impl Setup {
         }
         mounts::propagate(&self.propagations)?;
         let cwd = self.process.cwd();
-        if !cwd.exists() {
-            std::fs::create_dir_all(cwd).map_err(|error| format!("mkdir {}: {}", cwd.display(), plain(&error)))?;
-        }
+        hone_sys::make_directory_in_root(Path::new("/"), cwd)
+            .map_err(|error| format!("mkdir {}: {}", cwd.display(), plain(&error)))?;
         for path in &self.readonly_mounts {
             mounts::make_read_only(path)?;
         }
@@ -117,7 +116,7 @@ impl Setup {
     }
 
     fn enter_directory(&self) -> io::Result<()> {
-        std::env::set_current_dir(self.process.cwd())
+        hone_sys::enter_directory(self.process.cwd())
     }
 
     /// CVE-2024-21626: a directory of the host reached through a descriptor has no name in here.

@@ -166,16 +166,14 @@ fn build_plain(
     container.record.init = Some(Init::of(pid)?);
     cgroup.add(pid)?;
     finish_outside(pid, spec, &container.record.rootfs)?;
-    if let Some(run) = run {
-        run.guard(pid, cgroup.dir("memory"), &ctx.log)?;
-    }
     limit_processor(&cgroup, spec)?;
     container.record.phase = Status::Created;
     container.save()?;
-    match &options.pid_file {
-        Some(path) => replace_file(path, pid.to_string().as_bytes()).map_err(RuntimeError::io("write", path)),
-        None => Ok(()),
+    if let Some(path) = &options.pid_file {
+        replace_file(path, pid.to_string().as_bytes()).map_err(RuntimeError::io("write", path))?;
     }
+    // Last: a keeper that has begun sees the run through, also one that never starts.
+    run.map_or(Ok(()), |run| run.guard(pid, cgroup.dir("memory"), &ctx.log))
 }
 
 /// libcontainer would fail without saying which mount.

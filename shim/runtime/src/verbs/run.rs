@@ -1,5 +1,7 @@
 //! `run`: create, start, wait and delete, in the foreground unless told otherwise.
 
+use oci_spec::runtime::Spec;
+
 use super::create::{Options, claim, create, make};
 use super::{Context, delete, start};
 use crate::cli::RunArgs;
@@ -18,15 +20,14 @@ pub fn run(ctx: &Context, args: &RunArgs) -> Result<i32> {
         let mut container = create(ctx, &args.create.id, &options)?;
         return start_or_delete(ctx, &mut container).map(|()| 0);
     }
-    let (container, mut spec) = claim(ctx, &args.create.id, &options.bundle)?;
-    let terminal = spec.process().as_ref().and_then(|p| p.terminal()).unwrap_or(false);
-    if options.console_socket.is_some() {
+    let (container, spec) = claim(ctx, &args.create.id, &options.bundle)?;
+    let prepared = prepare(&container, &spec, &options);
+    let (console, foreground) = prepared.or_else(|error| {
         container.forget()?;
-        return Err(RuntimeError::Usage("cannot use console socket if runc will not detach or allocate tty".into()));
-    }
+        Err(error)
+    })?;
+    let mut spec = spec;
     spec.process_mut().iter_mut().for_each(with_size);
-    let console = terminal.then(|| Console::listen(container.dir())).transpose()?;
-    let foreground = Foreground::begin()?;
     let path = console.as_ref().map(|c| c.path().to_owned());
     let mut container = make(ctx, container, spec, &options, path.as_deref())?;
     let master = console.map(Console::master).transpose()?;
@@ -37,6 +38,16 @@ pub fn run(ctx: &Context, args: &RunArgs) -> Result<i32> {
         delete::destroy(ctx, &container)?;
     }
     Ok(code)
+}
+
+/// A console socket for a container with a terminal, and signals held back.
+fn prepare(container: &Container, spec: &Spec, options: &Options) -> Result<(Option<Console>, Foreground)> {
+    if options.console_socket.is_some() {
+        return Err(RuntimeError::Usage("cannot use console socket if runc will not detach or allocate tty".into()));
+    }
+    let terminal = spec.process().as_ref().and_then(|p| p.terminal()).unwrap_or(false);
+    let console = terminal.then(|| Console::listen(container.dir())).transpose()?;
+    Ok((console, Foreground::begin()?))
 }
 
 fn start_or_delete(ctx: &Context, container: &mut Container) -> Result<()> {
