@@ -74,7 +74,9 @@ impl Runtime {
         let builder = Session::builder(&self.environment).map_err(fail())?;
         // Prepacked copies of weights that are inputs are of no use, and of initializers there are none.
         let builder = builder.with_prepacking(false).map_err(|e| fail()(e.into()))?;
-        // The same for this thread, which computes along with the pool.
+        // Patterns reserve a block for each shape that was ever seen: 55 MB more at the peak, and no faster (measured).
+        let builder = builder.with_memory_pattern(false).map_err(|e| fail()(e.into()))?;
+        // Numbers below 1e-38 are zero for this thread too, which computes along with the pool.
         let mut builder = builder.with_flush_to_zero().map_err(|e| fail()(e.into()))?;
         let session = builder.commit_from_memory(&graph.bytes).map_err(fail())?;
         let inputs = session.inputs().iter().map(|input| input.name().to_owned()).collect();
