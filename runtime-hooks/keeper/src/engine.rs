@@ -18,6 +18,9 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 /// An answer longer than this is not one of ours (bytes).
 const MAX_ANSWER: u64 = 16 << 20;
 
+/// What podman puts before the name of an image that no registry has; the user typed, and the store has, the rest.
+const PODMAN_LOCAL: &str = "localhost/";
+
 /// A question that got no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum LookupError {
@@ -166,10 +169,11 @@ fn podman(graphroot: &Path, id: &str) -> Result<ImageRef, LookupError> {
             format!("sha256:{}", found.image).parse().map_err(|_| LookupError::Unknown(id.into()))?;
         let metadata: Option<StoredMetadata> = serde_json::from_str(&found.metadata).ok();
         let named = metadata.map(|m| m.image_name).filter(|name| !name.is_empty() && !is_bare_id(name, &config));
-        let reference = match named {
+        let name = match named {
             Some(name) => name,
             None => podman_tag(graphroot, &found.image)?.unwrap_or_else(|| config.to_string()),
         };
+        let reference = name.strip_prefix(PODMAN_LOCAL).unwrap_or(&name).to_owned();
         return Ok(ImageRef { reference, config });
     }
     Err(LookupError::Unknown(id.into()))
@@ -272,7 +276,7 @@ mod tests {
         put("overlay-images/images.json", format!(r#"[{{"id":"{IMAGE}","names":["localhost/assistant:base"]}}]"#));
         let engine = Engine::Podman { graphroot: dir.path().display().to_string(), runroot: String::new() };
         let got = image_of(&engine, ID).expect("lookup").expect("image");
-        assert_eq!(got.reference, "localhost/assistant:base");
+        assert_eq!(got.reference, "assistant:base");
         assert!(matches!(image_of(&engine, "other"), Err(LookupError::Unknown(_))));
     }
 }
