@@ -6,6 +6,8 @@
 //! same rows, and their gradient is the sum. But it scores every position against every other. Sessions take any
 //! shape, so the choice costs nothing; both give the same loss and gradients.
 
+use hone_model::ModelConfig;
+
 /// One tokenized example.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sequence {
@@ -41,19 +43,37 @@ pub struct Batch {
     pub tokens: usize,
 }
 
+/// What rows and pairs of positions cost, in any one unit: decides between the layouts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Costs {
+    /// A row.
+    pub row: f64,
+    /// A pair of positions that attention scores.
+    pub pair: f64,
+}
+
+impl Costs {
+    /// Multiplications of one row in a layer's projections, and of one pair in its attention.
+    pub fn of(c: &ModelConfig) -> Self {
+        let row = 2 * c.q_rows() * c.hidden + 2 * c.kv_rows() * c.hidden + 3 * c.inter * c.hidden;
+        // Softmax and its kin are bound by memory: for each head they weigh as much as 64 products (measured).
+        Self { row: row as f64, pair: (2 * c.q_rows() + 64 * c.heads) as f64 }
+    }
+}
+
 /// Hidden from attention: its exponential is zero, and no sum with a score overflows.
 const HIDDEN: f32 = -1e30;
 /// Lengths are rounded up to this, so that buffers of a few sizes are used again.
 const STEP: usize = 16;
 
 impl Batch {
-    /// Lays out sequences; `attention` is what one pair of positions costs, `row` what one row costs (any unit).
-    pub fn new(sequences: &[&Sequence], attention: f64, row: f64) -> Self {
+    /// Lays out sequences in the cheaper way.
+    pub fn new(sequences: &[&Sequence], costs: Costs) -> Self {
         let longest = sequences.iter().map(|s| s.ids.len()).max().unwrap_or(0).next_multiple_of(STEP);
         let shared = shared(sequences);
         let sum = shared + sequences.iter().map(|s| s.ids.len() - shared).sum::<usize>();
         let sum = sum.next_multiple_of(STEP);
-        let cost = |count: usize, length: usize| (count * length) as f64 * (row + attention * length as f64);
+        let cost = |count: usize, length: usize| (count * length) as f64 * (costs.row + costs.pair * length as f64);
         if sequences.len() > 1 && cost(1, sum) < cost(sequences.len(), longest) {
             Self::packed(sequences, shared, sum)
         } else {
@@ -190,9 +210,10 @@ mod tests {
 
     #[test]
     fn the_cheaper_layout_is_taken() {
+        let costs = |pair| Costs { row: 1.0, pair };
         let (short, long) = (sequence(&[1; 20], 0), sequence(&[1; 90], 0));
-        assert_eq!(Batch::new(&[&short, &long], 0.0, 1.0).count, 1);
-        assert_eq!(Batch::new(&[&long, &long], 1.0, 1.0).count, 2);
-        assert_eq!(Batch::new(&[&long], 1.0, 1.0).length, 96);
+        assert_eq!(Batch::new(&[&short, &long], costs(0.0)).count, 1);
+        assert_eq!(Batch::new(&[&long, &long], costs(1.0)).count, 2);
+        assert_eq!(Batch::new(&[&long], costs(1.0)).length, 96);
     }
 }

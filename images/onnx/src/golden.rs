@@ -10,7 +10,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use crate::adapter::Adapter;
-use crate::batch::{Batch, Sequence};
+use crate::batch::{Batch, Costs, Sequence};
 use crate::engine::{Dial, Engine};
 use crate::error::{Result, TrainError};
 use crate::optimizer::{AdamW, AdamWConfig};
@@ -48,6 +48,13 @@ struct Optimizer {
     weight_decay: f64,
 }
 
+impl Optimizer {
+    fn config(&self) -> AdamWConfig {
+        let (beta1, beta2) = self.betas;
+        AdamWConfig { beta1, beta2, eps: self.eps, weight_decay: self.weight_decay }
+    }
+}
+
 /// Runs the folder.
 ///
 /// # Errors
@@ -57,33 +64,27 @@ pub fn run(runtime: &Runtime, dir: &Path, dial: Dial) -> Result<Report> {
     let weights = Weights::open(dir, runtime.threads())?;
     let mut adapter = Adapter::load(weights.config(), &dir.join("adapter_init"))?;
     let steps = batches(&dir.join("batches.safetensors"))?;
-    if steps.len() < golden.steps as usize || golden.losses.len() < golden.steps as usize {
+    let count = golden.steps as usize;
+    if steps.len() < count || golden.losses.len() < count {
         return Err(TrainError::setting(dir.display(), format!("{} batches", steps.len()), golden.steps));
     }
-    let config = AdamWConfig {
-        beta1: golden.optimizer.betas.0,
-        beta2: golden.optimizer.betas.1,
-        eps: golden.optimizer.eps,
-        weight_decay: golden.optimizer.weight_decay,
-    };
-    let mut optimizer = AdamW::new(config, &adapter);
+    let mut optimizer = AdamW::new(golden.optimizer.config(), &adapter);
     let mut engine = Engine::new(runtime, &weights, &adapter, dial)?;
+    let costs = Costs::of(weights.config());
     let (mut deviation, mut error, mut tokens, mut seconds) = (0f64, 0f64, 0, 0.0);
-    for (i, sequences) in steps.iter().take(golden.steps as usize).enumerate() {
+    for (i, (sequences, want)) in steps.iter().zip(&golden.losses).take(count).enumerate() {
         let begin = Instant::now();
-        let rows: Vec<&Sequence> = sequences.iter().collect();
-        let batch = Batch::new(&rows, 0.0, 1.0);
+        let batch = Batch::new(&sequences.iter().collect::<Vec<_>>(), costs);
         adapter.clear_gradients();
-        let count = batch.scored().max(1) as f64;
-        let loss = engine.step(&batch, &mut adapter, (1.0 / count) as f32)? / count;
+        let scored = batch.scored().max(1) as f64;
+        let loss = engine.step(&batch, &mut adapter, (1.0 / scored) as f32)? / scored;
         if i == 0 {
             error = gradient_error(&adapter, &dir.join("grads_step0.safetensors"))?;
         }
         optimizer.step(&mut adapter, golden.optimizer.lr);
-        // `max` would pass over a NaN.
-        let off = (loss - golden.losses[i]).abs();
-        deviation = if off.is_nan() { f64::INFINITY } else { deviation.max(off) };
-        if i > 0 || golden.steps == 1 {
+        deviation = worse(deviation, (loss - want).abs());
+        // The first step makes the sessions and reads the weights from the disk.
+        if i > 0 || count == 1 {
             (tokens, seconds) = (tokens + batch.tokens, seconds + begin.elapsed().as_secs_f64());
         }
     }
@@ -94,6 +95,11 @@ pub fn run(runtime: &Runtime, dir: &Path, dial: Dial) -> Result<Report> {
         tokens_per_s: tokens as f64 / seconds.max(1e-9),
         peak_rss_mb: peak_rss_mb(),
     })
+}
+
+/// The larger one; what is not a number is worst of all (`max` would pass over it).
+fn worse(so_far: f64, now: f64) -> f64 {
+    if now.is_nan() { f64::INFINITY } else { so_far.max(now) }
 }
 
 fn json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T> {
@@ -141,12 +147,21 @@ fn batches(path: &Path) -> Result<Vec<Vec<Sequence>>> {
     if labels.0 != ids.0 || batch * length == 0 {
         return Err(wrong());
     }
-    let sequence = |(ids, labels): (&[i64], &[i64])| Sequence {
-        ids: ids.iter().map(|&id| u32::try_from(id).unwrap_or(u32::MAX)).collect(),
-        scored: labels.iter().map(|&label| label >= 0).collect(),
-    };
-    let rows: Vec<Sequence> = ids.1.chunks(length).zip(labels.1.chunks(length)).map(sequence).collect();
+    if ids.1.iter().zip(&labels.1).any(|(id, label)| *label >= 0 && label != id) {
+        return Err(TrainError::setting(path.display(), "labels that are other tokens", "the same tokens, or -100"));
+    }
+    let rows = ids.1.chunks(length).zip(labels.1.chunks(length));
+    let rows: Vec<Sequence> = rows.map(|(ids, labels)| sequence(ids, labels)).collect();
     Ok(rows.chunks(batch).map(<[Sequence]>::to_vec).collect())
+}
+
+/// One row, without the padding behind the last scored token: no scored token looks at it.
+fn sequence(ids: &[i64], labels: &[i64]) -> Sequence {
+    let length = labels.iter().rposition(|label| *label >= 0).map_or(1, |last| last + 1);
+    Sequence {
+        ids: ids[..length].iter().map(|&id| u32::try_from(id).unwrap_or(u32::MAX)).collect(),
+        scored: labels[..length].iter().map(|&label| label >= 0).collect(),
+    }
 }
 
 fn gradient_error(adapter: &Adapter, path: &Path) -> Result<f64> {
@@ -155,8 +170,8 @@ fn gradient_error(adapter: &Adapter, path: &Path) -> Result<f64> {
     for (param, want) in adapter.params.iter().zip(&reference) {
         let off: f64 = param.grad.iter().zip(want).map(|(a, b)| f64::from(a - b).powi(2)).sum();
         let size: f64 = want.iter().map(|b| f64::from(*b).powi(2)).sum();
-        let error = (off.sqrt() / size.sqrt()).max(if param.grad.len() == want.len() { 0.0 } else { f64::INFINITY });
-        worst = if error.is_nan() { f64::INFINITY } else { worst.max(error) };
+        let all = param.grad.len() == want.len();
+        worst = worse(worst, if all { off.sqrt() / size.sqrt() } else { f64::NAN });
     }
     Ok(worst)
 }

@@ -12,7 +12,7 @@ use hone_model::ModelConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::adapter::Adapter;
-use crate::batch::{Batch, Sequence};
+use crate::batch::{Batch, Costs, Sequence};
 use crate::checkpoint::{self, Position};
 use crate::engine::Engine;
 use crate::error::{Result, TrainError};
@@ -173,11 +173,11 @@ impl Run<'_> {
         let begin = Instant::now();
         let examples: Vec<&Sequence> = order.step(at.step).into_iter().map(|i| &self.data[i]).collect();
         let scored: usize = examples.iter().map(|e| e.targets()).sum();
-        let (row, attention) = self.costs();
+        let costs = Costs::of(self.config);
         let (mut loss, mut tokens) = (0.0, 0);
         adapter.clear_gradients();
         for examples in examples.chunks(self.settings.batch_size) {
-            let batch = Batch::new(examples, attention, row);
+            let batch = Batch::new(examples, costs);
             loss += engine.step(&batch, adapter, (1.0 / scored as f64) as f32)?;
             tokens += batch.tokens as u64;
         }
@@ -203,14 +203,6 @@ impl Run<'_> {
             tokens_per_s: tokens as f64 / seconds.max(1e-9),
             elapsed_s: at.seconds,
         })
-    }
-
-    /// Multiplications of one row in a layer's projections, and of one pair of positions in its attention.
-    fn costs(&self) -> (f64, f64) {
-        let c = self.config;
-        let row = 2 * c.q_rows() * c.hidden + 2 * c.kv_rows() * c.hidden + 3 * c.inter * c.hidden;
-        // Scores and softmax are bound by memory, not by arithmetic: each weighs about four products.
-        (row as f64, (2 * c.q_rows() + 4 * 16 * c.heads) as f64)
     }
 
     fn finish(&self, adapter: &Adapter) -> Result<Outcome> {

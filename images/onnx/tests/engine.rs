@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use hone_train::adapter::Adapter;
-use hone_train::batch::{Batch, Sequence};
+use hone_train::batch::{Batch, Costs, Sequence};
 use hone_train::engine::{Dial, Engine};
 use hone_train::generate::Reader;
 use hone_train::layers::Residence;
@@ -46,8 +46,8 @@ fn packed_and_padded_batches_have_the_same_gradients() {
         };
         let sequences = [sequence(20, 5), sequence(30, 9), sequence(30, 14)];
         let all: Vec<&Sequence> = sequences.iter().collect();
-        let run = |attention: f64| {
-            let batch = Batch::new(&all, attention, 1.0);
+        let run = |pair: f64| {
+            let batch = Batch::new(&all, Costs { row: 1.0, pair });
             let mut adapter = adapter.clone();
             let mut engine = Engine::new(&common::runtime(), &weights, &adapter, DIAL).unwrap();
             let loss = engine.step(&batch, &mut adapter, 0.1).unwrap();

@@ -165,6 +165,30 @@ fn bad_data_is_named_by_file_and_line() {
 }
 
 #[test]
+fn root_data_that_the_user_may_not_read_says_what_to_do() {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    let tiny = Tiny::new();
+    if std::os::unix::fs::MetadataExt::uid(&fs::metadata(tiny.data()).unwrap()) != 0 {
+        eprintln!("skipped: only root can start a program as another user");
+        return;
+    }
+    fs::set_permissions(tiny.path("."), fs::Permissions::from_mode(0o777)).unwrap();
+    fs::set_permissions(tiny.path("data/a.jsonl"), fs::Permissions::from_mode(0o600)).unwrap();
+    // The program may lie where that user cannot go, so a copy is started.
+    fs::copy(env!("CARGO_BIN_EXE_hone-train"), tiny.path("hone-train")).unwrap();
+    fs::copy(common::library(), tiny.path("libonnxruntime.so")).unwrap();
+    let given = tiny.train("out", &["--steps", "1"]);
+    let mut command = Command::new(tiny.path("hone-train"));
+    command.args(given.get_args()).env("ORT_DYLIB_PATH", tiny.path("libonnxruntime.so")).uid(65534);
+    let (code, text) = said(&mut command);
+    assert_eq!(code, 1, "{text}");
+    for word in ["read data", "a.jsonl", "user 65534 may not", "chmod -R a+rX", "--user"] {
+        assert!(text.contains(word), "{text:?} lacks {word:?}");
+    }
+}
+
+#[test]
 fn other_formats_train_too_and_are_checked() {
     let tiny = Tiny::new();
     tiny.write("data/a.jsonl", "{\"text\": \"one two three\"}\n{\"text\": \"four\"}\n");
