@@ -39,7 +39,7 @@ pub fn needs(programs: &[&str]) -> bool {
 /// The system's own programs: what a user's shell finds, without what a developer put into /usr/local.
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// What the holder does: hides the machine's state behind the test's, then waits, reaping orphans as init does.
+/// What the holder does: hides the machine's state behind the test's, then waits for the test to go, reaping orphans as init does.
 const HOLD: &str = r#"
 set -e
 mount -t tmpfs tmpfs /run
@@ -56,7 +56,7 @@ rm -rf /etc/docker/daemon.json /etc/containers/containers.conf.d/* /etc/cni/net.
 ip link set lo up
 echo ready
 set +e
-while :; do sleep 1; done
+cat >/dev/null
 "#;
 
 /// Namespaces with a temporary directory.
@@ -78,7 +78,8 @@ impl World {
         let mut holder = Command::new("unshare")
             .args(["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", HOLD])
             .arg(dir.path())
-            .stdin(Stdio::null())
+            // Its other end closes when the test ends, in whatever way; that ends the holder.
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .expect("start unshare");

@@ -14,8 +14,8 @@ fn docker_a_training_container_reaches_nothing_unless_the_caller_says_so() {
     world.wait_for(10, "docker info | grep -w hone");
     stub::stub(&world.folder("stub"));
     world.sh("hone build -t stub:base --load docker stub").ok();
-    let gateway = world.sh("docker network inspect bridge -f '{{(index .IPAM.Config 0).Gateway}}'").ok();
-    world.daemon("busybox", &["nc", "-lk", "-p", "7777", "-e", "/bin/true"]);
+    let gateway = world.sh("ip -4 -o addr show docker0 | tr -s ' /' '\n\n' | grep '^172'| head -n 1").ok();
+    world.daemon("busybox", &["nc", "-ll", "-p", "7777", "-e", "/bin/true"]);
     world.wait_for(5, &format!("busybox nc -w 1 {gateway} 7777 </dev/null"));
     stub::mode(&world.folder("data"), "network");
     fs::write(world.dir().join("data/address"), &gateway).expect("write address");

@@ -53,7 +53,7 @@ fn arrows_go_one_way() {
 /// Lines of the repository's tracked files that match a pattern: file, text.
 fn grep(pattern: &str, files: &str) -> Vec<String> {
     let mut git = Command::new("git");
-    git.args(["grep", "--no-color", "-hn", "--full-name", "-E", "-e", pattern, "--", files]).arg("-H");
+    git.args(["grep", "--no-color", "-n", "-E", "-e", pattern, "--", files]);
     run(git.current_dir(repository())).stdout.lines().map(str::to_owned).collect()
 }
 

@@ -130,7 +130,7 @@ fn root_ctrl_c_keeps_a_checkpoint_and_the_same_command_goes_on() {
     world.sh("hone build -t stub:base stub").ok();
     stub::mode(&world.folder("data"), "wait");
     let run = "hone run --rm -v ./data:/data stub:base";
-    let interrupted = format!("{run} & pid=$!; sleep 3; kill -INT $pid; wait $pid");
+    let interrupted = format!("timeout --foreground --preserve-status --signal INT 3 {run}");
     let first = world.sh(&interrupted);
     assert_eq!(first.code, 130, "{first}");
     first.says("out/checkpoint").says("the same command");

@@ -78,6 +78,7 @@ fn stopped(ended: &Ended<'_>, exit: Option<ExitRecord>) -> String {
     let why = match exit {
         Some(ExitRecord { oom: true, .. }) => "out of memory".to_owned(),
         _ if interrupted => "stopped".to_owned(),
+        None => format!("the container did not run to its end (exit code {})", ended.code),
         _ => format!("the trainer exited with {}", ended.code),
     };
     match checkpoint.exists() {

@@ -53,7 +53,7 @@ pub(crate) fn run(args: &Args) -> Result<u8, RunError> {
     fs::write(&path, config.to_string()).map_err(RunError::io("write", &path))?;
     let start = Start {
         root: subject.store.root(),
-        image: &subject.reference,
+        image: &format!("{}@{}", subject.reference, subject.image.config().digest()),
         staging: training.as_ref().map(|training| training.run.as_str()),
         bundle: bundle.path(),
         container: &container,
