@@ -252,19 +252,32 @@ impl Staging {
     }
 }
 
-/// Writes `bytes` beside `path`, syncs them, and renames them into place.
+/// Writes `bytes` beside `path`, syncs them, and renames them into place: durable also through a power cut.
 ///
 /// # Errors
 /// What the kernel said; `path` is then as it was.
 pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    swap(path, bytes, true)?;
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// As [`replace_file`], for what does not outlive the machine's boot: whole or not at all, but not synced.
+///
+/// # Errors
+/// What the kernel said; `path` is then as it was.
+pub fn swap_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    swap(path, bytes, false)
+}
+
+fn swap(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = dir.join(format!(".{name}.{}", std::process::id()));
     let written = File::create(&temporary).and_then(|mut file| {
         file.write_all(bytes)?;
-        file.sync_all()
+        if durable { file.sync_all() } else { Ok(()) }
     });
-    let done = written.and_then(|()| std::fs::rename(&temporary, path)).and_then(|()| File::open(dir)?.sync_all());
+    let done = written.and_then(|()| std::fs::rename(&temporary, path));
     if done.is_err() {
         // The first error is the one to tell; a leftover is replaced by the next attempt.
         let _ = std::fs::remove_file(&temporary);

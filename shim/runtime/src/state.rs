@@ -12,7 +12,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use hone_cgroups::Cgroup;
-use hone_keeper::staging::replace_file;
+use hone_keeper::staging::swap_file;
 use oci_spec::runtime::Spec;
 use serde::{Deserialize, Serialize};
 
@@ -181,7 +181,7 @@ impl Container {
     fn put<T: Serialize>(&self, name: &str, value: &T) -> Result<()> {
         let path = self.dir.join(name);
         let bytes = serde_json::to_vec(value).map_err(|source| RuntimeError::Json { path: path.clone(), source })?;
-        replace_file(&path, &bytes).map_err(RuntimeError::io("replace", path))
+        swap_file(&path, &bytes).map_err(RuntimeError::io("replace", path))
     }
 
     /// The container's directory below `--root`.

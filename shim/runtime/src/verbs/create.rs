@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use hone_cgroups::{Cgroup, container_path};
 use hone_keeper::report::rfc3339;
-use hone_keeper::staging::replace_file;
+use hone_keeper::staging::swap_file;
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
 use super::Context;
@@ -170,7 +170,7 @@ fn build_plain(
     container.record.phase = Status::Created;
     container.save()?;
     if let Some(path) = &options.pid_file {
-        replace_file(path, pid.to_string().as_bytes()).map_err(RuntimeError::io("write", path))?;
+        swap_file(path, pid.to_string().as_bytes()).map_err(RuntimeError::io("write", path))?;
     }
     // Last: a keeper that has begun sees the run through, also one that never starts.
     run.map_or(Ok(()), |run| run.guard(pid, cgroup.dir("memory"), &ctx.log))

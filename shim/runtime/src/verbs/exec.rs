@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use hone_keeper::staging::replace_file;
+use hone_keeper::staging::swap_file;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 use oci_spec::runtime::{LinuxNamespaceType, Process, Spec};
@@ -43,7 +43,7 @@ pub fn exec(ctx: &Context, args: &ExecArgs) -> Result<i32> {
     let foreground = (!args.detach).then(Foreground::begin).transpose()?;
     let pid = start(ctx, &container, &spec, process, args, socket.as_deref())?;
     if let Some(path) = &args.pid_file {
-        replace_file(path, pid.to_string().as_bytes()).map_err(RuntimeError::io("write", path))?;
+        swap_file(path, pid.to_string().as_bytes()).map_err(RuntimeError::io("write", path))?;
     }
     match foreground {
         Some(foreground) => foreground.wait(pid, console.map(Console::master).transpose()?),
