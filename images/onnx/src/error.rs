@@ -22,7 +22,7 @@ pub enum TrainError {
         source: hone_image::job::JobError,
     },
     /// An operation on a file failed.
-    #[error("{operation} {}{}", path.display(), advice(source, path))]
+    #[error("{operation} {}{}", path.display(), advice(operation, source, path))]
     Io {
         /// The verb.
         operation: &'static str,
@@ -103,14 +103,17 @@ pub enum TrainError {
 }
 
 /// What a person can do about the commonest failures of files.
-fn advice(source: &io::Error, path: &Path) -> String {
+fn advice(operation: &str, source: &io::Error, path: &Path) -> String {
     match source.kind() {
         io::ErrorKind::PermissionDenied => {
             let user = user_id().map_or_else(|| "this user".to_owned(), |id| format!("user {id}"));
-            format!(
-                ": {user} may not; make it accessible (chmod -R a+rX {}) or run the container with --user",
-                path.display()
-            )
+            let path = path.display();
+            match ["open", "read", "list", "map"].iter().any(|verb| operation.starts_with(verb)) {
+                true => format!(
+                    ": {user} may not; make it readable (chmod -R a+rX {path}) or run the container with --user"
+                ),
+                false => format!(": {user} may not; give it to that user, or run the container with --user"),
+            }
         }
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             ": the disk is full; free some space and run the same command again".to_owned()

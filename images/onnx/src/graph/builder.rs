@@ -91,7 +91,7 @@ impl Builder {
         self.declare(name, FLOAT, dims)
     }
 
-    /// An integer input of one free dimension and `rank` dimensions in all.
+    /// An integer input; as [`Self::input`].
     pub(crate) fn integer_input(&mut self, name: &str, dims: &[i64]) -> Val {
         self.declare(name, INT64, dims)
     }

@@ -1,7 +1,7 @@
 //! Hone's own ONNX graphs: forward and backward of one transformer layer, and of the vocabulary head.
 //!
 //! Weights, adapters, shapes and tables are inputs, so one session serves every layer and every batch. The
-//! formulas are in [`layer`], [`backward`] and [`head`]; nothing here runs anything.
+//! formulas are in `layer.rs`, `backward.rs` and `head.rs`; nothing here runs anything.
 
 mod backward;
 mod builder;
