@@ -7,9 +7,12 @@ use clap::{Parser, Subcommand};
 
 use crate::verbs;
 
+/// Verbs that are programs of their own, found beside this one as git finds its verbs.
+const BESIDE: &str = "Programs beside it:\n  run        Run an image without an engine: train, generate, or anything else";
+
 /// Fine-tune models on the device: images in, versions out.
 #[derive(Debug, Parser)]
-#[command(name = "hone", version, about, arg_required_else_help = true)]
+#[command(name = "hone", version, about, arg_required_else_help = true, after_help = BESIDE)]
 pub struct Args {
     /// Where images, versions and staging directories are [default: /var/lib/hone for root, else ~/.local/share/hone]
     #[arg(long, global = true, value_name = "DIR", env = "HONE_ROOT")]
