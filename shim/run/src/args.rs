@@ -11,7 +11,7 @@ pub(crate) struct Args {
     /// Nothing but a run's staging is ever kept; accepted for docker's sake.
     #[arg(long)]
     pub rm: bool,
-    /// SRC:DST[:ro], a directory or file of this machine in the container.
+    /// SRC:DST or SRC:DST:ro, a directory or file of this machine in the container.
     #[arg(short, long = "volume", value_name = "SRC:DST[:ro]", value_parser = volume)]
     pub volumes: Vec<Volume>,
     /// NAME=VALUE, or NAME to pass this machine's value on.
@@ -32,7 +32,7 @@ pub(crate) struct Args {
     /// Begin anew, without the checkpoint of an earlier run of the same job on the same data.
     #[arg(long)]
     pub fresh: bool,
-    /// UID[:GID] or NAME, instead of the image's.
+    /// UID, UID:GID or NAME, instead of the image's.
     #[arg(short, long)]
     pub user: Option<String>,
     /// Make the root file system read-only.

@@ -14,7 +14,7 @@ use crate::error::RunError;
 /// The kernel takes one page of mount options: 64 hex digits and a colon a layer, and the two upper directories.
 const MAX_LAYERS: usize = 55;
 
-/// ROOT/run/<container>: the bundle. Dropped, everything of it goes.
+/// `ROOT/run/<container>`: the bundle. Dropped, everything of it goes.
 #[derive(Debug)]
 pub(crate) struct Bundle {
     path: PathBuf,

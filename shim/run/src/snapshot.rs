@@ -1,4 +1,4 @@
-//! Unpacked layers: ROOT/snapshots/<diff id>, each the read-only lower directory of any number of containers.
+//! Unpacked layers: `ROOT/snapshots/<diff id>`, each the read-only lower directory of any number of containers.
 //!
 //! A directory has its final name only when it is whole: verified to the last byte, on disk, renamed. A run that
 //! dies halfway leaves a directory with a temporary name, which the next run removes.
