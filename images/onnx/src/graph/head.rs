@@ -2,8 +2,8 @@
 //!
 //! The full matrix of logits is the peak of a small model's memory. So the embedding's rows are streamed, and the
 //! softmax is carried on from part to part: the running maximum m, the sum z of exp(logit - m), and
-//! acc = sum of exp(logit - m) * E, from which the host makes loss = m + log z - h `E[y]` and
-//! dh = (acc / z - `E[y]`) * weight. One pass over the vocabulary, and no one-hot matrix.
+//! acc = sum of exp(logit - m) * E, from which the host makes loss = m + log z - `h E[y]` and
+//! `dh = (acc / z - E[y]) * weight`. One pass over the vocabulary, and no one-hot matrix.
 
 use hone_model::ModelConfig;
 
