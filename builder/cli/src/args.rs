@@ -8,7 +8,8 @@ use clap::{Parser, Subcommand};
 use crate::verbs;
 
 /// Verbs that are programs of their own, found beside this one as git finds its verbs.
-const BESIDE: &str = "Programs beside it:\n  run        Run an image without an engine: train, generate, or anything else";
+const BESIDE: &str =
+    "Programs beside it:\n  run        Run an image without an engine: train, generate, or anything else";
 
 /// Fine-tune models on the device: images in, versions out.
 #[derive(Debug, Parser)]
