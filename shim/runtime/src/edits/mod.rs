@@ -1,6 +1,6 @@
 //! Changes to a configuration, `Spec -> Spec`. Pure: nothing here touches a file, a process or a clock.
 //!
-//! [`mod@training`] is what a training container gets in addition to what its caller asked for; `lowered` is what is
+//! `training` is what a training container gets in addition to what its caller asked for; `lowered` is what is
 //! left for libcontainer when Hone does the rest itself.
 
 pub mod capabilities;
