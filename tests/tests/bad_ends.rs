@@ -86,3 +86,20 @@ fn root_hone_run_commits_nothing_of_a_bad_end_and_says_so() {
     ran.says("out of memory");
     refused(&world, "oom", "memory");
 }
+
+#[test]
+fn root_a_run_that_is_to_become_no_version_is_no_failure() {
+    if !needs(&[]) {
+        return;
+    }
+    let world = World::new();
+    let context = world.folder("stub");
+    stub::stub(&context);
+    let honefile = std::fs::read_to_string(context.join("Honefile")).expect("read Honefile");
+    std::fs::write(context.join("Honefile"), honefile + "adapter: { commit: false }\n").expect("write Honefile");
+    world.sh("hone build -t stub:base stub").ok();
+    let ran = train(&world, "hone run --rm", "good");
+    ran.ok();
+    ran.says("adapter.commit: false");
+    assert_eq!(world.sh("hone images --json").json().as_array().map(Vec::len), Some(1));
+}

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use hone_image::run::{ExitRecord, Outcome};
-use hone_image::{Image, Reference};
+use hone_image::{Image, LayerKind, Reference};
 use hone_store::Store;
 use hone_store::staging::Staged;
 
@@ -20,6 +20,7 @@ pub(crate) struct Ended<'a> {
     pub lineage: &'a Reference,
     pub run: &'a str,
     pub staging: &'a Path,
+    pub commits: bool,
     pub code: u8,
 }
 
@@ -40,7 +41,8 @@ pub(crate) fn report(ended: &Ended<'_>) -> Result<u8, RunError> {
         if staged.is_some() {
             eprintln!("what the trainer wrote is kept: {}", ended.staging.display());
         }
-        return Ok(NOT_COMMITTED);
+        // What the Honefile asked for is no failure.
+        return Ok(if ended.commits { NOT_COMMITTED } else { 0 });
     }
     eprintln!("{}", stopped(ended, staged.and_then(|staged| staged.exit)));
     Ok(ended.code)
@@ -63,7 +65,8 @@ fn announce(ended: &Ended<'_>, reference: &str) -> Result<String, RunError> {
         Some(parsed) => ended.store.version(&parsed)?,
         None => None,
     };
-    let base = size(ended.image.size());
+    let base = ended.image.layers().iter().filter(|layer| layer.kind != LayerKind::Adapter);
+    let base = size(base.map(|layer| layer.descriptor.size).sum());
     Ok(match version {
         Some(version) => {
             format!("committed {reference} (adapter {} on a base of {base})", size(version.layer.size))

@@ -22,6 +22,8 @@ struct Subject {
     reference: String,
     command: Vec<String>,
     trains: bool,
+    /// Whether a good end is to become a version.
+    commits: bool,
 }
 
 /// A training run's identity, and the lock that keeps a second one out.
@@ -42,10 +44,10 @@ pub(crate) fn run(args: &Args) -> Result<u8, RunError> {
         // Told before layers are unpacked, which may take a while.
         data::source(&args.volumes, &subject.reference)?;
     }
-    let layers = snapshot::prepare(&subject.store, &subject.image)?;
+    let snapshots = snapshot::prepare(&subject.store, &subject.image)?;
     let container = args.name.clone().unwrap_or_else(made_up_name);
     let bundle = Bundle::new(subject.store.root(), &container)?;
-    bundle.mount(&snapshot::directory(&subject.store), &layers, &subject.reference)?;
+    bundle.mount(&snapshot::directory(&subject.store), &snapshots.layers, &subject.reference)?;
     let process = process(args, &subject, &bundle, &container)?;
     let training = training(args, &subject, &process)?;
     let config = bundle::config(args, &container, &process)?;
@@ -95,8 +97,10 @@ fn subject(args: &Args) -> Result<Subject, RunError> {
     if command.is_empty() {
         return Err(RunError::NoCommand(reference));
     }
-    let trains = store.job_of(&resolved.image)?.is_some_and(|job| job.trains(&command));
-    Ok(Subject { store, image: resolved.image, reference, command, trains })
+    let job = store.job_of(&resolved.image)?;
+    let trains = job.as_ref().is_some_and(|job| job.trains(&command));
+    let commits = job.is_some_and(|job| job.adapter.commit);
+    Ok(Subject { store, image: resolved.image, reference, command, trains, commits })
 }
 
 /// This machine, in GOARCH.
@@ -161,6 +165,7 @@ fn report(subject: &Subject, training: &Training, code: u8) -> Result<u8, RunErr
         lineage: &lineage,
         run: &training.run,
         staging: &training.staging,
+        commits: subject.commits,
         code,
     })
 }

@@ -2,7 +2,11 @@
 //!
 //! A directory has its final name only when it is whole: verified to the last byte, on disk, renamed. A run that
 //! dies halfway leaves a directory with a temporary name, which the next run removes.
+//!
+//! What no image has any more goes when a run begins while no other goes on: every run holds a shared lock on
+//! `snapshots.lock` for as long as its container may read from here.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -17,14 +21,50 @@ pub(crate) fn directory(store: &Store) -> PathBuf {
     store.root().join("snapshots")
 }
 
-/// Makes every layer of `image` a directory, and gives their names below [`directory`], lowest first.
-pub(crate) fn prepare(store: &Store, image: &Image) -> Result<Vec<String>, RunError> {
+/// Layers that are unpacked and stay so.
+#[derive(Debug)]
+pub(crate) struct Snapshots {
+    /// Names below [`directory`], lowest first.
+    pub layers: Vec<String>,
+    _in_use: File,
+}
+
+/// Makes every layer of `image` a directory.
+pub(crate) fn prepare(store: &Store, image: &Image) -> Result<Snapshots, RunError> {
     let dir = directory(store);
     fs::create_dir_all(&dir).map_err(RunError::io("make", &dir))?;
+    let path = store.root().join("snapshots.lock");
+    let lock = File::create(&path).map_err(RunError::io("make", &path))?;
+    if lock.try_lock().is_ok() {
+        sweep(store, &dir);
+    }
+    lock.lock_shared().map_err(RunError::io("lock", &path))?;
     for layer in image.layers() {
         one(store, layer, &dir)?;
     }
-    Ok(image.layers().iter().map(|layer| layer.diff_id.hex()).collect())
+    let layers = image.layers().iter().map(|layer| layer.diff_id.hex()).collect();
+    Ok(Snapshots { layers, _in_use: lock })
+}
+
+/// Removes the directories of layers that no image of the store has.
+fn sweep(store: &Store, dir: &Path) {
+    // A store that cannot be read whole keeps everything; that is no reason not to run an image that can be.
+    let Ok(wanted) = wanted(store) else { return };
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !wanted.contains(name.split('.').next().unwrap_or_default()) {
+            // Left for the next sweep if it does not go; a lock file is no directory, and goes with its layer.
+            let _ = fs::remove_dir_all(entry.path()).or_else(|_| fs::remove_file(entry.path()));
+        }
+    }
+}
+
+fn wanted(store: &Store) -> Result<BTreeSet<String>, RunError> {
+    let mut names = BTreeSet::new();
+    for descriptor in store.references()?.values() {
+        names.extend(store.image_by_digest(descriptor.digest)?.layers().iter().map(|layer| layer.diff_id.hex()));
+    }
+    Ok(names)
 }
 
 fn one(store: &Store, layer: &Layer, dir: &Path) -> Result<(), RunError> {
@@ -54,4 +94,31 @@ fn one(store: &Store, layer: &Layer, dir: &Path) -> Result<(), RunError> {
         finished?;
     }
     fs::remove_file(&lock).map_err(RunError::io("remove", &lock))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_image_has_goes_unless_a_run_goes_on() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::at(root.path());
+        let image = Image::base(hone_image::image::BaseImage {
+            name: "empty".into(),
+            architecture: "amd64".into(),
+            variant: None,
+            config: Default::default(),
+            layers: vec![],
+        });
+        let old = directory(&store).join("0".repeat(64));
+        fs::create_dir_all(old.join("etc")).unwrap();
+        let lock = File::create(root.path().join("snapshots.lock")).unwrap();
+        lock.lock_shared().unwrap();
+        drop(prepare(&store, &image).unwrap());
+        assert!(old.exists(), "another run may read from it");
+        drop(lock);
+        drop(prepare(&store, &image).unwrap());
+        assert!(!old.exists());
+    }
 }
