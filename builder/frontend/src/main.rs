@@ -1,0 +1,3 @@
+//! BuildKit gateway frontend.
+
+fn main() {}

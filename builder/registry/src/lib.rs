@@ -1,0 +1,1 @@
+//! Distribution: registries and other HTTP sources of models.
