@@ -138,6 +138,9 @@ pub struct Finetune {
 pub struct Dataset {
     /// `text`, `chat` or `alpaca`, as JSON lines.
     pub format: String,
+    /// A system message for every chat that has none of its own.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub system: Option<String>,
 }
 
 /// Limits the job asks for; they only ever tighten what the caller set.

@@ -5,9 +5,10 @@ use hone_model::TARGETS;
 use serde_saphyr::Spanned;
 
 use crate::error::{HonefileError, Source, distance};
-use crate::plan::{AdapterPlan, BasePlan, BuildPlan, RootfsPlan, TrainerPlan};
+use crate::plan::{AdapterPlan, BasePlan, BuildPlan, Origin, OwnTrainer, Platform, TrainerPlan, TrainerSource};
 use crate::quantity::{amount, bytes, whole};
 use crate::raw::{self, Raw, Text};
+use crate::source;
 
 /// What `apiVersion` must be.
 pub const API_VERSION: &str = "hone.dev/v1";
@@ -15,22 +16,25 @@ pub const API_VERSION: &str = "hone.dev/v1";
 const BUILT_IN: [&str; 1] = ["onnx"];
 /// Least memory that any trainer can start in (bytes).
 const LEAST_MEMORY: u64 = 4 << 20;
+/// A system message longer than this is no longer one (bytes): it stands before every example.
+const MOST_SYSTEM: usize = 64 << 10;
 /// Linux's largest pid_max on 64-bit machines.
 const MOST_PIDS: u64 = 1 << 22;
 
-pub(crate) fn check(source: &Source<'_>, raw: Raw) -> Result<BuildPlan, HonefileError> {
-    let check = Check { source };
+pub(crate) fn check(file: &Source<'_>, raw: Raw) -> Result<BuildPlan, HonefileError> {
+    let check = Check { source: file };
     check.api_version(raw.api_version.as_ref())?;
     let name = check.name(raw.name.as_ref())?;
     let base = raw.base.map(|base| check.base(base)).transpose()?;
     let trainer = check.trainer(raw.trainer)?;
-    if base.is_none() && !matches!(trainer, TrainerPlan::Rootfs(_)) {
-        return Err(source.whole("the key base.model is missing; it names a weight file or a directory".to_owned()));
+    if base.is_none() && !matches!(trainer, TrainerPlan::Own(_)) {
+        return Err(file.whole("the key base.model is missing; it names a weight file or a directory".to_owned()));
     }
+    let platforms = raw.platforms.map(|list| check.platforms(&list)).transpose()?.unwrap_or_default();
     let finetune = check.finetune(raw.finetune, &trainer)?;
     let resources = check.resources(raw.resources.unwrap_or_default())?;
     let adapter = check.adapter(raw.adapter.unwrap_or_default())?;
-    Ok(BuildPlan { name, base, trainer, finetune, resources, adapter })
+    Ok(BuildPlan { name, base, trainer, platforms, finetune, resources, adapter })
 }
 
 struct Check<'a> {
@@ -72,9 +76,40 @@ impl Check<'_> {
                 .source
                 .whole("the key base.model is missing; it names a weight file or a directory".to_owned()));
         };
-        let model = self.path("base.model", &model)?;
+        let sha256 = raw.sha256.as_ref().map(|text| text.value.as_str());
+        let found = source::model(&model.value, sha256).map_err(|why| self.wrong("base.model", &model, why))?;
+        if let (Some(text), false) = (&raw.sha256, matches!(found, crate::ModelSource::Url { .. })) {
+            return Err(self.wrong("base.sha256", text, "it goes with an http or https address only"));
+        }
         let tokenizer = raw.tokenizer.map(|t| self.path("base.tokenizer", &t)).transpose()?;
-        Ok(BasePlan { model, tokenizer })
+        let word = |key: &str, text: Option<Text>| text.map(|t| self.word(key, &t)).transpose();
+        let origin = Origin {
+            source: word("base.source", raw.source)?,
+            revision: word("base.revision", raw.revision)?,
+            licenses: word("base.license", raw.license)?,
+        };
+        Ok(BasePlan { model: found, tokenizer, origin })
+    }
+
+    /// One line of text for an annotation.
+    fn word(&self, key: &str, text: &Text) -> Result<String, HonefileError> {
+        let plain = !text.value.is_empty() && text.value.len() <= 1024 && !text.value.contains(char::is_control);
+        if plain { Ok(text.value.clone()) } else { Err(self.wrong(key, text, "want one line of at most 1024 bytes")) }
+    }
+
+    fn platforms(&self, list: &Spanned<Vec<Text>>) -> Result<Vec<Platform>, HonefileError> {
+        let mut platforms = Vec::new();
+        for text in &list.value {
+            let platform = source::platform(&text.value).map_err(|why| self.wrong("platforms", text, why))?;
+            if platforms.contains(&platform) {
+                return Err(self.wrong("platforms", text, format!("{platform} is there twice")));
+            }
+            platforms.push(platform);
+        }
+        if platforms.is_empty() {
+            return Err(self.wrong("platforms", list, "want at least one, e.g. linux/arm64"));
+        }
+        Ok(platforms)
     }
 
     fn path(&self, key: &str, text: &Text) -> Result<String, HonefileError> {
@@ -92,32 +127,47 @@ impl Check<'_> {
             raw::Trainer::Named(name) if name == "none" => Ok(TrainerPlan::None),
             raw::Trainer::Named(name) if BUILT_IN.contains(&name.as_str()) => Ok(TrainerPlan::BuiltIn(name.clone())),
             raw::Trainer::Named(name) => {
-                let want = format!("want {}, none, or {{rootfs: DIR, command: [...]}}", BUILT_IN.join(", "));
+                let want = format!("want {}, none, or a mapping with rootfs, image or layout", BUILT_IN.join(", "));
                 Err(self.wrong("trainer", &raw, format!("{want}, got `{name}`")))
             }
-            raw::Trainer::Own(own) => self.rootfs(&raw, own).map(TrainerPlan::Rootfs),
+            raw::Trainer::Own(own) => self.own(&raw, own).map(TrainerPlan::Own),
         }
     }
 
-    fn rootfs(&self, whole: &Spanned<raw::Trainer>, raw: &raw::Rootfs) -> Result<RootfsPlan, HonefileError> {
-        let Some(dir) = &raw.rootfs else {
-            return Err(self.wrong("trainer", whole, "the key rootfs is missing; it names a directory"));
+    fn own(&self, whole: &Spanned<raw::Trainer>, raw: &raw::Own) -> Result<OwnTrainer, HonefileError> {
+        let from = match (&raw.rootfs, &raw.image, &raw.layout) {
+            (Some(dir), None, None) => TrainerSource::Rootfs(self.path("trainer.rootfs", dir)?),
+            (None, Some(text), None) => {
+                let image = source::reference(&text.value).map_err(|why| self.wrong("trainer.image", text, why))?;
+                TrainerSource::Image(image)
+            }
+            (None, None, Some(text)) => {
+                let path = text.value.strip_prefix("oci:").unwrap_or(&text.value);
+                let layout = source::layout_of(path).map_err(|why| self.wrong("trainer.layout", text, why))?;
+                TrainerSource::Layout { dir: layout.0, tag: layout.1 }
+            }
+            _ => return Err(self.wrong("trainer", whole, "want one of the keys rootfs, image and layout")),
         };
-        let Some(command) = &raw.command else {
+        let command = raw.command.as_ref().map(|words| self.command(words)).transpose()?;
+        if command.is_none() && raw.rootfs.is_some() {
             return Err(self.wrong("trainer", whole, "the key command is missing; it lists what trains"));
-        };
-        let words: Vec<String> = command.value.iter().map(|word| word.value.clone()).collect();
-        if words.first().is_none_or(String::is_empty) || words.iter().any(|w| w.contains('\0')) {
-            return Err(self.wrong("trainer.command", command, "want a program and its arguments"));
         }
         let workdir = raw.workdir.as_ref().map(|text| self.workdir(text)).transpose()?;
-        Ok(RootfsPlan {
-            dir: self.path("trainer.rootfs", dir)?,
-            command: words,
+        Ok(OwnTrainer {
+            from,
+            command,
             workdir,
             env: raw.env.as_ref().map(|env| self.env(env)).transpose()?.unwrap_or_default(),
             user: raw.user.as_ref().map(|text| self.user(text)).transpose()?,
         })
+    }
+
+    fn command(&self, words: &Spanned<Vec<Text>>) -> Result<Vec<String>, HonefileError> {
+        let command: Vec<String> = words.value.iter().map(|word| word.value.clone()).collect();
+        if command.first().is_none_or(String::is_empty) || command.iter().any(|w| w.contains('\0')) {
+            return Err(self.wrong("trainer.command", words, "want a program and its arguments"));
+        }
+        Ok(command)
     }
 
     fn workdir(&self, text: &Text) -> Result<String, HonefileError> {
@@ -164,16 +214,15 @@ impl Check<'_> {
             (Some(raw), TrainerPlan::None) => {
                 Err(self.wrong("finetune", &raw, "there is nothing to set when trainer is none"))
             }
-            (None, TrainerPlan::None | TrainerPlan::Rootfs(_)) => Ok(None),
+            (None, TrainerPlan::None | TrainerPlan::Own(_)) => Ok(None),
             (None, TrainerPlan::BuiltIn(_)) => self.finetune_of(raw::Finetune::default(), true).map(Some),
             (Some(raw), TrainerPlan::BuiltIn(_)) => self.finetune_of(raw.value, true).map(Some),
-            (Some(raw), TrainerPlan::Rootfs(_)) => self.finetune_of(raw.value, false).map(Some),
+            (Some(raw), TrainerPlan::Own(_)) => self.finetune_of(raw.value, false).map(Some),
         }
     }
 
     fn finetune_of(&self, raw: raw::Finetune, built_in: bool) -> Result<Finetune, HonefileError> {
         let (steps, epochs) = self.length(raw.steps.as_ref(), raw.epochs.as_ref())?;
-        let dataset = raw.dataset.unwrap_or_default();
         let count = |key: &str, text: &Option<Text>, default: u32, most: u64| {
             self.number(key, text, u64::from(default), 1, most).map(|n| u32::try_from(n).unwrap_or(u32::MAX))
         };
@@ -183,14 +232,7 @@ impl Check<'_> {
             rank,
             alpha: self.real("finetune.alpha", &raw.alpha, f64::from(rank) * 2.0, 65536.0)?,
             targets: self.targets(raw.targets.as_ref(), built_in)?,
-            dataset: Dataset {
-                format: self.choice(
-                    "finetune.dataset.format",
-                    &dataset.format,
-                    &["text", "chat", "alpaca"],
-                    "chat",
-                )?,
-            },
+            dataset: self.dataset(raw.dataset.unwrap_or_default())?,
             steps,
             epochs,
             batch_size: count("finetune.batch_size", &raw.batch_size, 1, 1024)?,
@@ -201,6 +243,21 @@ impl Check<'_> {
             max_length: count("finetune.max_length", &raw.max_length, 512, 1 << 20)?,
             seed: self.number("finetune.seed", &raw.seed, 0, 0, u64::MAX)?,
         })
+    }
+
+    fn dataset(&self, raw: raw::Dataset) -> Result<Dataset, HonefileError> {
+        let format = self.choice("finetune.dataset.format", &raw.format, &["text", "chat", "alpaca"], "chat")?;
+        let Some(system) = raw.system else {
+            return Ok(Dataset { format, system: None });
+        };
+        let why = match system.value.len() {
+            _ if format == "text" => "data of format text has no chats to put it before".to_owned(),
+            0 => "want a system message; leave the key out for none".to_owned(),
+            _ if system.value.contains('\0') => "it cannot hold a NUL".to_owned(),
+            size if size > MOST_SYSTEM => format!("want at most {MOST_SYSTEM} bytes, got {size}"),
+            _ => return Ok(Dataset { format, system: Some(system.value) }),
+        };
+        Err(self.wrong("finetune.dataset.system", &system, why))
     }
 
     fn length(

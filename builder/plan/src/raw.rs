@@ -17,6 +17,7 @@ pub(crate) struct Raw {
     pub name: Option<Text>,
     pub base: Option<Base>,
     pub trainer: Option<Spanned<Trainer>>,
+    pub platforms: Option<Spanned<Vec<Text>>>,
     pub finetune: Option<Spanned<Finetune>>,
     pub resources: Option<Resources>,
     pub adapter: Option<Adapter>,
@@ -26,19 +27,25 @@ pub(crate) struct Raw {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Base {
     pub model: Option<Text>,
+    pub sha256: Option<Text>,
     pub tokenizer: Option<Text>,
+    pub source: Option<Text>,
+    pub revision: Option<Text>,
+    pub license: Option<Text>,
 }
 
 #[derive(Debug)]
 pub(crate) enum Trainer {
     Named(String),
-    Own(Box<Rootfs>),
+    Own(Box<Own>),
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Rootfs {
+pub(crate) struct Own {
     pub rootfs: Option<Text>,
+    pub image: Option<Text>,
+    pub layout: Option<Text>,
     pub command: Option<Spanned<Vec<Text>>>,
     pub workdir: Option<Text>,
     pub env: Option<Env>,
@@ -72,6 +79,7 @@ pub(crate) struct Finetune {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Dataset {
     pub format: Option<Text>,
+    pub system: Option<Text>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -95,7 +103,7 @@ impl<'de> Deserialize<'de> for Trainer {
         impl<'de> Visitor<'de> for NameOrMap {
             type Value = Trainer;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("onnx, none, or a mapping with rootfs and command")
+                f.write_str("onnx, none, or a mapping with rootfs, image or layout")
             }
             fn visit_str<E>(self, name: &str) -> Result<Trainer, E> {
                 Ok(Trainer::Named(name.to_owned()))
@@ -104,7 +112,7 @@ impl<'de> Deserialize<'de> for Trainer {
                 Ok(Trainer::Named("none".to_owned()))
             }
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Trainer, A::Error> {
-                Rootfs::deserialize(MapAccessDeserializer::new(map)).map(|own| Trainer::Own(Box::new(own)))
+                Own::deserialize(MapAccessDeserializer::new(map)).map(|own| Trainer::Own(Box::new(own)))
             }
         }
         deserializer.deserialize_any(NameOrMap)

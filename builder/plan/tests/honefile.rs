@@ -72,6 +72,28 @@ fn everything_can_be_said() {
 }
 
 #[test]
+fn a_system_message_is_text_of_any_lines() {
+    let with = |system: &str| format!("{LEAST}finetune: {{dataset: {{system: {system}}}}}\n");
+    let system = |text: &str| plan(text).finetune.expect("finetune").dataset.system;
+    assert_eq!(system(LEAST), None);
+    assert_eq!(system(&with("\"Be\\nbrief: \\\"so\\\".\"")).as_deref(), Some("Be\nbrief: \"so\"."));
+    assert_eq!(
+        system(&format!("{LEAST}finetune:\n  dataset:\n    system: |\n      Be\n      brief.\n")).as_deref(),
+        Some("Be\nbrief.\n")
+    );
+    assert_eq!(system(&with(&"x".repeat(64 << 10))).map(|s| s.len()), Some(64 << 10));
+    assert!(error(&with(&"x".repeat((64 << 10) + 1))).contains("system: want at most 65536 bytes, got 65537"));
+    assert!(error(&with("\"a\\0b\"")).contains("finetune.dataset.system: it cannot hold a NUL"));
+    assert!(error(&with("''")).contains("finetune.dataset.system: want a system message"));
+    let text = format!("{LEAST}finetune: {{dataset: {{format: text, system: a}}}}\n");
+    assert!(
+        error(&text).contains("5:44: finetune.dataset.system: data of format text has no chats"),
+        "{}",
+        error(&text)
+    );
+}
+
+#[test]
 fn a_model_only_image_and_a_trainer_without_a_model_are_possible() {
     assert_eq!(plan(&format!("{LEAST}trainer: none\n")).finetune, None);
     let own = "apiVersion: hone.dev/v1\nname: a\ntrainer: {rootfs: r, command: [x]}\n";

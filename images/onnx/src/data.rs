@@ -48,6 +48,16 @@ impl Format {
     }
 }
 
+/// How lines become tokens.
+pub struct Reading<'a> {
+    /// The shape of the lines.
+    pub format: Format,
+    /// A system message for every chat that has none of its own.
+    pub system: Option<&'a str>,
+    /// The tokenizer.
+    pub text: &'a Text,
+}
+
 /// The data, tokenized.
 #[derive(Debug)]
 pub struct Data {
@@ -66,11 +76,11 @@ const MAX_LINE: u64 = 16 << 20;
 ///
 /// # Errors
 /// Nothing to read, something unreadable, or a line that is no example.
-pub fn load(path: &Path, format: Format, text: &Text, max_length: usize) -> Result<Data> {
+pub fn load(path: &Path, reading: &Reading<'_>, max_length: usize) -> Result<Data> {
     let mut data = Data { sequences: Vec::new(), left_out: 0, digest: String::new() };
     let mut hash = Sha256::new();
     for file in files(path)? {
-        load_file(&file, format, text, max_length, &mut data, &mut hash)?;
+        load_file(&file, reading, max_length, &mut data, &mut hash)?;
     }
     data.digest = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     if data.sequences.is_empty() {
@@ -78,7 +88,7 @@ pub fn load(path: &Path, format: Format, text: &Text, max_length: usize) -> Resu
             0 => "no example".to_owned(),
             n => format!("{n} examples, none with an answer within {max_length} tokens"),
         };
-        let want = format!("at least one line such as {}", format.example());
+        let want = format!("at least one line such as {}", reading.format.example());
         return Err(TrainError::setting(format!("data {}", path.display()), got, want));
     }
     Ok(data)
@@ -98,8 +108,7 @@ fn files(path: &Path) -> Result<Vec<PathBuf>> {
 
 fn load_file(
     file: &Path,
-    format: Format,
-    text: &Text,
+    reading: &Reading<'_>,
     max_length: usize,
     data: &mut Data,
     hash: &mut Sha256,
@@ -123,7 +132,7 @@ fn load_file(
         if words.is_empty() {
             continue;
         }
-        let mut sequence = example(words, format, text, &place)?;
+        let mut sequence = example(words, reading, &place)?;
         sequence.ids.truncate(max_length);
         sequence.scored.truncate(max_length);
         match sequence.targets() {
@@ -179,7 +188,8 @@ struct AlpacaLine {
     output: String,
 }
 
-fn example(line: &str, format: Format, text: &Text, place: &Place<'_>) -> Result<Sequence> {
+fn example(line: &str, reading: &Reading<'_>, place: &Place<'_>) -> Result<Sequence> {
+    let (format, text) = (reading.format, reading.text);
     match format {
         Format::Text => {
             let TextLine { text: words } = place.parse(line, format)?;
@@ -187,10 +197,18 @@ fn example(line: &str, format: Format, text: &Text, place: &Place<'_>) -> Result
         }
         Format::Chat => {
             let ChatLine { messages } = place.parse(line, format)?;
-            chat(text, &messages, place)
+            chat(text, &with_system(reading.system, messages), place)
         }
-        Format::Alpaca => alpaca(&place.parse(line, format)?, text, place),
+        Format::Alpaca => alpaca(&place.parse(line, format)?, reading, place),
     }
+}
+
+/// The conversation, with the system message in front when it has none.
+fn with_system(system: Option<&str>, mut messages: Vec<Message>) -> Vec<Message> {
+    if let Some(system) = system.filter(|_| messages.iter().all(|m| m.role != "system")) {
+        messages.insert(0, Message::new("system", system));
+    }
+    messages
 }
 
 /// `prompt` not scored, `answer` scored, then the end of the text.
@@ -237,16 +255,20 @@ fn chat(text: &Text, messages: &[Message], place: &Place<'_>) -> Result<Sequence
     Ok(Sequence { ids: tokens.iter().map(|t| t.id).collect(), scored: tokens.iter().map(scored).collect() })
 }
 
-fn alpaca(line: &AlpacaLine, text: &Text, place: &Place<'_>) -> Result<Sequence> {
+fn alpaca(line: &AlpacaLine, reading: &Reading<'_>, place: &Place<'_>) -> Result<Sequence> {
+    let text = reading.text;
     if line.output.is_empty() {
         return Err(place.error("output is empty: there is no answer to learn".to_owned()));
     }
     let input = line.input.as_deref().filter(|input| !input.is_empty());
     if text.has_template() {
         let question = input.map_or_else(|| line.instruction.clone(), |i| format!("{}\n\n{i}", line.instruction));
-        return chat(text, &[Message::new("user", &question), Message::new("assistant", &line.output)], place);
+        let messages = vec![Message::new("user", &question), Message::new("assistant", &line.output)];
+        return chat(text, &with_system(reading.system, messages), place);
     }
     let input = input.map_or_else(String::new, |i| format!("### Input:\n{i}\n\n"));
-    let prompt = format!("### Instruction:\n{}\n\n{input}### Response:\n", line.instruction);
+    // Where a model has no chat template, the Alpaca prompt has room for it: above the instruction.
+    let system = reading.system.map_or_else(String::new, |s| format!("{s}\n\n"));
+    let prompt = format!("{system}### Instruction:\n{}\n\n{input}### Response:\n", line.instruction);
     plain(text, &prompt, &line.output).map_err(|e| place.within(e))
 }

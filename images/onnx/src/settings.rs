@@ -18,6 +18,8 @@ pub struct Settings {
     pub adapter: AdapterSpec,
     /// The data's shape.
     pub format: Format,
+    /// A system message for every chat that has none of its own.
+    pub system: Option<String>,
     /// How long.
     pub extent: Extent,
     /// Examples in a pass.
@@ -93,6 +95,7 @@ impl Settings {
                 targets: finetune.targets.clone(),
             },
             format,
+            system: finetune.dataset.system.clone(),
             extent,
             batch_size: positive("batch_size", finetune.batch_size)?,
             accumulation: positive("gradient_accumulation", finetune.gradient_accumulation)?,
@@ -121,7 +124,7 @@ pub fn default_finetune() -> Finetune {
         rank: 8,
         alpha: 16.0,
         targets: ["q_proj", "k_proj", "v_proj", "o_proj"].map(str::to_owned).to_vec(),
-        dataset: hone_image::job::Dataset { format: "chat".to_owned() },
+        dataset: hone_image::job::Dataset { format: "chat".to_owned(), system: None },
         steps: None,
         epochs: Some(3.0),
         batch_size: 4,

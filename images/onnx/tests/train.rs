@@ -271,6 +271,13 @@ fn the_job_is_obeyed() {
     assert_eq!(progress(&tiny.path("out")).len(), 4);
     let config = fs::read_to_string(tiny.path("out/adapter/adapter_config.json")).unwrap();
     assert!(config.contains("\"tiny\"") && config.contains("down_proj") && !config.contains("q_proj"), "{config}");
+    // The job's system message is read with every chat: more tokens in each step.
+    tiny.write("job.json", &job.to_string().replace("\"chat\"}", "\"chat\",\"system\":\"Be brief.\"}"));
+    let before = progress(&tiny.path("out"))[3].tokens;
+    command.arg("--out").arg(tiny.path("other"));
+    let (code, text) = said(&mut command);
+    assert_eq!(code, 0, "{text}");
+    assert!(progress(&tiny.path("other"))[3].tokens > before, "{before}");
     tiny.write("job.json", &job.to_string().replace("\"contract\":1", "\"contract\":2"));
     let (code, text) = said(&mut command);
     assert!(code == 1 && text.contains("contract 2"), "{text}");

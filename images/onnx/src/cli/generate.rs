@@ -20,7 +20,7 @@ pub struct GenerateArgs {
     /// Stop after this many tokens.
     #[arg(long, default_value_t = 256)]
     max_tokens: usize,
-    /// A system message.
+    /// A system message; an empty one for none [default: the job's].
     #[arg(long, conflicts_with = "raw")]
     system: Option<String>,
     /// Continue the prompt as it is, without the chat template.
@@ -50,7 +50,9 @@ pub fn run(args: &GenerateArgs) -> Result<u8> {
         true => None,
         false => Some(Adapter::load(weights.config(), &args.places.adapter)?),
     };
-    let ids = prompt_ids(args, &text, &prompt)?;
+    let dataset = job.as_ref().and_then(|job| job.finetune.as_ref()).map(|finetune| &finetune.dataset);
+    let system = args.system.as_deref().or(dataset.and_then(|dataset| dataset.system.as_deref()));
+    let ids = prompt_ids(args, system, &text, &prompt)?;
     let mut reader = Reader::new(&runtime, &weights, adapter.as_ref(), args.machine.weights)?;
     let mut out = std::io::stdout().lock();
     let fail = |source| io("write", std::path::Path::new("/dev/stdout"), source);
@@ -61,11 +63,11 @@ pub fn run(args: &GenerateArgs) -> Result<u8> {
     Ok(0)
 }
 
-fn prompt_ids(args: &GenerateArgs, text: &Text, prompt: &str) -> Result<Vec<u32>> {
+fn prompt_ids(args: &GenerateArgs, system: Option<&str>, text: &Text, prompt: &str) -> Result<Vec<u32>> {
     let chat = text.has_template() && !args.raw;
     let whole = if chat {
-        let mut messages: Vec<Message> = args.system.iter().map(|words| Message::new("system", words)).collect();
-        messages.push(Message::new("user", prompt));
+        let system = system.filter(|words| !words.is_empty()).map(|words| Message::new("system", words));
+        let messages: Vec<Message> = system.into_iter().chain([Message::new("user", prompt)]).collect();
         text.render(&messages, true)?
     } else {
         prompt.to_owned()

@@ -8,7 +8,7 @@ use clap::Args;
 use hone_image::job::{DATA_DIRS, Finetune, Job, OUT_DIR};
 use hone_model::ModelConfig;
 use hone_train::adapter::{Adapter, continued};
-use hone_train::data::{self, Data};
+use hone_train::data::{self, Data, Reading};
 use hone_train::engine::Engine;
 use hone_train::settings::{Settings, default_finetune};
 use hone_train::text::Text;
@@ -149,7 +149,8 @@ pub fn run(args: &TrainArgs) -> Result<u8> {
 /// The tokenizer is dropped here: tens of megabytes that training does not need.
 fn read_data(args: &TrainArgs, job: Option<&Job>, weights: &Weights, settings: &Settings) -> Result<Data> {
     let text = Text::open(args.places.tokenizer(job).as_deref(), weights)?;
-    data::load(&data_path(args)?, settings.format, &text, settings.max_length)
+    let reading = Reading { format: settings.format, system: settings.system.as_deref(), text: &text };
+    data::load(&data_path(args)?, &reading, settings.max_length)
 }
 
 fn data_path(args: &TrainArgs) -> Result<PathBuf> {
