@@ -1,1 +1,19 @@
-//! The base model on disk.
+//! The base model on disk: which files it has, what is understood of them, and whether the trainer can work with it.
+//!
+//! Shared by `hone build` and the BuildKit frontend, so that both refuse the same models and write the same job.
+//! It reads files and nothing else: what is downloaded, packed or printed is its callers' affair. A file may lie inside
+//! another one ([`SourceFile::offset`]): that is how a blob that holds a tar is a source without being unpacked.
+
+mod error;
+mod files;
+mod job;
+mod model;
+mod pickle;
+mod read;
+mod tokenizer;
+
+pub use error::BaseError;
+pub use files::{SourceFile, Sources};
+pub use job::{base_of, identity, parents};
+pub use model::{BaseModel, understand};
+pub use tokenizer::{FILE as TOKENIZER_FILE, tokens_of};

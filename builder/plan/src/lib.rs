@@ -6,7 +6,7 @@
 //! ```
 //! let text = "apiVersion: hone.dev/v1\nname: tiny\nbase: {model: m.gguf}\ntrainer: none\n";
 //! let plan = hone_plan::parse("Honefile", text)?;
-//! assert_eq!(plan.base.as_ref().map(|b| b.model.as_str()), Some("m.gguf"));
+//! assert_eq!(plan.base.map(|b| b.model), Some(hone_plan::ModelSource::Path("m.gguf".to_owned())));
 //! let error = hone_plan::parse("Honefile", "nmae: tiny\n").unwrap_err();
 //! assert!(error.to_string().contains("did you mean `name`?"));
 //! # Ok::<(), hone_plan::HonefileError>(())
@@ -18,11 +18,14 @@ mod job;
 mod plan;
 mod quantity;
 mod raw;
+mod source;
 
 pub use check::API_VERSION;
 pub use error::HonefileError;
 pub use job::JobParts;
-pub use plan::{AdapterPlan, BasePlan, BuildPlan, RootfsPlan, TrainerPlan};
+pub use plan::{
+    AdapterPlan, BasePlan, BuildPlan, ModelSource, Origin, OwnTrainer, Platform, TrainerPlan, TrainerSource,
+};
 
 /// A Honefile larger than this is refused unread (bytes).
 pub const MAX_HONEFILE: usize = 1 << 20;

@@ -1,5 +1,8 @@
 //! The checked Honefile: what to build, every default resolved.
 
+use std::fmt;
+
+use hone_image::Digest;
 use hone_image::job::{Finetune, Resources};
 
 /// What to build.
@@ -11,6 +14,8 @@ pub struct BuildPlan {
     pub base: Option<BasePlan>,
     /// Who trains.
     pub trainer: TrainerPlan,
+    /// What the image is to run on, in the order written; empty: whatever the trainer's programs are for.
+    pub platforms: Vec<Platform>,
     /// How to train; absent when nothing is trained, or a user's own trainer decides by itself.
     pub finetune: Option<Finetune>,
     /// Limits asked for.
@@ -19,13 +24,74 @@ pub struct BuildPlan {
     pub adapter: AdapterPlan,
 }
 
-/// Where the base model is, as written: relative to the Honefile.
+/// Where the base model is, as written: paths are relative to the Honefile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BasePlan {
-    /// A weight file or a model directory.
-    pub model: String,
+    /// The model.
+    pub model: ModelSource,
     /// A tokenizer file or directory, when it is not the model's own.
     pub tokenizer: Option<String>,
+    /// What the Honefile says of where the model comes from.
+    pub origin: Origin,
+}
+
+/// Where a model is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ModelSource {
+    /// A weight file or a model directory.
+    Path(String),
+    /// One file behind an http or https address.
+    Url {
+        /// The address.
+        url: String,
+        /// The file's name: the last part of the address's path.
+        name: String,
+        /// Of the file.
+        sha256: Digest,
+    },
+    /// A model of a hub that speaks Hugging Face's protocol.
+    Hub {
+        /// `org/name`.
+        repository: String,
+        /// A branch, a tag or a commit; the hub's default branch when absent.
+        revision: Option<String>,
+    },
+    /// A model artifact or an image of a registry: `NAME:TAG` or `NAME@sha256:...`.
+    Registry(String),
+    /// A model artifact or an image of an OCI layout.
+    Layout {
+        /// The layout's directory.
+        dir: String,
+        /// Which of its images; may be absent when it has one.
+        tag: Option<String>,
+    },
+}
+
+/// Where a model comes from, for the image's annotations (image-spec, annotations.md).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// `org.opencontainers.image.source`.
+    pub source: Option<String>,
+    /// `org.opencontainers.image.revision`.
+    pub revision: Option<String>,
+    /// `org.opencontainers.image.licenses`, an SPDX expression.
+    pub licenses: Option<String>,
+}
+
+/// What an image runs on; the operating system is always Linux.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Platform {
+    /// GOARCH.
+    pub architecture: String,
+    /// GOARCH variant, e.g. `v7`.
+    pub variant: Option<String>,
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "linux/{}", self.architecture)?;
+        self.variant.as_ref().map_or(Ok(()), |variant| write!(f, "/{variant}"))
+    }
 }
 
 /// Who trains.
@@ -36,22 +102,38 @@ pub enum TrainerPlan {
     /// Nobody: the image carries a model.
     None,
     /// A user's own.
-    Rootfs(RootfsPlan),
+    Own(OwnTrainer),
 }
 
 /// A user's own trainer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RootfsPlan {
-    /// The root filesystem's directory, as written: relative to the Honefile.
-    pub dir: String,
-    /// The command line that trains.
-    pub command: Vec<String>,
+pub struct OwnTrainer {
+    /// Its root filesystem.
+    pub from: TrainerSource,
+    /// The command line that trains; absent: the image's own.
+    pub command: Option<Vec<String>>,
     /// Where it starts.
     pub workdir: Option<String>,
     /// `NAME=value`, in the order written.
     pub env: Vec<String>,
     /// `user`, `uid` or `uid:gid`.
     pub user: Option<String>,
+}
+
+/// Where a user's own trainer is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TrainerSource {
+    /// A root filesystem's directory, as written: relative to the Honefile.
+    Rootfs(String),
+    /// An image of the store or of a registry.
+    Image(String),
+    /// An image of an OCI layout.
+    Layout {
+        /// The layout's directory, as written.
+        dir: String,
+        /// Which of its images; may be absent when it has one.
+        tag: Option<String>,
+    },
 }
 
 /// What becomes of a successful run.

@@ -1,7 +1,7 @@
 //! Honefiles that are right, with every default; and mistakes, each with its whole message.
 
 use hone_image::job::Resources;
-use hone_plan::{BuildPlan, TrainerPlan, parse};
+use hone_plan::{BuildPlan, ModelSource, TrainerPlan, TrainerSource, parse};
 
 const LEAST: &str = "apiVersion: hone.dev/v1\nname: assistant\nbase:\n  model: m.gguf\n";
 
@@ -62,13 +62,52 @@ fn everything_can_be_said() {
          warmup: 5\n  max_length: 64\n  seed: 18446744073709551615\n\
          resources: {cpu: '1.5', memory: 512M, pids: 64}\nadapter: {commit: false, tag: 'v{n}'}\n",
     );
-    let TrainerPlan::Rootfs(own) = plan.trainer else { panic!("a root file system") };
+    let TrainerPlan::Own(own) = plan.trainer else { panic!("a trainer of one's own") };
+    assert_eq!(own.from, TrainerSource::Rootfs("./root".into()));
     assert_eq!(own.env, ["A=1", "B=two"]);
     assert_eq!((own.user.as_deref(), own.workdir.as_deref()), (Some("1000"), Some("/app")));
     let f = plan.finetune.expect("finetune");
     assert_eq!((f.steps, f.epochs, f.seed, f.alpha), (Some(1000), None, u64::MAX, 3.5));
     assert_eq!(plan.resources, Resources { cpu: Some(1.5), memory: Some(512 << 20), pids: Some(64) });
     assert!(!plan.adapter.commit);
+}
+
+#[test]
+fn a_model_may_be_anywhere() {
+    let base = |keys: &str| {
+        plan(&format!("apiVersion: hone.dev/v1\nname: a\nbase: {{{keys}}}\ntrainer: none\n")).base.expect("base")
+    };
+    let hex = "ab".repeat(32);
+    let url = base(&format!("model: 'https://host/m.gguf', sha256: {hex}, license: MIT, revision: v1, source: s"));
+    let ModelSource::Url { name, sha256, .. } = &url.model else { panic!("{url:?}") };
+    assert_eq!((name.as_str(), sha256.hex()), ("m.gguf", hex.clone()));
+    assert_eq!((url.origin.licenses.as_deref(), url.origin.revision.as_deref()), (Some("MIT"), Some("v1")));
+    let hub = base("model: 'hf://org/name@main'").model;
+    assert_eq!(hub, ModelSource::Hub { repository: "org/name".into(), revision: Some("main".into()) });
+    assert_eq!(
+        base("model: 'oci:dir:tag'").model,
+        ModelSource::Layout { dir: "dir".into(), tag: Some("tag".into()) }
+    );
+    let lost = format!("apiVersion: hone.dev/v1\nname: a\nbase: {{model: m.gguf, sha256: {hex}}}\n");
+    assert!(error(&lost).contains("base.sha256: it goes with an http or https address only"));
+    let unsure = "apiVersion: hone.dev/v1\nname: a\nbase: {model: 'http://host/m.gguf'}\n";
+    assert!(error(unsure).contains("3:15: base.model: an http address needs base.sha256"), "{}", error(unsure));
+}
+
+#[test]
+fn platforms_and_trainers_of_all_kinds() {
+    let text = |more: &str| format!("{LEAST}{more}\n");
+    let platforms = plan(&text("platforms: [linux/amd64, linux/arm/v7]")).platforms;
+    assert_eq!(platforms.iter().map(ToString::to_string).collect::<Vec<_>>(), ["linux/amd64", "linux/arm/v7"]);
+    let from = |more: &str| match plan(&text(more)).trainer {
+        TrainerPlan::Own(own) => own.from,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(from("trainer: {image: 'r.io/t:1'}"), TrainerSource::Image("r.io/t:1".into()));
+    assert_eq!(
+        from("trainer: {layout: 'oci:d:t'}"),
+        TrainerSource::Layout { dir: "d".into(), tag: Some("t".into()) }
+    );
 }
 
 #[test]
@@ -145,7 +184,12 @@ const MISTAKES: &[(&str, &str)] = &[
         "finetune: {dataset: {format: csv}}",
         "6:30: finetune.dataset.format: want one of text, chat, alpaca, got `csv`",
     ),
-    ("trainer: onx", "6:10: trainer: want onnx, none, or {rootfs: DIR, command: [...]}, got `onx`"),
+    ("trainer: onx", "6:10: trainer: want onnx, none, or a mapping with rootfs, image or layout, got `onx`"),
+    ("trainer: {rootfs: r, image: x}", "6:10: trainer: want one of the keys rootfs, image and layout"),
+    ("trainer: {image: X}", "6:18: trainer.image: image reference \"X\": a name is written in lower case"),
+    ("platforms: []", "6:12: platforms: want at least one, e.g. linux/arm64"),
+    ("platforms: [linux/arm64, linux/arm64/v8]", "6:26: platforms: linux/arm64 is there twice"),
+    ("platforms: [linux/x86_64]", "6:13: platforms: want linux/amd64, as Go names it"),
     ("trainer: {rootfs: r}", "6:10: trainer: the key command is missing; it lists what trains"),
     ("trainer: {rootfs: r, command: []}", "6:31: trainer.command: want a program and its arguments"),
     (

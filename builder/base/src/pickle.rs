@@ -1,27 +1,20 @@
 //! Pickle is refused: loading it runs whatever code it holds.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::failure::Failure;
+use crate::BaseError;
 
 /// Endings under which pickled weights are kept.
 const ENDINGS: [&str; 6] = ["bin", "ckpt", "pickle", "pkl", "pt", "pth"];
 
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "{}: it is a pickle, and loading one can run any code; convert the model to safetensors or GGUF, or remove the file",
-    .0.display()
-)]
-struct Pickle(PathBuf);
-
 /// Refuses a file that is, by its name or its first bytes, a pickle or a zip of pickles (PyTorch's format).
-pub fn refuse(path: &Path, head: &[u8]) -> Result<(), Failure> {
-    let ending = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+pub(crate) fn refuse(name: &Path, head: &[u8]) -> Result<(), BaseError> {
+    let ending = name.extension().map(|e| e.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
     let named = ENDINGS.contains(&ending.as_str());
     // Protocol 2 and later begin with PROTO, which is 0x80 and the version (pickletools).
     let pickled = matches!(head, [0x80, 2..=5, ..]);
     let zipped = head.starts_with(b"PK\x03\x04");
-    if named || pickled || zipped { Err(Pickle(path.to_owned()).into()) } else { Ok(()) }
+    if named || pickled || zipped { Err(BaseError::Pickle(name.to_owned())) } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -1,0 +1,201 @@
+//! What is understood of a model: which files are weights, and whether the trainer can work with them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use hone_model::{GgufTokenizer, Model, ModelConfig, adapter_tensors, shards_of_index};
+use hone_plan::{BuildPlan, TrainerPlan};
+
+use crate::{BaseError, SourceFile, Sources, pickle, read, tokenizer};
+
+/// Endings of files that are weights: each gets a layer of its own.
+const WEIGHTS: [&str; 5] = ["gguf", "safetensors", "onnx", "onnx_data", "data"];
+/// A file of another ending is a weight, too, from this size (bytes).
+const LARGE: u64 = 64 << 20;
+/// Hugging Face's index of a sharded model.
+const SHARDS: &str = "model.safetensors.index.json";
+
+/// A model that was looked at and can be packed.
+#[derive(Debug, Clone)]
+pub struct BaseModel {
+    /// Its directory in the image, without the leading slash.
+    pub dir: String,
+    /// `gguf`, `safetensors`, `onnx` or `other`.
+    pub format: &'static str,
+    /// The family, when the trainer knows it.
+    pub family: Option<&'static str>,
+    /// Weight files, by name.
+    pub weights: Vec<SourceFile>,
+    /// Its other files, by name.
+    pub texts: Vec<SourceFile>,
+    /// Files of a tokenizer that came apart.
+    pub tokenizer_files: Vec<SourceFile>,
+    /// Where the tokenizer is in the image.
+    pub tokenizer: Option<String>,
+    /// The tensors of an adapter for it, when it is understood and something trains.
+    pub tensors: Option<BTreeMap<String, Vec<u64>>>,
+}
+
+/// What is understood of a model.
+struct Understood {
+    config: ModelConfig,
+    gguf_tokenizer: Option<(String, Result<GgufTokenizer, hone_model::ModelError>)>,
+}
+
+/// Looks at a model, and at its tokenizer when that came apart, for the plan that wants it.
+///
+/// # Errors
+/// When the plan's trainer cannot use the model, or the model lies about itself.
+pub fn understand(model: &Sources, apart: Option<&Sources>, plan: &BuildPlan) -> Result<BaseModel, BaseError> {
+    for file in &model.files {
+        pickle::refuse(Path::new(&file.name), &read::head(file)?)?;
+    }
+    let (weights, texts): (Vec<_>, Vec<_>) = model.files.iter().cloned().partition(is_weight);
+    if weights.is_empty() && plan.trainer != TrainerPlan::None {
+        return Err(BaseError::NoWeights(model.shown.clone()));
+    }
+    // A lone file is a weight, whatever it is called.
+    let (weights, texts) = if model.lone { ([weights, texts].concat(), vec![]) } else { (weights, texts) };
+    let format = format_of(&weights);
+    let understood = headers(model, format, &weights);
+    let mut understood = match &plan.trainer {
+        TrainerPlan::BuiltIn(_) => Some(understood?),
+        // Others may use what this program does not know; a file that lies about itself is refused all the same.
+        _ => {
+            check_headers(&weights)?;
+            understood.ok()
+        }
+    };
+    let mut base = BaseModel {
+        dir: format!("models/{}", plan.name),
+        format,
+        family: understood.as_ref().map(|u| u.config.family.name()),
+        weights,
+        texts,
+        tokenizer_files: Vec::new(),
+        tokenizer: None,
+        tensors: None,
+    };
+    settle_tokenizer(&mut base, model, apart, understood.as_mut(), plan)?;
+    if let (Some(known), Some(finetune)) = (&understood, &plan.finetune) {
+        let tensors = adapter_tensors(&known.config, &finetune.targets, u64::from(finetune.rank));
+        base.tensors = match plan.trainer {
+            TrainerPlan::BuiltIn(_) => Some(tensors?),
+            _ => tensors.ok(),
+        };
+    }
+    Ok(base)
+}
+
+fn settle_tokenizer(
+    base: &mut BaseModel,
+    model: &Sources,
+    apart: Option<&Sources>,
+    mut understood: Option<&mut Understood>,
+    plan: &BuildPlan,
+) -> Result<(), BaseError> {
+    let vocabulary = understood.as_ref().map(|u| u.config.vocab);
+    let inside = format!("/{}", base.dir);
+    if let Some(apart) = apart {
+        base.tokenizer_files = tokenizer::find(apart, vocabulary)?;
+        base.tokenizer = Some("/hone/tokenizer".to_owned());
+        return Ok(());
+    }
+    if let Some(json) = base.texts.iter().find(|f| f.name == tokenizer::FILE) {
+        tokenizer::check(json, vocabulary)?;
+        base.tokenizer = Some(inside);
+        return Ok(());
+    }
+    let needed = matches!(plan.trainer, TrainerPlan::BuiltIn(_));
+    match understood.as_mut().and_then(|u| u.gguf_tokenizer.take()) {
+        Some((name, Ok(tokenizer))) => {
+            tokenizer::fits(&model.shown, tokenizer.tokens.len() as u64, vocabulary)?;
+            base.tokenizer = Some(format!("{inside}/{name}"));
+            Ok(())
+        }
+        Some((_, Err(error))) if needed => Err(error.into()),
+        _ if needed => Err(BaseError::NoTokenizer(model.shown.clone())),
+        _ => Ok(()),
+    }
+}
+
+/// What the built-in trainers can work with.
+fn headers(model: &Sources, format: &str, files: &[SourceFile]) -> Result<Understood, BaseError> {
+    match (format, files) {
+        ("gguf", [only]) => {
+            let header = read::gguf(only)?;
+            let shown = only.source.display().to_string();
+            let config = Model::from_gguf(&shown, &header)?.config;
+            let tokenizer = GgufTokenizer::from_header(&shown, &header);
+            Ok(Understood { config, gguf_tokenizer: Some((only.name.clone(), tokenizer)) })
+        }
+        ("safetensors", _) if !model.lone => {
+            let Some(file) = model.get("config.json") else {
+                let (path, got) = (model.shown.clone(), "no config.json".to_owned());
+                return Err(BaseError::Format { path, got });
+            };
+            let config = ModelConfig::from_json(&file.source.display().to_string(), &read::small(file)?)?;
+            let config = Model::from_safetensors(config, &shards(model, files)?)?.config;
+            Ok(Understood { config, gguf_tokenizer: None })
+        }
+        _ => {
+            let names: Vec<&str> = files.iter().map(|f| f.name.as_str()).collect();
+            Err(BaseError::Format { path: model.shown.clone(), got: names.join(", ") })
+        }
+    }
+}
+
+/// The headers of a Hugging Face directory's tensor files: those its index names, or the one there is.
+fn shards(
+    model: &Sources,
+    files: &[SourceFile],
+) -> Result<BTreeMap<String, hone_model::safetensors::Header>, BaseError> {
+    let names = match model.get(SHARDS) {
+        Some(index) => shards_of_index(&index.source.display().to_string(), &read::small(index)?)?,
+        None => {
+            files.iter().map(|f| f.name.clone()).filter(|n| n.ends_with(".safetensors") && !n.contains('/')).collect()
+        }
+    };
+    let mut headers = BTreeMap::new();
+    for name in names {
+        let Some(file) = files.iter().find(|f| f.name == name) else {
+            return Err(BaseError::Shard { path: model.shown.clone(), shard: name });
+        };
+        // By name, not by place: two shards may lie in one file.
+        headers.insert(model.shown.join(&file.name).display().to_string(), read::safetensors(file)?);
+    }
+    Ok(headers)
+}
+
+fn check_headers(files: &[SourceFile]) -> Result<(), BaseError> {
+    for file in files {
+        match ending(&file.name).as_str() {
+            "gguf" => drop(read::gguf(file)?),
+            // Element types that the trainer cannot compute are no fault of a file that is only carried.
+            "safetensors" => match read::safetensors(file) {
+                Ok(_) | Err(BaseError::Model(hone_model::ModelError::Unsupported { .. })) => {}
+                Err(error) => return Err(error),
+            },
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn format_of(files: &[SourceFile]) -> &'static str {
+    let any = |wanted: &str| files.iter().any(|f| ending(&f.name) == wanted);
+    match () {
+        () if any("safetensors") => "safetensors",
+        () if any("gguf") => "gguf",
+        () if any("onnx") => "onnx",
+        () => "other",
+    }
+}
+
+fn is_weight(file: &SourceFile) -> bool {
+    WEIGHTS.contains(&ending(&file.name).as_str()) || file.size >= LARGE
+}
+
+fn ending(name: &str) -> String {
+    Path::new(name).extension().map(|e| e.to_string_lossy().to_ascii_lowercase()).unwrap_or_default()
+}

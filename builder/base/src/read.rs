@@ -1,0 +1,61 @@
+//! Headers of weight files and small files beside them, read as far as their parsers ask.
+
+use std::io::Read;
+
+use hone_model::{FIRST_READ, ModelError, Progress, gguf, safetensors};
+
+use crate::{BaseError, SourceFile};
+
+/// A JSON file beside a model larger than this is refused unread (bytes).
+const MAX_JSON: u64 = 64 << 20;
+
+/// The header of a GGUF file; a truncated or lying one is refused.
+pub(crate) fn gguf(file: &SourceFile) -> Result<gguf::Header, BaseError> {
+    header(file, gguf::parse)
+}
+
+/// The header of a safetensors file; a truncated or lying one is refused.
+pub(crate) fn safetensors(file: &SourceFile) -> Result<safetensors::Header, BaseError> {
+    header(file, safetensors::parse)
+}
+
+/// A small file beside a model.
+pub(crate) fn small(file: &SourceFile) -> Result<Vec<u8>, BaseError> {
+    if file.size > MAX_JSON {
+        return Err(BaseError::TooLarge { path: file.source.clone(), most: MAX_JSON });
+    }
+    prefix(file, MAX_JSON)
+}
+
+/// The first bytes of a file.
+pub(crate) fn head(file: &SourceFile) -> Result<Vec<u8>, BaseError> {
+    prefix(file, 16)
+}
+
+fn prefix(file: &SourceFile, most: u64) -> Result<Vec<u8>, BaseError> {
+    let reading = || BaseError::at("read", &file.source);
+    let mut bytes = Vec::new();
+    file.open().map_err(reading())?.take(most).read_to_end(&mut bytes).map_err(reading())?;
+    Ok(bytes)
+}
+
+type Parse<T> = fn(&str, &[u8], u64) -> Result<Progress<T>, ModelError>;
+
+fn header<T>(source: &SourceFile, parse: Parse<T>) -> Result<T, BaseError> {
+    let reading = || BaseError::at("read", &source.source);
+    let mut file = source.open().map_err(reading())?;
+    let length = source.size;
+    let name = source.source.display().to_string();
+    let (mut prefix, mut want) = (Vec::new(), FIRST_READ.min(length));
+    loop {
+        let more = want.saturating_sub(prefix.len() as u64);
+        let got = file.by_ref().take(more).read_to_end(&mut prefix).map_err(reading())?;
+        if (got as u64) < more {
+            return Err(BaseError::Shrunk(source.source.clone()));
+        }
+        match parse(&name, &prefix, length)? {
+            Progress::Done(header) => return Ok(header),
+            Progress::NeedMore(bytes) => want = bytes.max(want + 1).min(length.max(want + 1)),
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Where a model or a trainer comes from, as one word of the Honefile, and which platforms an image is for.
+
+use hone_image::Digest;
+
+use crate::plan::{ModelSource, Platform};
+
+/// Longest address (bytes).
+const MAX_ADDRESS: usize = 2048;
+
+/// What `base.model` means; `Err` says what would do. An http(s) address needs the sha256 of what is there.
+pub(crate) fn model(text: &str, sha256: Option<&str>) -> Result<ModelSource, String> {
+    if text.is_empty() || text.contains('\0') || text.len() > MAX_ADDRESS {
+        return Err("want a path or an address".to_owned());
+    }
+    let scheme = text.split_once("://").map(|(scheme, rest)| (scheme.to_ascii_lowercase(), rest));
+    match scheme.as_ref().map(|(scheme, rest)| (scheme.as_str(), *rest)) {
+        Some(("http" | "https", rest)) => url(text, rest, sha256),
+        Some(("hf", rest)) => hub(rest),
+        Some(("oci", rest)) => reference(rest).map(ModelSource::Registry),
+        Some((other, _)) => {
+            Err(format!("want a path, http://, https://, hf://, oci:// or oci:DIR; `{other}://` is none of them"))
+        }
+        None => match text.strip_prefix("oci:") {
+            Some(layout) => layout_of(layout).map(|(dir, tag)| ModelSource::Layout { dir, tag }),
+            None => Ok(ModelSource::Path(text.to_owned())),
+        },
+    }
+}
+
+fn url(text: &str, rest: &str, sha256: Option<&str>) -> Result<ModelSource, String> {
+    let name = rest.split(['?', '#']).next().unwrap_or_default().rsplit_once('/').map_or("", |(_, name)| name);
+    if name.is_empty() || hone_image::tar::check_path(name).is_err() {
+        return Err("the address must end in a file's name, e.g. https://host/model.gguf".to_owned());
+    }
+    if rest.split('/').next().is_some_and(|host| host.contains('@')) {
+        return Err("an address with a password is not kept in a Honefile".to_owned());
+    }
+    let sha256 = sha256.ok_or("an http address needs base.sha256, the sha256 of the file, 64 hex digits")?;
+    let digest: Digest =
+        format!("sha256:{sha256}").parse().map_err(|_| format!("base.sha256 is not 64 hex digits: `{sha256}`"))?;
+    Ok(ModelSource::Url { url: text.to_owned(), name: name.to_owned(), sha256: digest })
+}
+
+/// `org/name@revision`, as the hub writes it.
+fn hub(rest: &str) -> Result<ModelSource, String> {
+    let (repository, revision) = match rest.split_once('@') {
+        Some((repository, revision)) => (repository, Some(revision)),
+        None => (rest, None),
+    };
+    let word = |part: &str| {
+        !part.is_empty()
+            && !part.starts_with('.')
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+    };
+    let parts: Vec<&str> = repository.split('/').collect();
+    let plain = parts.len() == 2 && parts.iter().all(|p| word(p) && p.len() <= 96);
+    let revision_ok = revision.is_none_or(|r| r.split('/').all(word) && r.len() <= 200);
+    if !plain || !revision_ok {
+        return Err(format!("want hf://ORG/NAME or hf://ORG/NAME@REVISION, got `hf://{rest}`"));
+    }
+    Ok(ModelSource::Hub { repository: repository.to_owned(), revision: revision.map(str::to_owned) })
+}
+
+/// A registry's reference: `NAME:TAG` or `NAME@sha256:...`.
+pub(crate) fn reference(text: &str) -> Result<String, String> {
+    let name = match text.split_once('@') {
+        Some((name, digest)) => {
+            digest.parse::<Digest>().map_err(|error| error.to_string())?;
+            name
+        }
+        None => text,
+    };
+    let parsed: Result<hone_image::Reference, _> = name.parse();
+    parsed.map(|_| text.to_owned()).map_err(|error| error.to_string())
+}
+
+/// `DIR` or `DIR:TAG`, as skopeo writes it after `oci:`.
+pub(crate) fn layout_of(text: &str) -> Result<(String, Option<String>), String> {
+    let (dir, tag) = match text.rsplit_once(':') {
+        Some((dir, tag)) if !tag.contains('/') => (dir, Some(tag)),
+        _ => (text, None),
+    };
+    match (dir, tag) {
+        ("", _) | (_, Some("")) => Err(format!("want oci:DIR or oci:DIR:TAG, got `oci:{text}`")),
+        _ => Ok((dir.to_owned(), tag.map(str::to_owned))),
+    }
+}
+
+/// `linux/arm64`, `linux/arm/v7`.
+pub(crate) fn platform(text: &str) -> Result<Platform, String> {
+    let parts: Vec<&str> = text.split('/').collect();
+    let word = |p: &&str| !p.is_empty() && p.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let (architecture, variant) = match parts.as_slice() {
+        ["linux", architecture] => (architecture, None),
+        ["linux", architecture, variant] => (architecture, Some((*variant).to_owned())),
+        _ => return Err(format!("want linux/ARCHITECTURE, e.g. linux/arm64, got `{text}`")),
+    };
+    // Go's names; what `uname -m` prints is the usual slip.
+    let architecture = match *architecture {
+        "x86_64" => return Err("want linux/amd64, as Go names it".to_owned()),
+        "aarch64" => return Err("want linux/arm64, as Go names it".to_owned()),
+        known => known.to_owned(),
+    };
+    if !parts.iter().all(word) {
+        return Err(format!("want linux/ARCHITECTURE in lower case, e.g. linux/arm64, got `{text}`"));
+    }
+    // v8 is what arm64 means (containerd platforms.Normalize): written or not, one platform.
+    let variant = variant.filter(|v| !(architecture == "arm64" && v == "v8"));
+    Ok(Platform { architecture, variant })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_address_is_told_from_a_path() {
+        let hex = "a".repeat(64);
+        let kind = |text: &str| match model(text, Some(&hex)).expect(text) {
+            ModelSource::Path(_) => "path",
+            ModelSource::Url { .. } => "url",
+            ModelSource::Hub { .. } => "hub",
+            ModelSource::Registry(_) => "registry",
+            ModelSource::Layout { .. } => "layout",
+        };
+        for (text, want) in [
+            ("./m.gguf", "path"),
+            ("/a/b:c", "path"),
+            ("https://host/dir/m.gguf?download=true", "url"),
+            ("hf://org/Name-1.5B", "hub"),
+            ("hf://org/name@refs/pr/1", "hub"),
+            ("oci://localhost:5000/a/b:c", "registry"),
+            ("oci:layout:tag", "layout"),
+            ("oci:/a/b", "layout"),
+        ] {
+            assert_eq!(kind(text), want, "{text}");
+        }
+        assert_eq!(layout_of("a/b:t"), Ok(("a/b".into(), Some("t".into()))));
+        assert_eq!(layout_of("a:1/b"), Ok(("a:1/b".into(), None)));
+    }
+
+    #[test]
+    fn addresses_that_mean_nothing_are_refused() {
+        for text in [
+            "",
+            "ftp://host/x",
+            "https://host/",
+            "https://host",
+            "https://u:p@host/x",
+            "hf://name",
+            "hf://a/b/c",
+            "hf://../b",
+            "oci://UPPER:x",
+            "oci://a@sha256:0",
+            "oci:",
+            "oci::tag",
+            "a\0b",
+        ] {
+            assert!(model(text, Some(&"a".repeat(64))).is_err(), "{text:?}");
+        }
+        assert!(model("https://host/m.gguf", None).is_err());
+        assert!(model("https://host/m.gguf", Some("abc")).is_err());
+    }
+
+    #[test]
+    fn platforms_are_named_as_go_names_them() {
+        let shown = |text: &str| platform(text).map(|p| p.to_string());
+        assert_eq!(shown("linux/arm64/v8").as_deref(), Ok("linux/arm64"));
+        assert_eq!(shown("linux/arm/v7").as_deref(), Ok("linux/arm/v7"));
+        for text in
+            ["arm64", "windows/amd64", "linux/", "linux/AMD64", "linux/x86_64", "linux/aarch64", "linux/a/b/c"]
+        {
+            assert!(platform(text).is_err(), "{text}");
+        }
+    }
+}
