@@ -147,7 +147,8 @@ impl Image {
 
     /// Bytes of all its layers as stored.
     pub fn size(&self) -> u64 {
-        self.layers.iter().map(|l| l.descriptor.size).sum()
+        // A manifest may claim any sizes; their sum is for people and must not end the program.
+        self.layers.iter().fold(0, |sum, l| sum.saturating_add(l.descriptor.size))
     }
 
     /// The layer of this kind, when there is exactly one.

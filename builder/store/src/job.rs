@@ -2,10 +2,10 @@
 
 use std::io::Read;
 
-use hone_image::job::{JOB_PATH, Job, MAX_JOB_BYTES};
+use hone_image::job::{JOB_PATH, Job, JobError, MAX_JOB_BYTES};
 use hone_image::{Image, LayerKind};
 
-use crate::{Store, StoreError};
+use crate::{Store, StoreError, untar};
 
 /// Entries looked at in a job layer; ours has a handful.
 const MAX_ENTRIES: usize = 10_000;
@@ -20,19 +20,45 @@ impl Store {
             return Ok(None);
         };
         let bad = |why: String| StoreError::Record { path: JOB_PATH.into(), why };
-        let mut archive = tar::Archive::new(self.open_layer(layer)?);
-        let entries = archive.entries().map_err(|e| bad(e.to_string()))?;
-        for entry in entries.take(MAX_ENTRIES) {
-            let entry = entry.map_err(|e| bad(e.to_string()))?;
-            if entry.path_bytes().as_ref() != JOB_PATH.trim_start_matches('/').as_bytes() {
-                continue;
-            }
-            let mut bytes = Vec::new();
-            entry.take(MAX_JOB_BYTES + 1).read_to_end(&mut bytes).map_err(|e| bad(e.to_string()))?;
-            return Job::parse(&bytes).map(Some).map_err(|e| bad(chain(&e)));
-        }
-        Err(bad(format!("it is not in the job layer {}", layer.descriptor.digest)))
+        let found = job_in(&mut self.open_layer(layer)?).map_err(|error| bad(chain(&error)))?;
+        found.map(Some).ok_or_else(|| bad(format!("it is not in the job layer {}", layer.descriptor.digest)))
     }
+}
+
+/// Why the tar of a job layer gives no job.
+#[derive(Debug, thiserror::Error)]
+pub enum JobLayerError {
+    /// It is no tar, or not the layer's.
+    #[error("read the job layer")]
+    Tar(#[from] std::io::Error),
+    /// What unpacks last would be what counts in a container, and what comes first here.
+    #[error("it is there twice in the job layer")]
+    Twice,
+    /// The file is no job.
+    #[error(transparent)]
+    Job(#[from] JobError),
+}
+
+/// The job in a job layer's tar, which is read to its end; `None` when it holds none.
+///
+/// # Errors
+/// See [`JobLayerError`].
+pub fn job_in(tar: &mut dyn Read) -> Result<Option<Job>, JobLayerError> {
+    let mut found = None;
+    untar::walk(tar, MAX_ENTRIES, &mut |entry| {
+        let path = entry.path_bytes();
+        let path = path.strip_prefix(b"./").unwrap_or(&path);
+        if path != JOB_PATH.trim_start_matches('/').as_bytes() {
+            return Ok(());
+        }
+        let mut bytes = Vec::new();
+        Read::by_ref(entry).take(MAX_JOB_BYTES + 1).read_to_end(&mut bytes)?;
+        match found.replace(Job::parse(&bytes)?) {
+            None => Ok(()),
+            Some(_) => Err(JobLayerError::Twice),
+        }
+    })?;
+    Ok(found)
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

@@ -9,6 +9,7 @@ use hone_image::{Digest, Layer, LayerKind, codec, media};
 use sha2::{Digest as _, Sha256};
 
 use crate::blob::{BlobWriter, Verified};
+use crate::expanded::Expanded;
 use crate::{Ingest, Store, StoreError};
 
 /// How much of a weight file is in memory at a time (bytes).
@@ -140,13 +141,19 @@ impl Store {
         };
         let blob = self.open_blob(layer.descriptor.digest, layer.descriptor.size)?;
         match compression {
-            Compression::None => Ok(Box::new(blob)),
+            // Whoever unpacks a layer files it under its diff id: the claim must hold for a bare tar, too.
+            Compression::None if layer.diff_id == layer.descriptor.digest => Ok(Box::new(blob)),
+            Compression::None => {
+                let (digest, got) = (layer.descriptor.digest, layer.descriptor.digest.to_string());
+                Err(StoreError::Corrupt { digest, got, want: format!("diff id {}", layer.diff_id) })
+            }
             Compression::Zstd => {
                 let tar = zstd_reader(blob).map_err(StoreError::at("start zstd for", "layer".as_ref()))?;
-                Ok(Box::new(Verified::new(tar, layer.diff_id, None)))
+                Ok(Box::new(Verified::new(Expanded::of(layer, tar), layer.diff_id, None)))
             }
             Compression::Gzip => {
-                Ok(Box::new(Verified::new(flate2::read::MultiGzDecoder::new(blob), layer.diff_id, None)))
+                let tar = Expanded::of(layer, flate2::read::MultiGzDecoder::new(blob));
+                Ok(Box::new(Verified::new(tar, layer.diff_id, None)))
             }
         }
     }

@@ -23,13 +23,15 @@
 
 mod blob;
 mod error;
+mod expanded;
 mod files;
 mod garbage;
 mod images;
 mod index;
-mod job;
+pub mod job;
 mod layers;
 pub mod staging;
+pub mod untar;
 pub mod versions;
 
 use std::path::{Path, PathBuf};

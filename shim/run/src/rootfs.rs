@@ -5,6 +5,7 @@
 
 use std::ffi::CString;
 use std::fs::{self, File, TryLockError};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
@@ -25,7 +26,7 @@ impl Bundle {
     /// Claims the container's name and makes its directory.
     pub(crate) fn new(root: &Path, container: &str) -> Result<Self, RunError> {
         let runs = root.join("run");
-        fs::create_dir_all(&runs).map_err(RunError::io("make", &runs))?;
+        private_dir(&runs)?;
         sweep(&runs);
         let path = runs.join(container);
         fs::create_dir_all(&path).map_err(RunError::io("make", &path))?;
@@ -75,6 +76,13 @@ impl Drop for Bundle {
     }
 }
 
+/// Makes a directory that only root enters: an image's set-user-id programs lie below it, and files whose lock
+/// anybody who can open them could hold for ever.
+pub(crate) fn private_dir(path: &Path) -> Result<(), RunError> {
+    fs::create_dir_all(path).map_err(RunError::io("make", path))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(RunError::io("set mode of", path))
+}
+
 /// The lock of a bundle; `None` when somebody holds it.
 fn lock(path: &Path) -> Result<Option<File>, RunError> {
     let path = path.join("lock");
@@ -105,6 +113,8 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir_all(root.path().join("run/dead/upper")).unwrap();
         let bundle = Bundle::new(root.path(), "box").unwrap();
+        let mode = fs::metadata(root.path().join("run")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700, "an image's set-user-id programs are nobody else's to start");
         assert!(!root.path().join("run/dead").exists());
         let error = Bundle::new(root.path(), "box").unwrap_err().to_string();
         assert_eq!(error, "a container named box is running; take another --name");

@@ -12,7 +12,7 @@ use crate::bundle::{self, Process};
 use crate::container::{self, Start};
 use crate::error::RunError;
 use crate::outcome::{self, Ended};
-use crate::rootfs::Bundle;
+use crate::rootfs::{Bundle, private_dir};
 use crate::{data, identity, snapshot, user};
 
 /// The image that was asked for, and what it would do.
@@ -146,7 +146,7 @@ fn training(args: &Args, subject: &Subject, process: &Process) -> Result<Option<
 /// The lock of a run; it stays when the run is over, a few bytes that the next one needs.
 fn exclusive(root: &Path, run: &str) -> Result<File, RunError> {
     let dir = root.join("locks");
-    fs::create_dir_all(&dir).map_err(RunError::io("make", &dir))?;
+    private_dir(&dir)?;
     let path = dir.join(run);
     let file = File::create(&path).map_err(RunError::io("make", &path))?;
     match file.try_lock() {

@@ -8,12 +8,14 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use hone_image::{Image, Layer};
 use hone_store::Store;
 
 use crate::error::RunError;
+use crate::rootfs::private_dir;
 use crate::unpack::unpack;
 
 /// Where unpacked layers lie.
@@ -32,9 +34,11 @@ pub(crate) struct Snapshots {
 /// Makes every layer of `image` a directory.
 pub(crate) fn prepare(store: &Store, image: &Image) -> Result<Snapshots, RunError> {
     let dir = directory(store);
-    fs::create_dir_all(&dir).map_err(RunError::io("make", &dir))?;
+    private_dir(&dir)?;
     let path = store.root().join("snapshots.lock");
     let lock = File::create(&path).map_err(RunError::io("make", &path))?;
+    let mode = fs::Permissions::from_mode(0o600);
+    lock.set_permissions(mode).map_err(RunError::io("set mode of", &path))?;
     if lock.try_lock().is_ok() {
         sweep(store, &dir);
     }
@@ -117,6 +121,8 @@ mod tests {
         lock.lock_shared().unwrap();
         drop(prepare(&store, &image).unwrap());
         assert!(old.exists(), "another run may read from it");
+        let mode = fs::metadata(directory(&store)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700, "an image's set-user-id programs are nobody else's to start");
         drop(lock);
         drop(prepare(&store, &image).unwrap());
         assert!(!old.exists());

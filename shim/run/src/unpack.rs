@@ -2,7 +2,8 @@
 //!
 //! Whoever made the tar can name any path and any link; each entry's parent is therefore opened with
 //! RESOLVE_IN_ROOT below the directory, and its last component is made there without following anything. OCI whiteouts
-//! become overlayfs's own. Device nodes are refused: the runtime makes those that a container gets.
+//! become overlayfs's own. Device nodes are refused: the runtime makes those that a container gets. Extended
+//! attributes are left behind, capabilities and overlayfs's own among them.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -10,12 +11,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use hone_image::Digest;
+use hone_store::untar::{self, Entry};
 use rustix::fs::{
     AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags, chownat, fchmod,
-    fchown, fsetxattr, futimens, linkat, makedev, mkdirat, mknodat, openat, openat2, symlinkat, unlinkat,
+    fchown, fsetxattr, futimens, linkat, makedev, mkdirat, mknodat, openat, openat2, statat, symlinkat,
+    unlinkat,
 };
 use rustix::io::Errno;
-use tar::{Entry, EntryType};
+use tar::EntryType;
 
 use crate::error::RunError;
 
@@ -23,6 +26,8 @@ use crate::error::RunError;
 const MAX_ENTRIES: usize = 4_000_000;
 /// Longest path of an entry (bytes): PATH_MAX.
 const MAX_PATH: usize = 4096;
+/// Characters of a path in an error.
+const MAX_SHOWN: usize = 300;
 const WHITEOUT: &str = ".wh.";
 const OPAQUE: &str = ".wh..wh..opq";
 
@@ -45,25 +50,18 @@ impl From<Errno> for Fault {
 }
 
 /// Unpacks `reader`, which fails at its end when its bytes are not those of `layer`, into the directory `to`.
-pub(crate) fn unpack(reader: impl Read, layer: Digest, to: &Path) -> Result<(), RunError> {
+pub(crate) fn unpack(mut reader: impl Read, layer: Digest, to: &Path) -> Result<(), RunError> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let tree = openat(CWD, to, flags, Mode::empty()).map_err(RunError::io("open", to))?;
-    let mut archive = tar::Archive::new(reader);
-    let unreadable = |source| RunError::Unpack { layer, path: "/".to_owned(), source };
-    for (n, entry) in archive.entries().map_err(unreadable)?.enumerate() {
-        let mut entry = entry.map_err(unreadable)?;
-        let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        let made = match n {
-            MAX_ENTRIES.. => Err(Fault::Refused("too many entries")),
-            _ => make(&tree, &mut entry),
-        };
-        made.map_err(|fault| match fault {
-            Fault::Refused(why) => RunError::Entry { layer, path, why },
-            Fault::Io(source) => RunError::Unpack { layer, path, source },
-        })?;
-    }
-    // A tar ends before its bytes do, and the digest is known only at the very end.
-    io::copy(&mut archive.into_inner(), &mut io::sink()).map(drop).map_err(unreadable)
+    let mut path = "/".to_owned();
+    let unpacked = untar::walk(&mut reader, MAX_ENTRIES, &mut |entry| {
+        path = String::from_utf8_lossy(&entry.path_bytes()).chars().take(MAX_SHOWN).collect();
+        make(&tree, entry)
+    });
+    unpacked.map_err(|fault| match fault {
+        Fault::Refused(why) => RunError::Entry { layer, path, why },
+        Fault::Io(source) => RunError::Unpack { layer, path, source },
+    })
 }
 
 /// The entry's path as plain names; empty for the root itself.
@@ -83,18 +81,17 @@ fn names(bytes: &[u8]) -> Result<PathBuf, Fault> {
     Ok(clean)
 }
 
-fn make(tree: &OwnedFd, entry: &mut Entry<'_, impl Read>) -> Result<(), Fault> {
+fn make(tree: &OwnedFd, entry: &mut Entry<'_, '_>) -> Result<(), Fault> {
     let path = names(&entry.path_bytes())?;
     let Some(name) = path.file_name().map(|name| name.to_string_lossy().into_owned()) else {
         return attributes(&openat(tree, ".", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?, entry);
     };
     let parent = directory(tree, path.parent().unwrap_or(Path::new("")))?;
     if name == OPAQUE {
-        let readable = openat(&parent, ".", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        return Ok(fsetxattr(&readable, "trusted.overlay.opaque", b"y", XattrFlags::empty())?);
+        return make_opaque(&openat(&parent, ".", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?);
     }
     if let Some(hidden) = name.strip_prefix(WHITEOUT) {
-        return Ok(mknodat(&parent, hidden, FileType::CharacterDevice, Mode::empty(), makedev(0, 0))?);
+        return hide(&parent, hidden);
     }
     match entry.header().entry_type() {
         EntryType::Directory => make_directory(&parent, &name, entry),
@@ -151,23 +148,46 @@ fn clear(parent: &OwnedFd, name: &str) -> Result<(), Fault> {
     }
 }
 
-fn make_directory(parent: &OwnedFd, name: &str, entry: &Entry<'_, impl Read>) -> Result<(), Fault> {
+/// Hides what lower layers have under this name. What this layer itself puts there stays (image-spec, layer.md,
+/// "Whiteouts"), in whatever order the two come.
+fn hide(parent: &OwnedFd, name: &str) -> Result<(), Fault> {
+    match mknodat(parent, name, FileType::CharacterDevice, Mode::empty(), makedev(0, 0)) {
+        Err(Errno::EXIST) => {}
+        other => return Ok(other?),
+    }
+    match openat(parent, name, OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
+        Ok(directory) => make_opaque(&directory),
+        Err(Errno::NOTDIR | Errno::LOOP) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn make_opaque(directory: &OwnedFd) -> Result<(), Fault> {
+    Ok(fsetxattr(directory, "trusted.overlay.opaque", b"y", XattrFlags::empty())?)
+}
+
+fn make_directory(parent: &OwnedFd, name: &str, entry: &Entry<'_, '_>) -> Result<(), Fault> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let made = mkdirat(parent, name, Mode::from_raw_mode(0o755));
     let opened = match (made, openat(parent, name, flags, Mode::empty())) {
         (Ok(()) | Err(Errno::EXIST), Ok(dir)) => dir,
-        // A link or file of that name goes.
+        // A link or file of that name goes; so does a whiteout, and with it what it hid.
         (Err(Errno::EXIST), Err(Errno::NOTDIR | Errno::LOOP)) => {
+            let kind = FileType::from_raw_mode(statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode);
             clear(parent, name)?;
             mkdirat(parent, name, Mode::from_raw_mode(0o755))?;
-            openat(parent, name, flags, Mode::empty())?
+            let opened = openat(parent, name, flags, Mode::empty())?;
+            if kind == FileType::CharacterDevice {
+                make_opaque(&opened)?;
+            }
+            opened
         }
         (Err(errno), _) | (_, Err(errno)) => return Err(errno.into()),
     };
     attributes(&opened, entry)
 }
 
-fn file(parent: &OwnedFd, name: &str, entry: &mut Entry<'_, impl Read>) -> Result<(), Fault> {
+fn file(parent: &OwnedFd, name: &str, entry: &mut Entry<'_, '_>) -> Result<(), Fault> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut out = File::from(openat(parent, name, flags, Mode::from_raw_mode(0o600))?);
     io::copy(entry, &mut out)?;
@@ -180,7 +200,7 @@ fn hard_link(tree: &OwnedFd, target: &Path, parent: &OwnedFd, name: &str) -> Res
     Ok(linkat(&from, target, parent, name, AtFlags::empty())?)
 }
 
-fn owner(entry: &Entry<'_, impl Read>) -> Result<(Uid, Gid), Fault> {
+fn owner(entry: &Entry<'_, '_>) -> Result<(Uid, Gid), Fault> {
     // u32::MAX means "leave it" to chown(2).
     let small =
         |id: u64| u32::try_from(id).ok().filter(|id| *id != u32::MAX).ok_or(Fault::Refused("owner out of range"));
@@ -189,7 +209,7 @@ fn owner(entry: &Entry<'_, impl Read>) -> Result<(Uid, Gid), Fault> {
 }
 
 /// Owner first: changing it would take set-user-id bits away.
-fn attributes(file: impl AsFd, entry: &Entry<'_, impl Read>) -> Result<(), Fault> {
+fn attributes(file: impl AsFd, entry: &Entry<'_, '_>) -> Result<(), Fault> {
     let (uid, gid) = owner(entry)?;
     fchown(&file, Some(uid), Some(gid))?;
     fchmod(&file, Mode::from_raw_mode(entry.header().mode()? & 0o7777))?;
