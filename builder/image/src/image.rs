@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use crate::digest::Digest;
 use crate::layer::{Layer, LayerKind};
 use crate::media;
-use crate::oci::{Descriptor, History, ImageConfig, Manifest, RootFs, RuntimeConfig, Sealed};
+use crate::oci::{Descriptor, History, ImageConfig, Manifest, Platform, RootFs, RuntimeConfig, Sealed};
 
 /// The creation time of everything Hone makes.
 const EPOCH: &str = "1970-01-01T00:00:00Z";
@@ -56,6 +56,8 @@ pub struct BaseImage {
     pub config: RuntimeConfig,
     /// Lowest first.
     pub layers: Vec<Layer>,
+    /// Of the manifest: where the model comes from.
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// Which version an adapter becomes.
@@ -105,7 +107,7 @@ impl Image {
             history: base.layers.iter().map(history).collect(),
             rest: BTreeMap::new(),
         };
-        Self::of_parts(Sealed::new(document), base.layers, BTreeMap::new())
+        Self::of_parts(Sealed::new(document), base.layers, base.annotations)
     }
 
     /// This image with an adapter: the manifest of a version whose configuration is `config`
@@ -113,10 +115,9 @@ impl Image {
     pub fn with_adapter(&self, config: Sealed<ImageConfig>, version: &VersionOf, adapter: Layer) -> Self {
         let mut layers = self.layers_without_adapter().to_vec();
         layers.push(adapter);
-        let annotations = BTreeMap::from([
-            (media::BASE_NAME.to_owned(), version.lineage.clone()),
-            (media::BASE_DIGEST.to_owned(), self.base_manifest().to_string()),
-        ]);
+        let mut annotations = self.manifest.value().annotations.clone();
+        annotations.insert(media::BASE_NAME.to_owned(), version.lineage.clone());
+        annotations.insert(media::BASE_DIGEST.to_owned(), self.base_manifest().to_string());
         Self::of_parts(config, layers, annotations)
     }
 
@@ -140,9 +141,16 @@ impl Image {
         self.manifest.digest()
     }
 
-    /// A descriptor of the manifest.
+    /// A descriptor of the manifest, as an index holds it.
     pub fn descriptor(&self) -> Descriptor {
-        self.manifest.descriptor(media::MANIFEST)
+        let config = self.config.value();
+        let platform = Platform {
+            architecture: config.architecture.clone(),
+            os: config.os.clone(),
+            variant: config.variant.clone(),
+        };
+        let media_type = self.manifest.value().media_type.as_deref().unwrap_or(media::MANIFEST);
+        Descriptor { platform: Some(platform), ..self.manifest.descriptor(media_type) }
     }
 
     /// Bytes of all its layers as stored.
@@ -158,7 +166,8 @@ impl Image {
         found.next().is_none().then_some(first)
     }
 
-    fn layers_without_adapter(&self) -> &[Layer] {
+    /// The layers but the adapter's: the base's, of a version too.
+    pub fn layers_without_adapter(&self) -> &[Layer] {
         let all = &self.layers;
         if is_version(self.config.value()) { &all[..all.len().saturating_sub(1)] } else { all }
     }
@@ -166,6 +175,7 @@ impl Image {
     /// Of a version: the base's manifest as annotated; of a base: its own.
     fn base_manifest(&self) -> Digest {
         let annotated = self.manifest.value().annotations.get(media::BASE_DIGEST);
+        let annotated = annotated.filter(|_| is_version(self.config.value()));
         annotated.and_then(|text| text.parse().ok()).unwrap_or(self.digest())
     }
 
@@ -230,6 +240,7 @@ mod tests {
             variant: None,
             config: RuntimeConfig { cmd: Some(vec!["train".to_owned()]), ..RuntimeConfig::default() },
             layers: vec![layer(LayerKind::Trainer, 1), layer(LayerKind::Weight, 2), layer(LayerKind::Job, 3)],
+            annotations: BTreeMap::new(),
         })
     }
 

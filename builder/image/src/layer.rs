@@ -1,6 +1,5 @@
 //! Layers: what they hold, how they are stored, and what they are when unpacked.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -126,8 +125,8 @@ impl Layer {
     }
 
     fn with(kind: LayerKind, media_type: &str, digest: Digest, size: u64, diff_id: Digest) -> Self {
-        let annotations = BTreeMap::from([(media::LAYER_KIND.to_owned(), kind.as_str().to_owned())]);
-        let descriptor = Descriptor { media_type: media_type.to_owned(), digest, size, annotations };
+        let mut descriptor = Descriptor::of(media_type, digest, size);
+        descriptor.annotations.insert(media::LAYER_KIND.to_owned(), kind.as_str().to_owned());
         Self { kind, descriptor, diff_id }
     }
 }

@@ -26,9 +26,27 @@ pub struct Descriptor {
     pub digest: Digest,
     /// Their number.
     pub size: u64,
+    /// What kind of artifact a manifest is, when it is one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub artifact_type: Option<String>,
+    /// What an image runs on.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub platform: Option<Platform>,
     /// Free annotations.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub annotations: BTreeMap<String, String>,
+}
+
+/// What an image runs on (image-spec, image-index.md).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Platform {
+    /// GOARCH.
+    pub architecture: String,
+    /// GOOS.
+    pub os: String,
+    /// GOARCH variant.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub variant: Option<String>,
 }
 
 /// An image manifest (image-spec, manifest.md).
@@ -40,10 +58,16 @@ pub struct Manifest {
     /// [`media::MANIFEST`].
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub media_type: Option<String>,
+    /// What kind of artifact it is, when it is no image.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub artifact_type: Option<String>,
     /// The configuration.
     pub config: Descriptor,
     /// The layers, lowest first.
     pub layers: Vec<Descriptor>,
+    /// The manifest that this one says something about.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub subject: Option<Descriptor>,
     /// Free annotations.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub annotations: BTreeMap<String, String>,
@@ -60,6 +84,9 @@ pub struct Index {
     pub media_type: Option<String>,
     /// The manifests.
     pub manifests: Vec<Descriptor>,
+    /// Free annotations.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// An image configuration (image-spec, config.md).
@@ -230,26 +257,46 @@ impl<T> Sealed<T> {
 
     /// A descriptor of the bytes.
     pub fn descriptor(&self, media_type: &str) -> Descriptor {
-        Descriptor {
-            media_type: media_type.to_owned(),
-            digest: self.digest,
-            size: self.bytes.len() as u64,
-            annotations: BTreeMap::new(),
-        }
+        Descriptor::of(media_type, self.digest, self.bytes.len() as u64)
+    }
+}
+
+impl Descriptor {
+    /// A descriptor with nothing but what every one has.
+    pub fn of(media_type: &str, digest: Digest, size: u64) -> Self {
+        let media_type = media_type.to_owned();
+        Self { media_type, digest, size, artifact_type: None, platform: None, annotations: BTreeMap::new() }
+    }
+
+    /// Whether it describes an index, ours or docker's list.
+    pub fn is_index(&self) -> bool {
+        [media::INDEX, media::DOCKER_INDEX].contains(&self.media_type.as_str())
+    }
+
+    /// Whether it describes a manifest, ours or docker's.
+    pub fn is_manifest(&self) -> bool {
+        [media::MANIFEST, media::DOCKER_MANIFEST].contains(&self.media_type.as_str())
     }
 }
 
 impl Manifest {
     /// A manifest over these parts.
     pub fn new(config: Descriptor, layers: Vec<Descriptor>, annotations: BTreeMap<String, String>) -> Self {
-        Self { schema_version: 2, media_type: Some(media::MANIFEST.to_owned()), config, layers, annotations }
+        let media_type = Some(media::MANIFEST.to_owned());
+        Self { schema_version: 2, media_type, artifact_type: None, config, layers, subject: None, annotations }
+    }
+
+    /// An artifact's manifest over these parts.
+    pub fn artifact(kind: &str, config: Descriptor, layers: Vec<Descriptor>) -> Self {
+        Self { artifact_type: Some(kind.to_owned()), ..Self::new(config, layers, BTreeMap::new()) }
     }
 }
 
 impl Index {
     /// An index over these manifests.
     pub fn new(manifests: Vec<Descriptor>) -> Self {
-        Self { schema_version: 2, media_type: Some(media::INDEX.to_owned()), manifests }
+        let media_type = Some(media::INDEX.to_owned());
+        Self { schema_version: 2, media_type, manifests, annotations: BTreeMap::new() }
     }
 }
 
