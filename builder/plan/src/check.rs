@@ -17,7 +17,7 @@ const BUILT_IN: [&str; 1] = ["onnx"];
 /// Least memory that any trainer can start in (bytes).
 const LEAST_MEMORY: u64 = 4 << 20;
 /// A system message longer than this is no longer one (bytes): it stands before every example.
-const MOST_SYSTEM: usize = 64 << 10;
+pub(crate) const MOST_SYSTEM: usize = 64 << 10;
 /// Linux's largest pid_max on 64-bit machines.
 const MOST_PIDS: u64 = 1 << 22;
 

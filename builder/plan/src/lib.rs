@@ -13,6 +13,7 @@
 //! ```
 
 mod check;
+pub mod convert;
 mod error;
 mod job;
 mod plan;
