@@ -1,0 +1,58 @@
+# Sourced by */make-chroot: a Debian forky root, made once, and commands in it. Expects `root`, the folder; needs root.
+
+mirror() { # the one this machine already uses
+  awk '/^deb / { for (i = 2; i <= NF; i++) if ($i ~ /^https?:/) { print $i; exit } } /^URIs:/ { print $2; exit }' \
+    /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | head -n 1
+}
+
+# in_root COMMAND...: in a mount namespace that ends with it; /work there is the current folder, and each folder of
+# CHROOT_BINDS (separated by colons) is where it is outside.
+in_root() {
+  unshare --mount --propagation private -- bash -euc '
+    root=$1; here=$2; shift 2
+    mount --bind "$root" "$root" # an engine unpacks images only where / is a mount point
+    mount -t proc proc "$root/proc"
+    mount --rbind /sys "$root/sys"
+    mount --rbind /dev "$root/dev"
+    mount -t tmpfs tmpfs "$root/run"
+    mkdir -p "$root/work"; mount --bind "$here" "$root/work"
+    IFS=:; for folder in ${CHROOT_BINDS:-}; do mkdir -p "$root$folder"; mount --bind "$folder" "$root$folder"; done
+    cd "$root"; exec chroot . "$@"' _ "$root" "$PWD" "$@"
+}
+
+# how this machine reaches packages holds in there too
+same_packages() {
+  local file
+  mkdir -p "$root/etc/ssl/certs"
+  for file in /etc/ssl/certs/ca-certificates.crt /etc/pip.conf /etc/resolv.conf /etc/hosts; do
+    [ ! -e "$file" ] || cp -L "$file" "$root$file"
+  done
+  for file in "$HOME/.config/pip/pip.conf" "$HOME/.pip/pip.conf"; do
+    [ ! -e "$file" ] || cp -L "$file" "$root/etc/pip.conf"
+  done
+  for file in $(grep -ls 'Acquire::' /etc/apt/apt.conf.d/*); do
+    case $file in *docker*) ;; *) cp -L "$file" "$root/etc/apt/apt.conf.d/" ;; esac
+  done
+}
+
+# make_root FILL PACKAGE...: whole or not at all; FILL, a command, does what is left to do when the packages are there.
+make_root() {
+  local dir=$root fill=$1
+  shift
+  root=$dir.new
+  rm -rf --one-file-system "$root"
+  mkdir -p "$root"
+  # bookworm's debootstrap does not know forky by name; its script is sid's.
+  debootstrap --variant=minbase --merged-usr forky "$root" "$(mirror)" /usr/share/debootstrap/scripts/sid >/dev/null
+  same_packages
+  in_root apt-get update -qq
+  in_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" >/dev/null
+  # again: installing ca-certificates made the bundle anew
+  cp -L /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
+  "$fill"
+  in_root apt-get clean
+  touch "$root/.ready"
+  rm -rf --one-file-system "$dir"
+  mv "$root" "$dir"
+  root=$dir
+}
