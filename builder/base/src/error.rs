@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use hone_model::ModelError;
+use hone_model::onnx::OnnxError;
 
 /// A model or a tokenizer that cannot be packed.
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +101,9 @@ pub enum BaseError {
     /// Headers that lie, or that the trainer cannot compute.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// An ONNX model that names files outside its directory.
+    #[error(transparent)]
+    Onnx(#[from] OnnxError),
 }
 
 impl BaseError {

@@ -49,6 +49,9 @@ struct Understood {
 pub fn understand(model: &Sources, apart: Option<&Sources>, plan: &BuildPlan) -> Result<BaseModel, BaseError> {
     for file in &model.files {
         pickle::refuse(Path::new(&file.name), &read::head(file)?)?;
+        if ending(&file.name) == "onnx" {
+            read::onnx(file)?;
+        }
     }
     let (weights, texts): (Vec<_>, Vec<_>) = model.files.iter().cloned().partition(is_weight);
     if weights.is_empty() && plan.trainer != TrainerPlan::None {

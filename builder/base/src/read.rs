@@ -1,8 +1,9 @@
 //! Headers of weight files and small files beside them, read as far as their parsers ask.
 
-use std::io::Read;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
 
-use hone_model::{FIRST_READ, ModelError, Progress, gguf, safetensors};
+use hone_model::{FIRST_READ, ModelError, Progress, gguf, onnx, safetensors};
 
 use crate::{BaseError, SourceFile};
 
@@ -17,6 +18,36 @@ pub(crate) fn gguf(file: &SourceFile) -> Result<gguf::Header, BaseError> {
 /// The header of a safetensors file; a truncated or lying one is refused.
 pub(crate) fn safetensors(file: &SourceFile) -> Result<safetensors::Header, BaseError> {
     header(file, safetensors::parse)
+}
+
+/// Refuses an ONNX model whose tensors would come from outside the model.
+pub(crate) fn onnx(file: &SourceFile) -> Result<(), BaseError> {
+    let name = file.source.display().to_string();
+    let reader =
+        Part { file: file.open().map_err(BaseError::at("read", &file.source))?.into_inner(), start: file.offset };
+    Ok(onnx::external_data(&name, file.size, reader).map(drop)?)
+}
+
+/// A file from its `start` on, as if it began there.
+struct Part {
+    file: File,
+    start: u64,
+}
+
+impl Read for Part {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.file.read(buffer)
+    }
+}
+
+impl Seek for Part {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let to = match to {
+            SeekFrom::Start(at) => SeekFrom::Start(at.saturating_add(self.start)),
+            other => other,
+        };
+        Ok(self.file.seek(to)?.saturating_sub(self.start))
+    }
 }
 
 /// A small file beside a model.

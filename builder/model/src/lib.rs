@@ -1,4 +1,4 @@
-//! Headers of weight files (GGUF, safetensors) and model configurations, as values.
+//! Headers of weight files (GGUF, safetensors), the files an ONNX model names, and model configurations, as values.
 //!
 //! Owns: what a model of a known family is (its configuration, its tensors, their places in the files), and what
 //! an adapter for it looks like. Refuses: headers that lie (ranges outside the file, overlaps, sizes that do not
@@ -33,6 +33,7 @@ pub mod gguf;
 mod gguf_config;
 mod gguf_tokenizer;
 mod model;
+pub mod onnx;
 pub mod safetensors;
 
 pub use adapter::{TARGETS, adapter_tensors};
