@@ -50,6 +50,16 @@ impl Reference {
         }
     }
 
+    /// The registry, e.g. `docker.io` or `registry.example:5000`.
+    pub fn domain(&self) -> &str {
+        &self.domain
+    }
+
+    /// The name within its registry, with docker's namespace where docker assumes one: `library/assistant`.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
     /// The tag.
     pub fn tag(&self) -> &str {
         &self.tag

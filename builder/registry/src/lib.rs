@@ -1,1 +1,33 @@
 //! Distribution: registries and other HTTP sources of models.
+//!
+//! Three things over one blocking HTTP client: repositories of the OCI distribution-spec ([`Repository`]),
+//! files behind URLs ([`Download`]), models of a hub ([`hub`]). Memory does not grow with what is moved; every
+//! wait and every answer is bounded; lost connections are taken up where they broke.
+//!
+//! What comes is verified by whom it concerns: manifests here, against their digest; blobs and files by the
+//! caller, who writes them (the store's verifying writer). Nothing here touches the disk but credentials.
+
+mod auth;
+mod client;
+mod credentials;
+pub mod download;
+mod error;
+pub mod hub;
+pub mod parse;
+mod push;
+mod referrers;
+mod repository;
+mod retry;
+mod session;
+mod source;
+mod wire;
+
+pub use client::{Client, Options, Pinned};
+pub use credentials::auth_files;
+pub use download::Download;
+pub use error::Error;
+pub use push::Pushed;
+pub use referrers::Referrer;
+pub use repository::{Fetched, Repository};
+pub use retry::Retry;
+pub use source::Source;

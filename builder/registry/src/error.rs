@@ -1,0 +1,176 @@
+//! What can go wrong between here and a server, with what to do about it.
+//!
+//! Messages carry what the server itself said, cut short and without control characters; they never carry a
+//! credential, a token or a signed URL.
+
+use std::io;
+
+use hone_image::digest::Digest;
+
+use crate::parse::RegistryError;
+
+/// A request that failed, or an answer that cannot be right.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The server refused.
+    #[error("{task}: {host} answered {status}{}{advice}", said(.error))]
+    Answer {
+        /// Operation and object.
+        task: String,
+        /// The server.
+        host: String,
+        /// HTTP status.
+        status: u16,
+        /// The server's own words.
+        error: RegistryError,
+        /// What to do, after `; `, or nothing.
+        advice: String,
+    },
+    /// No answer.
+    #[error("{task}: no answer from {host}{advice}")]
+    Unreachable {
+        /// Operation and object.
+        task: String,
+        /// The server.
+        host: String,
+        /// What to do, after `; `, or nothing.
+        advice: String,
+        /// Why.
+        #[source]
+        source: Box<ureq::Error>,
+    },
+    /// An answer that breaks its protocol or a bound.
+    #[error("{task}: {host} {why}")]
+    Protocol {
+        /// Operation and object.
+        task: String,
+        /// The server.
+        host: String,
+        /// What it did.
+        why: String,
+    },
+    /// Content under a digest that is not its own.
+    #[error("{task}: {host} has {got}, want {want}; the content was changed on its way or at the registry")]
+    Digest {
+        /// Operation and object.
+        task: String,
+        /// The server.
+        host: String,
+        /// What came, or what the server names.
+        got: Digest,
+        /// What was asked for.
+        want: Digest,
+    },
+    /// The caller's own data could not be read.
+    #[error("{task}: read the data to send")]
+    Source {
+        /// Operation and object.
+        task: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Credentials are configured and cannot be had.
+    #[error("read credentials for {host} from {file}; correct that file or sign in again")]
+    Credentials {
+        /// The registry.
+        host: String,
+        /// The file that names them.
+        file: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Text that is no address of what it should be.
+    #[error("{what} {text:?}: {why}")]
+    Name {
+        /// What it should be.
+        what: &'static str,
+        /// The text, cut short.
+        text: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl Error {
+    /// The HTTP status, where a server answered with one.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Answer { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn name(what: &'static str, text: &str, why: impl Into<String>) -> Self {
+        Self::Name { what, text: text.chars().take(300).collect(), why: why.into() }
+    }
+}
+
+/// An error in a [`std::io::Read`]: [`std::io::Error::get_ref`] gives it back.
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        Self::other(error)
+    }
+}
+
+fn said(error: &RegistryError) -> String {
+    match (error.code.as_str(), error.message.as_str()) {
+        ("", "") => String::new(),
+        ("", message) => format!(": {message}"),
+        (code, "") => format!(" {code}"),
+        (code, message) => format!(" {code}: {message}"),
+    }
+}
+
+/// Whom a request speaks to: decides which advice helps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Peer {
+    Registry,
+    Web,
+    Hub,
+}
+
+/// What to do about an answer, as the end of a message.
+pub(crate) fn advice(peer: Peer, host: &str, status: u16, error: &RegistryError) -> String {
+    let text = match (peer, status) {
+        (_, 400) if error.message.contains("HTTPS server") => {
+            format!("{host} speaks https: take it off the insecure registries")
+        }
+        (Peer::Registry, 401 | 403) => {
+            format!("sign in with `docker login {host}` or `podman login {host}` as one who may do this")
+        }
+        (Peer::Hub, 401 | 403) => "set HF_TOKEN to a token that may read the model, and accept its terms".into(),
+        (Peer::Registry, 404) if error.code == "NAME_UNKNOWN" => "check the repository's name".into(),
+        (Peer::Registry, 404) if error.code == "MANIFEST_UNKNOWN" => "check the tag or digest".into(),
+        (Peer::Hub, 404) => "check the model's name and revision; a private one needs HF_TOKEN".into(),
+        (Peer::Web, 401 | 403 | 404 | 410) => "check the URL".into(),
+        (_, 407) => "check the user and password in the proxy's URL".into(),
+        (_, 413) => "it is larger than the server or a proxy before it accepts".into(),
+        (Peer::Registry, 429) => "wait, or sign in: the registry limits requests".into(),
+        (_, 429 | 500..) => "try again later".into(),
+        _ => return String::new(),
+    };
+    format!("; {text}")
+}
+
+/// What to do when there was no answer.
+pub(crate) fn unreachable_advice(peer: Peer, host: &str, error: &ureq::Error) -> String {
+    let tls = match error {
+        ureq::Error::Rustls(_) | ureq::Error::Tls(_) => true,
+        ureq::Error::Io(e) => e.kind() == io::ErrorKind::InvalidData,
+        _ => false,
+    };
+    let text = match (error, peer) {
+        (ureq::Error::HostNotFound, _) => "check the name and the network".into(),
+        (ureq::Error::ConnectProxyFailed(_) | ureq::Error::InvalidProxyUrl, _) => "check the proxy's settings".into(),
+        (_, Peer::Registry) if tls => format!(
+            "give {host} a certificate that this machine trusts, or name it as an insecure registry if it speaks plain HTTP"
+        ),
+        (_, Peer::Web | Peer::Hub) if tls => format!("give {host} a certificate that this machine trusts"),
+        (ureq::Error::Protocol(_), _) => format!("check whether {host} speaks https rather than http"),
+        _ => return String::new(),
+    };
+    format!("; {text}")
+}

@@ -1,0 +1,25 @@
+//! What servers say, as values: pure, total and bounded readers of headers and documents from outside.
+//!
+//! Nothing here does input or output, panics or allocates more than a small multiple of its (bounded) input;
+//! fuzz targets call these functions as they are. An answer that is not understood is `None` or a reason,
+//! never a guess.
+
+mod challenge;
+mod document;
+mod header;
+mod hub;
+mod url;
+
+pub use challenge::{Challenge, challenges};
+pub use document::{RegistryError, Token, referrers, registry_error, token};
+pub use header::{ContentRange, content_range, next_link, retry_after, upload_offset};
+pub use hub::model;
+pub use url::{authority, is_loopback, join, origin, percent};
+
+/// Longest header value that is read; a longer one is treated as absent (bytes).
+pub const MAX_HEADER: usize = 8 << 10;
+
+/// Text from outside as it may appear in a message: at most `limit` characters, no control characters.
+fn shown(text: &str, limit: usize) -> String {
+    text.chars().filter(|c| !c.is_control()).take(limit).collect()
+}

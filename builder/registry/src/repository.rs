@@ -1,0 +1,231 @@
+//! One repository of a registry: its manifests and blobs (OCI distribution-spec 1.1).
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use hone_image::digest::Digest;
+use hone_image::media;
+use hone_image::oci::{Descriptor, MAX_DOCUMENT_BYTES};
+use hone_image::reference::Reference;
+use ureq::http::{HeaderName, Method, header};
+
+use crate::auth::Auth;
+use crate::error::{Error, Peer};
+use crate::parse;
+use crate::session::Session;
+use crate::source::Source;
+use crate::wire::{Answer, Ask, Task, Wire, text};
+
+/// What a registry says the digest of its answer's content is.
+pub(crate) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+
+/// The manifests that we take, in the order of our liking.
+const ACCEPT: [&str; 4] = [
+    media::INDEX,
+    media::MANIFEST,
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+];
+
+/// A repository; see the module. Threads may share it.
+#[derive(Clone)]
+pub struct Repository {
+    pub(crate) session: Arc<Session>,
+    domain: String,
+    path: String,
+    base: String,
+}
+
+/// A manifest or index as a registry gave it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetched {
+    /// What the registry calls it.
+    pub media_type: String,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// Their digest: computed here, equal to the one asked for and to the one the registry names.
+    pub digest: Digest,
+}
+
+impl fmt::Debug for Repository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Repository").field("base", &self.base).finish_non_exhaustive()
+    }
+}
+
+impl Repository {
+    pub(crate) fn new(wire: Arc<Wire>, reference: &Reference, plain: bool, files: Vec<PathBuf>) -> Self {
+        let (domain, path) = (reference.domain().to_owned(), reference.path().to_owned());
+        // Docker's registry is not at docker's name.
+        let host = if domain == "docker.io" { "registry-1.docker.io" } else { &domain };
+        let origin = format!("{}://{}", if plain { "http" } else { "https" }, host.to_ascii_lowercase());
+        let base = format!("{origin}/v2/{path}/");
+        let home = parse::origin(&origin).unwrap_or(origin);
+        let auth = Auth::new(&domain, &path, files);
+        Self { session: Arc::new(Session::new(wire, auth, home)), domain, path, base }
+    }
+
+    /// `registry/name`, as in messages.
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.domain, self.path)
+    }
+
+    /// The name within its registry.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The registry.
+    pub fn domain(&self) -> &str {
+        &self.domain
+    }
+
+    pub(crate) fn url(&self, rest: &str) -> String {
+        format!("{}{rest}", self.base)
+    }
+
+    pub(crate) fn task(&self, operation: &str) -> Task {
+        Task { text: operation.to_owned(), host: self.domain.clone(), peer: Peer::Registry }
+    }
+
+    pub(crate) fn pull(&self) -> String {
+        format!("repository:{}:pull", self.path)
+    }
+
+    pub(crate) fn push(&self) -> String {
+        format!("repository:{}:pull,push", self.path)
+    }
+
+    /// The manifest or index under a tag or digest, verified.
+    ///
+    /// # Errors
+    /// When it is not there, is not had, is too large, or is not what its digest says.
+    pub fn manifest(&self, target: &str) -> Result<Fetched, Error> {
+        let task = self.task(&format!("pull manifest {}@{target}", self.name()));
+        self.fetch_manifest(&task, target)?.map_err(|answer| task.refused(answer))
+    }
+
+    /// The same; `Err` within `Ok` is the answer that is none.
+    pub(crate) fn fetch_manifest(&self, task: &Task, target: &str) -> Result<Result<Fetched, Answer>, Error> {
+        let target = target_of(target)?;
+        let ask =
+            Ask::new(Method::GET, self.url(&format!("manifests/{target}"))).header(header::ACCEPT, ACCEPT.join(", "));
+        let call = || self.session.call(task, &self.pull(), &ask);
+        let (answer, bytes) = task.document(self.session.retry(), MAX_DOCUMENT_BYTES, call)?;
+        if !answer.status().is_success() {
+            return Ok(Err(answer));
+        }
+        let digest = Digest::of(&bytes);
+        check_digest(task, digest, target.parse().ok())?;
+        check_digest(task, digest, said_digest(&answer))?;
+        let media_type = text(&answer, &header::CONTENT_TYPE).and_then(|t| t.split(';').next()).unwrap_or_default();
+        Ok(Ok(Fetched { media_type: media_type.trim().to_owned(), bytes, digest }))
+    }
+
+    /// Whether the repository has this blob.
+    ///
+    /// # Errors
+    /// When the registry does not say, or has one of another size.
+    pub fn has_blob(&self, blob: &Descriptor) -> Result<bool, Error> {
+        let task = self.task(&format!("look for blob {} in {}", blob.digest, self.name()));
+        self.holds_blob(&task, &self.pull(), blob)
+    }
+
+    pub(crate) fn holds_blob(&self, task: &Task, scope: &str, blob: &Descriptor) -> Result<bool, Error> {
+        let url = self.url(&format!("blobs/{}", blob.digest));
+        let answer = self.session.call(task, scope, &Ask::new(Method::HEAD, url))?;
+        match answer.status().as_u16() {
+            404 => Ok(false),
+            200 => {
+                let size: Option<u64> = text(&answer, &header::CONTENT_LENGTH).and_then(|t| t.parse().ok());
+                match size {
+                    Some(size) if size != blob.size => {
+                        Err(task.protocol(&format!("has it with {size} bytes, want {}", blob.size)))
+                    }
+                    _ => Ok(true),
+                }
+            }
+            _ => Err(task.refused(answer)),
+        }
+    }
+
+    /// Whether the repository has this manifest.
+    ///
+    /// # Errors
+    /// When the registry does not say.
+    pub fn has_manifest(&self, digest: Digest) -> Result<bool, Error> {
+        let task = self.task(&format!("look for manifest {digest} in {}", self.name()));
+        let ask = Ask::new(Method::HEAD, self.url(&format!("manifests/{digest}")))
+            .header(header::ACCEPT, ACCEPT.join(", "));
+        let answer = self.session.call(&task, &self.pull(), &ask)?;
+        match answer.status().as_u16() {
+            404 => Ok(false),
+            200 => Ok(true),
+            _ => Err(task.refused(answer)),
+        }
+    }
+
+    /// A blob from the offset `from` on, as a stream that survives its connection. It ends at the blob's
+    /// size; its digest is for the caller to verify.
+    ///
+    /// # Errors
+    /// When the blob is not had or has another size.
+    pub fn blob(&self, blob: &Descriptor, from: u64) -> Result<Source, Error> {
+        let task = self.task(&format!("pull blob {} of {}", blob.digest, self.name()));
+        if from > blob.size {
+            return Err(task.protocol(&format!("has {} bytes of it, want those from {from} on", blob.size)));
+        }
+        let (session, scope, asked) = (self.session.clone(), self.pull(), task.clone());
+        let open = Box::new(move |ask: &Ask<'_>| session.once(&asked, &scope, ask));
+        let url = self.url(&format!("blobs/{}", blob.digest));
+        Source::new(task, url, from, Some(blob.size), self.session.retry(), open).connected()
+    }
+
+    /// Stores a manifest or index under a tag or its digest; everything it names must be there.
+    ///
+    /// A manifest with a `subject` is entered into the subject's list of referrers where the registry keeps
+    /// none itself.
+    ///
+    /// # Errors
+    /// When the registry refuses, or stored something else.
+    pub fn push_manifest(&self, target: &str, media_type: &str, bytes: &[u8]) -> Result<Digest, Error> {
+        let digest = Digest::of(bytes);
+        let task = self.task(&format!("push manifest {}@{target}", self.name()));
+        let target = target_of(target)?;
+        check_digest(&task, digest, target.parse().ok())?;
+        let ask = Ask {
+            body: Some(bytes),
+            ..Ask::new(Method::PUT, self.url(&format!("manifests/{target}"))).header(header::CONTENT_TYPE, media_type)
+        };
+        let answer = self.session.call(&task, &self.push(), &ask)?;
+        if !answer.status().is_success() {
+            return Err(task.refused(answer));
+        }
+        check_digest(&task, digest, said_digest(&answer))?;
+        self.list_referrer(&answer, media_type, bytes, digest)?;
+        Ok(digest)
+    }
+}
+
+/// A tag or digest that may stand in a URL.
+fn target_of(target: &str) -> Result<&str, Error> {
+    let tag = |t: &str| t.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
+    let valid = target.parse::<Digest>().is_ok() || (!target.is_empty() && target.len() <= 128 && tag(target));
+    valid
+        .then_some(target)
+        .ok_or_else(|| Error::name("tag or digest", target, "want a tag or sha256:<64 hex digits>"))
+}
+
+fn said_digest(answer: &Answer) -> Option<Digest> {
+    text(answer, &CONTENT_DIGEST)?.parse().ok()
+}
+
+fn check_digest(task: &Task, got: Digest, want: Option<Digest>) -> Result<(), Error> {
+    match want {
+        Some(want) if want != got => {
+            Err(Error::Digest { task: task.text.clone(), host: task.host.clone(), got, want })
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,91 @@
+//! Requests to one registry, with our identity on them where the registry asks for it.
+
+use std::sync::Arc;
+
+use ureq::http::header;
+
+use crate::auth::Auth;
+use crate::error::Error;
+use crate::parse;
+use crate::retry::Retry;
+use crate::wire::{Answer, Ask, Stream, Task, Wire};
+
+/// A registry, and who we are at one of its repositories.
+pub(crate) struct Session {
+    wire: Arc<Wire>,
+    auth: Auth,
+    origin: String,
+}
+
+impl Session {
+    pub(crate) fn new(wire: Arc<Wire>, auth: Auth, origin: String) -> Self {
+        Self { wire, auth, origin }
+    }
+
+    pub(crate) fn retry(&self) -> &Retry {
+        &self.wire.retry
+    }
+
+    /// Sends a request, proves who we are where asked, and tries again while that may help.
+    pub(crate) fn call(&self, task: &Task, scope: &str, ask: &Ask<'_>) -> Result<Answer, Error> {
+        self.proven(scope, ask, |ask| self.wire.steady(task, ask))
+    }
+
+    /// The same, once: for callers with a patience of their own.
+    pub(crate) fn once(&self, task: &Task, scope: &str, ask: &Ask<'_>) -> Result<Answer, Error> {
+        self.proven(scope, ask, |ask| self.wire.follow(task, ask))
+    }
+
+    /// Sends a stream, once. `Ok(None)`: the registry asked who we are, and now knows; the stream must be sent
+    /// again.
+    pub(crate) fn send(
+        &self,
+        task: &Task,
+        scope: &str,
+        ask: &Ask<'_>,
+        stream: Stream<'_>,
+    ) -> Result<Option<Answer>, Error> {
+        let proof = self.proof(scope, &ask.url)?;
+        let answer = self.wire.send(task, &with(ask, proof.as_deref()), stream)?;
+        let asked = answer.status() == 401 && self.is_home(&ask.url);
+        if asked && self.auth.answer(&self.wire, &self.origin, &answer, scope, proof.as_deref())? {
+            return Ok(None);
+        }
+        Ok(Some(answer))
+    }
+
+    fn proven(
+        &self,
+        scope: &str,
+        ask: &Ask<'_>,
+        mut send: impl FnMut(&Ask<'_>) -> Result<Answer, Error>,
+    ) -> Result<Answer, Error> {
+        let proof = self.proof(scope, &ask.url)?;
+        let answer = send(&with(ask, proof.as_deref()))?;
+        if answer.status() != 401
+            || !self.is_home(&ask.url)
+            || !self.auth.answer(&self.wire, &self.origin, &answer, scope, proof.as_deref())?
+        {
+            return Ok(answer);
+        }
+        let proof = self.proof(scope, &ask.url)?;
+        send(&with(ask, proof.as_deref()))
+    }
+
+    /// Our identity is for the registry, not for where it sends us.
+    fn proof(&self, scope: &str, url: &str) -> Result<Option<String>, Error> {
+        if self.is_home(url) { self.auth.header(&self.wire, scope) } else { Ok(None) }
+    }
+
+    fn is_home(&self, url: &str) -> bool {
+        parse::origin(url).as_deref() == Some(&self.origin)
+    }
+}
+
+fn with<'a>(ask: &Ask<'a>, proof: Option<&str>) -> Ask<'a> {
+    let ask = ask.clone();
+    match proof {
+        Some(value) => ask.header(header::AUTHORIZATION, value),
+        None => ask,
+    }
+}

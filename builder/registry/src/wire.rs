@@ -1,0 +1,287 @@
+//! One HTTP request after another: agents, redirects, and trying again where that can help.
+//!
+//! A secret goes to the origin it is meant for and to no other: redirects elsewhere lose `Authorization`.
+//! Redirects are followed here, not by the HTTP library, so that this is seen in one place.
+
+use std::io::{self, Read};
+use std::time::{Duration, SystemTime};
+
+use ureq::http::{Method, Request, Response, header};
+use ureq::tls::{RootCerts, TlsConfig};
+use ureq::{Agent, Body, SendBody};
+
+use crate::error::{Error, Peer, advice, unreachable_advice};
+use crate::parse;
+use crate::retry::{Patience, Retry};
+
+/// Most redirects in a row.
+const MAX_REDIRECTS: usize = 10;
+/// Longest wait for a connection, TLS included.
+const CONNECT: Duration = Duration::from_secs(30);
+/// Longest silence of a peer that is to send or to take bytes.
+const SILENCE: Duration = Duration::from_secs(60);
+/// Longest silence of a server that has an upload to digest.
+const DIGESTING: Duration = Duration::from_secs(900);
+/// Most of an error's body that is read (bytes).
+const MAX_ERROR_BODY: u64 = 64 << 10;
+/// Size of the buffer between a file and a socket (bytes).
+const BUFFER: usize = 256 << 10;
+
+pub(crate) type Answer = Response<Body>;
+
+/// What a request is for: the words of its errors.
+#[derive(Debug, Clone)]
+pub(crate) struct Task {
+    /// Operation and object.
+    pub text: String,
+    pub host: String,
+    pub peer: Peer,
+}
+
+/// A request that can be sent any number of times.
+#[derive(Debug, Clone)]
+pub(crate) struct Ask<'a> {
+    pub method: Method,
+    pub url: String,
+    pub headers: Vec<(header::HeaderName, String)>,
+    pub body: Option<&'a [u8]>,
+}
+
+impl Ask<'_> {
+    pub(crate) fn new(method: Method, url: impl Into<String>) -> Self {
+        Self { method, url: url.into(), headers: Vec::new(), body: None }
+    }
+
+    pub(crate) fn header(mut self, name: header::HeaderName, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+}
+
+/// A request body that is read once.
+pub(crate) struct Stream<'a> {
+    pub reader: &'a mut dyn Read,
+    pub size: u64,
+}
+
+/// The two ways out of this machine, and the patience with both.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    proxied: Agent,
+    direct: Agent,
+    pub retry: Retry,
+}
+
+impl Wire {
+    pub(crate) fn new(agent_name: &str, retry: Retry) -> Self {
+        let agent = |proxy: Option<ureq::Proxy>| {
+            Agent::config_builder()
+                .proxy(proxy)
+                .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
+                .http_status_as_error(false)
+                .max_redirects(0)
+                .user_agent(agent_name)
+                .timeout_connect(Some(CONNECT))
+                .timeout_per_read(Some(SILENCE))
+                .timeout_per_write(Some(SILENCE))
+                .output_buffer_size(BUFFER)
+                .input_buffer_size(BUFFER)
+                .max_idle_connections_per_host(8)
+                .build()
+                .new_agent()
+        };
+        Self { proxied: agent(ureq::Proxy::try_from_env()), direct: agent(None), retry }
+    }
+
+    /// Sends a request, follows its redirects and tries again while that may help. The answer may still be
+    /// any status; its body is unread.
+    pub(crate) fn steady(&self, task: &Task, ask: &Ask<'_>) -> Result<Answer, Error> {
+        let mut patience = Patience::new(&self.retry);
+        loop {
+            match self.follow(task, ask) {
+                Ok(answer) if !passing(answer.status().as_u16()) => return Ok(answer),
+                Ok(answer) => {
+                    if !patience.again(wish(&answer)) {
+                        return Ok(answer);
+                    }
+                }
+                Err(error) => {
+                    if !is_passing(&error) || !patience.again(None) {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends a request once, and follows its redirects.
+    pub(crate) fn follow(&self, task: &Task, ask: &Ask<'_>) -> Result<Answer, Error> {
+        let mut ask = ask.clone();
+        for _ in 0..MAX_REDIRECTS {
+            let answer = self.once(task, &ask)?;
+            let status = answer.status().as_u16();
+            let moved = match ask.method {
+                Method::GET | Method::HEAD => matches!(status, 301 | 302 | 303 | 307 | 308),
+                _ => matches!(status, 307 | 308),
+            };
+            if !moved {
+                return Ok(answer);
+            }
+            let next = location(&ask.url, &answer)
+                .ok_or_else(|| task.protocol("redirects to no URL that may be followed"))?;
+            if parse::origin(&next) != parse::origin(&ask.url) {
+                ask.headers.retain(|(name, _)| name != header::AUTHORIZATION);
+                if ask.body.is_some() {
+                    return Err(task.protocol("redirects a request with a body to another host"));
+                }
+            }
+            ask.url = next;
+        }
+        Err(task.protocol(&format!("redirects more than {MAX_REDIRECTS} times")))
+    }
+
+    fn once(&self, task: &Task, ask: &Ask<'_>) -> Result<Answer, Error> {
+        let request = head(task, ask)?;
+        let sent = match ask.body {
+            Some(bytes) => request.body(bytes).map_err(ureq::Error::from).and_then(|r| self.agent(&ask.url).run(r)),
+            None if matches!(ask.method, Method::POST | Method::PUT | Method::PATCH) => {
+                request.body(&[][..]).map_err(ureq::Error::from).and_then(|r| self.agent(&ask.url).run(r))
+            }
+            None => request.body(()).map_err(ureq::Error::from).and_then(|r| self.agent(&ask.url).run(r)),
+        };
+        sent.map_err(|e| task.unreachable(e))
+    }
+
+    /// Sends a request whose body is a stream, once; redirects are the caller's.
+    pub(crate) fn send(&self, task: &Task, ask: &Ask<'_>, stream: Stream<'_>) -> Result<Answer, Error> {
+        let request = head(task, ask)?
+            .header(header::CONTENT_LENGTH, stream.size)
+            .body(SendBody::from_reader(stream.reader))
+            .map_err(|e| task.unreachable(e.into()))?;
+        let agent = self.agent(&ask.url);
+        let request = agent.configure_request(request).timeout_per_read(Some(DIGESTING)).build();
+        agent.run(request).map_err(|e| task.unreachable(e))
+    }
+
+    /// This machine's own servers are not behind a proxy.
+    fn agent(&self, url: &str) -> &Agent {
+        let local = parse::authority(url).is_some_and(parse::is_loopback);
+        if local { &self.direct } else { &self.proxied }
+    }
+}
+
+fn head(task: &Task, ask: &Ask<'_>) -> Result<ureq::http::request::Builder, Error> {
+    if parse::origin(&ask.url).is_none() {
+        return Err(task.protocol("names a URL that is not http or https"));
+    }
+    let mut request = Request::builder().method(ask.method.clone()).uri(&ask.url);
+    for (name, value) in &ask.headers {
+        request = request.header(name, value);
+    }
+    Ok(request)
+}
+
+impl Task {
+    pub(crate) fn protocol(&self, why: &str) -> Error {
+        Error::Protocol { task: self.text.clone(), host: self.host.clone(), why: why.to_owned() }
+    }
+
+    fn unreachable(&self, source: ureq::Error) -> Error {
+        let advice = unreachable_advice(self.peer, &self.host, &source);
+        Error::Unreachable { task: self.text.clone(), host: self.host.clone(), advice, source: Box::new(source) }
+    }
+
+    /// The error that an answer is.
+    pub(crate) fn refused(&self, answer: Answer) -> Error {
+        let status = answer.status().as_u16();
+        let mut body = Vec::new();
+        // The status says enough when its explanation cannot be read.
+        let _ = answer.into_body().into_reader().take(MAX_ERROR_BODY).read_to_end(&mut body);
+        let error = parse::registry_error(&body);
+        let advice = advice(self.peer, &self.host, status, &error);
+        Error::Answer { task: self.text.clone(), host: self.host.clone(), status, error, advice }
+    }
+
+    /// A whole body of at most `limit` bytes. `Ok(None)`: the connection broke in its middle.
+    fn body(&self, answer: Answer, limit: u64) -> Result<Option<Vec<u8>>, Error> {
+        let mut bytes = Vec::new();
+        match answer.into_body().into_reader().take(limit + 1).read_to_end(&mut bytes) {
+            Err(_) => Ok(None),
+            Ok(_) if bytes.len() as u64 > limit => Err(self.protocol(&format!("sends more than {limit} bytes"))),
+            Ok(_) => Ok(Some(bytes)),
+        }
+    }
+
+    /// A whole document of at most `limit` bytes, asked for again when it breaks off.
+    pub(crate) fn document(
+        &self,
+        retry: &Retry,
+        limit: u64,
+        mut ask: impl FnMut() -> Result<Answer, Error>,
+    ) -> Result<(Answer, Vec<u8>), Error> {
+        let mut patience = Patience::new(retry);
+        loop {
+            let (parts, body) = ask()?.into_parts();
+            let status = parts.status;
+            if !status.is_success() {
+                return Ok((Response::from_parts(parts, body), Vec::new()));
+            }
+            let head = Response::from_parts(parts.clone(), Body::builder().data(Vec::new()));
+            if let Some(bytes) = self.body(Response::from_parts(parts, body), limit)? {
+                return Ok((head, bytes));
+            }
+            if !patience.again(None) {
+                return Err(self.protocol("breaks off in the middle of its answer"));
+            }
+        }
+    }
+}
+
+/// Statuses that may be gone the next time.
+pub(crate) fn passing(status: u16) -> bool {
+    matches!(status, 408 | 429 | 500 | 502 | 503 | 504)
+}
+
+/// Failures that may be gone the next time.
+pub(crate) fn is_passing(error: &Error) -> bool {
+    use io::ErrorKind as Kind;
+    match error {
+        Error::Answer { status, .. } => passing(*status),
+        Error::Unreachable { source, .. } => match source.as_ref() {
+            ureq::Error::Timeout(_) | ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => true,
+            ureq::Error::Io(e) => matches!(
+                e.kind(),
+                Kind::ConnectionRefused
+                    | Kind::ConnectionReset
+                    | Kind::ConnectionAborted
+                    | Kind::NotConnected
+                    | Kind::BrokenPipe
+                    | Kind::UnexpectedEof
+                    | Kind::TimedOut
+                    | Kind::WouldBlock
+                    | Kind::Interrupted
+                    | Kind::HostUnreachable
+                    | Kind::NetworkUnreachable
+                    | Kind::NetworkDown
+            ),
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+/// How long the server wants us to wait.
+pub(crate) fn wish(answer: &Answer) -> Option<Duration> {
+    parse::retry_after(text(answer, &header::RETRY_AFTER)?, SystemTime::now())
+}
+
+/// A header's value, where it is text.
+pub(crate) fn text<'a>(answer: &'a Answer, name: &header::HeaderName) -> Option<&'a str> {
+    let value = answer.headers().get(name)?.to_str().ok()?;
+    (value.len() <= parse::MAX_HEADER).then_some(value)
+}
+
+/// Where an answer points to.
+pub(crate) fn location(base: &str, answer: &Answer) -> Option<String> {
+    parse::join(base, text(answer, &header::LOCATION)?)
+}
