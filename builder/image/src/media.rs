@@ -19,6 +19,8 @@ pub const LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 pub const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 /// A docker manifest list; read from others, never written.
 pub const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+/// A docker image configuration; read from others, never written.
+pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 /// A docker image manifest; read from others, never written.
 pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 

@@ -61,7 +61,8 @@ pub fn with_adapter(parent: &Artifact, version: &Image, adapter: &Layer) -> Arti
         ids.push(json!(adapter.diff_id));
     }
     layers.push(describe(adapter));
-    let from_base = |name: &str| version.manifest().value().annotations.get(name).cloned().map(|v| (name.to_owned(), v));
+    let from_base =
+        |name: &str| version.manifest().value().annotations.get(name).cloned().map(|v| (name.to_owned(), v));
     let annotations = [media::BASE_NAME, media::BASE_DIGEST].into_iter().filter_map(from_base).collect();
     over(Sealed::new(value), layers, annotations)
 }

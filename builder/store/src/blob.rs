@@ -56,6 +56,27 @@ impl Ingest<'_> {
         Ok(writer.finish()?.0)
     }
 
+    /// Stores several small blobs, and syncs the directory once for all of them.
+    ///
+    /// # Errors
+    /// When they cannot be written; those that came before are stored.
+    pub fn put_all(&self, all: &[&[u8]]) -> Result<(), StoreError> {
+        let dir = self.store.root.join("blobs/sha256");
+        let mut new = false;
+        for bytes in all {
+            let digest = Digest::of(bytes);
+            if self.store.has(digest, bytes.len() as u64) {
+                continue;
+            }
+            let path = self.store.blob_path(digest);
+            let mut writer = self.blob()?;
+            let write = writer.write_all(bytes).and_then(|()| publish(writer.file, &path));
+            write.map_err(StoreError::at("write blob", &path))?;
+            new = true;
+        }
+        if new { files::sync_dir(&dir).map_err(StoreError::at("sync", &dir)) } else { Ok(()) }
+    }
+
     /// Stores what `reader` gives, which must be the content that `descriptor` claims.
     ///
     /// # Errors
@@ -87,26 +108,41 @@ impl Write for BlobWriter<'_> {
 }
 
 impl BlobWriter<'_> {
+    /// The file under its temporary name.
+    pub(crate) fn file(&self) -> &File {
+        self.file.as_file()
+    }
+
+    /// Syncs the bytes, which were written past this writer and hashed by whoever did, and gives them that name.
+    pub(crate) fn finish_as(self, digest: Digest, size: u64) -> Result<(), StoreError> {
+        let store = self.ingest.store;
+        let path = store.blob_path(digest);
+        if store.has(digest, size) {
+            return Ok(());
+        }
+        let dir = store.root.join("blobs/sha256");
+        let stored = publish(self.file, &path).and_then(|()| files::sync_dir(&dir));
+        stored.map_err(StoreError::at("write blob", &path))
+    }
+
     /// Syncs the bytes and gives them their name: digest and size.
     ///
     /// # Errors
     /// When the disk refuses; nothing is left then.
     pub fn finish(self) -> Result<(Digest, u64), StoreError> {
-        let digest = Digest::from_sha256(self.hasher.finalize().into());
-        let store = self.ingest.store;
-        let path = store.blob_path(digest);
-        if store.has(digest, self.size) {
-            return Ok((digest, self.size));
-        }
-        let publish = || -> io::Result<()> {
-            self.file.as_file().set_permissions(PermissionsExt::from_mode(0o444))?;
-            self.file.as_file().sync_all()?;
-            self.file.persist(&path).map_err(|e| e.error)?;
-            files::sync_dir(&store.root.join("blobs/sha256"))
-        };
-        publish().map_err(StoreError::at("write blob", &path))?;
-        Ok((digest, self.size))
+        let digest = Digest::from_sha256(self.hasher.clone().finalize().into());
+        let size = self.size;
+        self.finish_as(digest, size)?;
+        Ok((digest, size))
     }
+}
+
+/// Syncs a file and gives it its name. The name is durable once its directory is synced.
+pub(crate) fn publish(file: NamedTempFile, path: &std::path::Path) -> io::Result<()> {
+    file.as_file().set_permissions(PermissionsExt::from_mode(0o444))?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|e| e.error)?;
+    Ok(())
 }
 
 impl Store {
@@ -289,12 +325,7 @@ mod tests {
     fn a_copy_that_lies_is_refused_and_leaves_nothing() {
         let (_dir, store) = store();
         let ingest = store.ingest().expect("ingest");
-        let claim = |size| Descriptor {
-            media_type: "x".into(),
-            digest: Digest::of(b"content"),
-            size,
-            annotations: Default::default(),
-        };
+        let claim = |size| Descriptor::of("x", Digest::of(b"content"), size);
         for (size, bytes) in [(7u64, &b"CONTENT"[..]), (7, b"content and more"), (7, b"con"), (3, b"content")] {
             let error = ingest.copy(&claim(size), bytes).expect_err("a lie");
             assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");

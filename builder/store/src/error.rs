@@ -48,6 +48,19 @@ pub enum StoreError {
         /// What was expected.
         want: String,
     },
+    /// A file that somebody else was writing.
+    #[error("{}: it changed while it was read; run this again when it is complete", .0.display())]
+    Changed(PathBuf),
+    /// Bytes from outside that are not what was asked for.
+    #[error("{}: got {got}, want {want}", path.display())]
+    Content {
+        /// Where they are, or were.
+        path: PathBuf,
+        /// What was found.
+        got: String,
+        /// What was asked for.
+        want: String,
+    },
     /// An image has no such name.
     #[error("image {0}: not found; `hone images` lists what is there")]
     NoImage(String),

@@ -3,11 +3,13 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use hone_image::Digest;
+use hone_image::oci::{Descriptor, MAX_DOCUMENT_BYTES, Manifest, Sealed};
 use hone_image::run::Outcome;
+use hone_image::{Digest, media};
 
 use crate::files::{self, Lock};
-use crate::images::{blobs_of, is_manifest};
+use crate::images::blobs_of;
+use crate::index::Names;
 use crate::{Store, StoreError, staging};
 
 /// What [`Store::collect`] removed.
@@ -32,9 +34,9 @@ impl Store {
         let Some(_alone) = Lock::try_exclusive(&self.ingest_lock())? else {
             return Ok(None);
         };
-        let _names = self.lock()?;
+        let mut names = self.names()?;
         sweep_dir(&self.tmp())?;
-        let needed = self.needed()?;
+        let needed = self.needed(&mut names)?;
         let dir = self.root.join("blobs/sha256");
         let mut swept = Swept::default();
         for name in files::names(&dir)? {
@@ -47,6 +49,7 @@ impl Store {
             swept.blobs += 1;
             swept.bytes += bytes;
         }
+        self.sweep_cache()?;
         Ok(Some(swept))
     }
 
@@ -61,17 +64,30 @@ impl Store {
         sweep_dir(&self.tmp())
     }
 
-    fn needed(&self) -> Result<HashSet<String>, StoreError> {
+    fn needed(&self, names: &mut Names<'_>) -> Result<HashSet<String>, StoreError> {
         let mut needed: HashSet<String> = HashSet::new();
-        let mut need = |digest: Digest| needed.insert(digest.hex());
-        for descriptor in self.index()?.manifests {
-            need(descriptor.digest);
-            if is_manifest(&descriptor) {
-                blobs_of(&self.image_by_digest(descriptor.digest)?).for_each(|digest| {
-                    need(digest);
-                });
+        let named = |d: &&Descriptor| d.annotations.contains_key(media::REF_NAME);
+        for descriptor in names.entries().iter().filter(named) {
+            needed.insert(descriptor.digest.hex());
+            if descriptor.is_manifest() || descriptor.is_index() {
+                needed.extend(blobs_of(&self.pack(descriptor.digest)?).map(|d| d.hex()));
             }
         }
+        // A statement goes with what it is about.
+        let mut orphans = HashSet::new();
+        for descriptor in names.entries().iter().filter(|d| !named(d)) {
+            let bytes = self.read_blob(descriptor.digest, MAX_DOCUMENT_BYTES)?;
+            let manifest: Sealed<Manifest> = Sealed::parse("manifest", bytes)?;
+            let subject = manifest.value().subject.as_ref().map(|s| s.digest.hex());
+            if subject.is_some_and(|subject| !needed.contains(&subject)) {
+                orphans.insert(descriptor.digest);
+                continue;
+            }
+            let parts = [&manifest.value().config].into_iter().chain(&manifest.value().layers);
+            needed.extend(parts.map(|d| d.digest.hex()).chain([descriptor.digest.hex()]));
+        }
+        names.retain(|d| !orphans.contains(&d.digest))?;
+        let mut need = |digest: Digest| needed.insert(digest.hex());
         for lineage in self.lineages()? {
             for version in self.versions(&lineage)? {
                 need(version.config.digest);

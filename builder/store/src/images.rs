@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use hone_image::oci::{Descriptor, ImageConfig, MAX_DOCUMENT_BYTES, Manifest, Sealed};
-use hone_image::{Digest, Image, Reference, media};
+use hone_image::oci::{Descriptor, ImageConfig, Index, MAX_DOCUMENT_BYTES, Manifest, Sealed};
+use hone_image::{Artifact, Digest, Image, Pack, Reference, media};
 
 use crate::{Ingest, Store, StoreError};
 
@@ -12,33 +12,60 @@ const CURRENT: &str = "current";
 /// Fewest hex digits that may stand for a digest.
 const SHORTEST_PREFIX: usize = 4;
 
+/// Manifests looked at below one index; ours have a handful, multi-platform images a dozen.
+const MAX_MANIFESTS: usize = 256;
+
 /// What a text that names an image stands for.
 #[derive(Debug, Clone)]
 pub struct Resolved {
     /// Its names; empty when only a digest was known.
     pub references: Vec<Reference>,
-    /// The image.
+    /// What the names point at: an index or a manifest.
+    pub descriptor: Descriptor,
+    /// The image for this machine's processor, else the first.
     pub image: Image,
 }
 
 impl Ingest<'_> {
-    /// Stores an image under a name. Its layers must be there already.
+    /// Stores one image, without an index, under a name. Its layers must be there already.
     ///
     /// # Errors
     /// When a layer is not, or the disk refuses; the name then stands for what it stood for before.
     pub fn put_image(&self, reference: &Reference, image: &Image) -> Result<(), StoreError> {
-        let manifest = self.put_documents(image)?;
-        self.store.names()?.set(reference, manifest)
+        self.put_pack(reference, &Pack::alone(image.clone()))
     }
 
-    pub(crate) fn put_documents(&self, image: &Image) -> Result<Descriptor, StoreError> {
-        let missing = |l: &&hone_image::Layer| !self.store.has(l.descriptor.digest, l.descriptor.size);
-        if let Some(layer) = image.layers().iter().find(missing) {
-            return Err(StoreError::NoBlob(layer.descriptor.digest));
+    /// Stores a pack under a name. Its layers must be there already.
+    ///
+    /// # Errors
+    /// When a layer is not, or the disk refuses; the name then stands for what it stood for before.
+    pub fn put_pack(&self, reference: &Reference, pack: &Pack) -> Result<(), StoreError> {
+        let descriptor = self.put_documents(pack)?;
+        self.store.names()?.set(reference, descriptor)
+    }
+
+    /// Stores a statement about an image that is there: a manifest with `subject`, which has no name of its own.
+    ///
+    /// # Errors
+    /// When a blob that it names is not there, or the disk refuses.
+    pub fn put_referrer(&self, artifact: &Artifact) -> Result<(), StoreError> {
+        self.present(&artifact.manifest.value().layers)?;
+        self.put_all(&[artifact.config.bytes(), artifact.manifest.bytes()])?;
+        self.store.names()?.add_unnamed(Descriptor { platform: None, ..artifact.descriptor() })
+    }
+
+    pub(crate) fn put_documents(&self, pack: &Pack) -> Result<Descriptor, StoreError> {
+        self.present(pack.layers())?;
+        let documents: Vec<&[u8]> = pack.documents().into_iter().map(|(_, bytes)| bytes).collect();
+        self.put_all(&documents)?;
+        Ok(pack.descriptor())
+    }
+
+    fn present<'d>(&self, layers: impl IntoIterator<Item = &'d Descriptor>) -> Result<(), StoreError> {
+        match layers.into_iter().find(|d| !self.store.has(d.digest, d.size)) {
+            Some(absent) => Err(StoreError::NoBlob(absent.digest)),
+            None => Ok(()),
         }
-        self.put(image.config().bytes())?;
-        self.put(image.manifest().bytes())?;
-        Ok(image.descriptor())
     }
 }
 
@@ -54,26 +81,101 @@ impl Store {
         }
     }
 
-    /// The image of this manifest digest.
+    /// The image of this digest: a manifest's own, or the one that an index has for this machine's processor, else its
+    /// first.
     ///
     /// # Errors
     /// When it is not there, or its documents do not fit each other.
-    pub fn image_by_digest(&self, manifest: Digest) -> Result<Image, StoreError> {
-        let bytes = self.read_blob(manifest, MAX_DOCUMENT_BYTES)?;
-        let manifest: Sealed<Manifest> = Sealed::parse("manifest", bytes)?;
+    pub fn image_by_digest(&self, digest: Digest) -> Result<Image, StoreError> {
+        let pack = self.pack(digest)?;
+        pack.image_for(this_processor()).cloned().ok_or_else(|| StoreError::NoImage(digest.to_string()))
+    }
+
+    /// What a digest stands for: an index with those of its manifests that are here, or one image.
+    ///
+    /// # Errors
+    /// When it is not there, or its documents do not fit each other.
+    pub fn pack(&self, digest: Digest) -> Result<Pack, StoreError> {
+        let bytes = self.read_blob(digest, MAX_DOCUMENT_BYTES)?;
+        if !is_index(&bytes) {
+            return Ok(Pack::alone(self.join(Sealed::parse("manifest", bytes)?)?));
+        }
+        let index: Sealed<Index> = Sealed::parse("index", bytes)?;
+        let (mut images, mut artifacts) = (Vec::new(), Vec::new());
+        for descriptor in index.value().manifests.iter().take(MAX_MANIFESTS) {
+            // An index in an index is legal and nobody's: what nests cannot go in circles.
+            if !descriptor.is_manifest() || !self.has(descriptor.digest, descriptor.size) {
+                continue;
+            }
+            let bytes = self.read_blob(descriptor.digest, MAX_DOCUMENT_BYTES)?;
+            let manifest: Sealed<Manifest> = Sealed::parse("manifest", bytes)?;
+            match self.is_image(&manifest) {
+                true => images.push(self.join(manifest)?),
+                false => artifacts.push(self.artifact(manifest)?),
+            }
+        }
+        Ok(Pack::join(index, images, artifacts))
+    }
+
+    /// Statements about the manifest or index `subject`, as they were made here or pulled.
+    ///
+    /// # Errors
+    /// When the index or one of them cannot be read.
+    pub fn referrers(&self, subject: Digest) -> Result<Vec<Artifact>, StoreError> {
+        let mut found = Vec::new();
+        for descriptor in self.index()?.manifests.iter().filter(|d| d.artifact_type.is_some()) {
+            let bytes = self.read_blob(descriptor.digest, MAX_DOCUMENT_BYTES)?;
+            let manifest: Sealed<Manifest> = Sealed::parse("manifest", bytes)?;
+            if manifest.value().subject.as_ref().is_some_and(|s| s.digest == subject) {
+                found.push(self.artifact(manifest)?);
+            }
+        }
+        Ok(found)
+    }
+
+    fn join(&self, manifest: Sealed<Manifest>) -> Result<Image, StoreError> {
         let config = self.config(manifest.value().config.digest)?;
         Ok(Image::join(manifest, config)?)
     }
 
-    /// The image of a layout that holds one, whatever it is called.
+    fn is_image(&self, manifest: &Sealed<Manifest>) -> bool {
+        let value = manifest.value();
+        let image_config = [media::CONFIG, media::DOCKER_CONFIG].contains(&value.config.media_type.as_str());
+        value.artifact_type.is_none() && image_config && self.config(value.config.digest).is_ok()
+    }
+
+    fn artifact(&self, manifest: Sealed<Manifest>) -> Result<Artifact, StoreError> {
+        let config = &manifest.value().config;
+        let config = Sealed::parse("config", self.read_blob(config.digest, MAX_DOCUMENT_BYTES)?)?;
+        Ok(Artifact { manifest, config })
+    }
+
+    /// The image of a layout that holds one, whatever it is called; of several platforms, the one for this machine.
     ///
     /// # Errors
     /// When there is none, or more than one.
     pub fn only_image(&self) -> Result<Image, StoreError> {
-        match self.index()?.manifests.as_slice() {
-            [only] if is_manifest(only) => self.image_by_digest(only.digest),
+        self.image_by_digest(self.only(None)?.digest)
+    }
+
+    /// What a layout holds under `tag`, or at all when it holds one thing.
+    ///
+    /// # Errors
+    /// When there is none, or more than one.
+    pub fn only(&self, tag: Option<&str>) -> Result<Descriptor, StoreError> {
+        let named = |d: &&Descriptor| match (tag, d.annotations.get(media::REF_NAME)) {
+            (None, _) => true,
+            (Some(tag), Some(name)) => name == tag || name.rsplit_once(':').is_some_and(|(_, t)| t == tag),
+            (Some(_), None) => false,
+        };
+        let index = self.index()?;
+        let all: Vec<&Descriptor> = index.manifests.iter().filter(|d| d.is_manifest() || d.is_index()).collect();
+        let found: Vec<&&Descriptor> = all.iter().filter(|d| named(d)).collect();
+        match found.as_slice() {
+            [only] => Ok((**only).clone()),
             others => {
-                let why = format!("want one image manifest, got {} entries", others.len());
+                let which = tag.map_or("one image".to_owned(), |tag| format!("one image with the tag {tag}"));
+                let why = format!("want {which}, got {} of {} entries", others.len(), all.len());
                 Err(StoreError::Record { path: self.root.join("index.json"), why })
             }
         }
@@ -92,10 +194,19 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub fn image_by_config(&self, config: Digest) -> Result<Option<Image>, StoreError> {
+        let image = |image: &&Image| image.config().digest() == config;
+        Ok(self.pack_by_config(config)?.and_then(|pack| pack.images().iter().find(image).cloned()))
+    }
+
+    /// The named pack that one of its images with this configuration is in.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn pack_by_config(&self, config: Digest) -> Result<Option<Pack>, StoreError> {
         for descriptor in self.references()?.values() {
-            let image = self.image_by_digest(descriptor.digest)?;
-            if image.config().digest() == config {
-                return Ok(Some(image));
+            let pack = self.pack(descriptor.digest)?;
+            if pack.images().iter().any(|image| image.config().digest() == config) {
+                return Ok(Some(pack));
             }
         }
         Ok(None)
@@ -115,7 +226,10 @@ impl Store {
             (None, None) => self.by_prefix(text)?,
         };
         let names = references.into_iter().filter(|(_, d)| d.digest == digest).map(|(r, _)| r).collect();
-        Ok(Resolved { references: names, image: self.image_by_digest(digest)? })
+        let pack = self.pack(digest)?;
+        let image = pack.image_for(this_processor()).cloned();
+        let image = image.ok_or_else(|| StoreError::NoImage(text.to_owned()))?;
+        Ok(Resolved { references: names, descriptor: pack.descriptor(), image })
     }
 
     /// Takes a name away; `false` when there was none. The content stays until [`Store::collect`].
@@ -126,12 +240,12 @@ impl Store {
         self.names()?.unset(reference)
     }
 
-    /// Gives an image another name.
+    /// Gives what is there another name.
     ///
     /// # Errors
     /// When the store cannot be written.
-    pub fn tag(&self, image: &Image, reference: &Reference) -> Result<(), StoreError> {
-        self.names()?.set(reference, image.descriptor())
+    pub fn tag(&self, descriptor: &Descriptor, reference: &Reference) -> Result<(), StoreError> {
+        self.names()?.set(reference, descriptor.clone())
     }
 
     fn current(&self, text: &str) -> Result<Option<Digest>, StoreError> {
@@ -158,10 +272,12 @@ impl Store {
             return Err(none());
         }
         let mut found = BTreeSet::new();
+        let fits = |digest: &Digest| digest.hex().starts_with(prefix);
         for descriptor in self.references()?.values() {
-            let image = self.image_by_digest(descriptor.digest)?;
-            if [image.digest(), image.config().digest()].iter().any(|d| d.hex().starts_with(prefix)) {
-                found.insert(image.digest());
+            let pack = self.pack(descriptor.digest)?;
+            let of_images = pack.images().iter().flat_map(|i| [i.digest(), i.config().digest()]);
+            if of_images.chain([descriptor.digest]).any(|d| fits(&d)) {
+                found.insert(descriptor.digest);
             }
         }
         match found.len() {
@@ -171,13 +287,28 @@ impl Store {
     }
 }
 
-/// Every blob an image's documents name, themselves included.
-pub(crate) fn blobs_of(image: &Image) -> impl Iterator<Item = Digest> + '_ {
-    let layers = image.layers().iter().map(|l| l.descriptor.digest);
-    [image.digest(), image.config().digest()].into_iter().chain(layers)
+/// Every blob that a pack's documents name, themselves included.
+pub(crate) fn blobs_of(pack: &Pack) -> impl Iterator<Item = Digest> + '_ {
+    let documents = pack.documents().into_iter().map(|(descriptor, _)| descriptor.digest);
+    documents.chain(pack.layers().into_iter().map(|d| d.digest))
 }
 
-/// Whether a descriptor of the index is of a kind that this store makes.
-pub(crate) fn is_manifest(descriptor: &Descriptor) -> bool {
-    descriptor.media_type == media::MANIFEST
+/// Told by the field that every index has and no manifest (image-spec, image-index.md).
+fn is_index(bytes: &[u8]) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Shape {
+        #[serde(default)]
+        manifests: Option<serde::de::IgnoredAny>,
+    }
+    serde_json::from_slice::<Shape>(bytes).is_ok_and(|shape| shape.manifests.is_some())
+}
+
+/// This machine's processor, as Go names it.
+pub fn this_processor() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "x86" => "386",
+        other => other,
+    }
 }

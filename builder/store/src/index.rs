@@ -53,6 +53,26 @@ impl Names<'_> {
         self.write()
     }
 
+    /// Adds an entry without a name, once.
+    pub(crate) fn add_unnamed(&mut self, manifest: Descriptor) -> Result<(), StoreError> {
+        if self.index.manifests.contains(&manifest) {
+            return Ok(());
+        }
+        self.index.manifests.push(manifest);
+        self.write()
+    }
+
+    /// Keeps the entries that `keep` says yes to.
+    pub(crate) fn retain(&mut self, keep: impl Fn(&Descriptor) -> bool) -> Result<(), StoreError> {
+        let before = self.index.manifests.len();
+        self.index.manifests.retain(keep);
+        if self.index.manifests.len() == before { Ok(()) } else { self.write() }
+    }
+
+    pub(crate) fn entries(&self) -> &[Descriptor] {
+        &self.index.manifests
+    }
+
     /// Removes a name; `false` when there was none.
     pub(crate) fn unset(&mut self, reference: &Reference) -> Result<bool, StoreError> {
         let before = self.index.manifests.len();

@@ -4,16 +4,14 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 
 use hone_image::layer::Compression;
-use hone_image::tar::{END, TarWriter, padding, weight_prefix};
-use hone_image::{Digest, Layer, LayerKind, codec, media};
+use hone_image::tar::TarWriter;
+use hone_image::{Digest, Layer, LayerKind, codec};
 use sha2::{Digest as _, Sha256};
 
 use crate::blob::{BlobWriter, Verified};
 use crate::expanded::Expanded;
 use crate::{Ingest, Store, StoreError};
 
-/// How much of a weight file is in memory at a time (bytes).
-const CHUNK: usize = 1 << 20;
 /// Largest window a zstd layer may ask for, as a power of two: 128 MiB, what `zstd -d` allows by default.
 const WINDOW_LOG_MAX: u32 = 27;
 
@@ -23,15 +21,10 @@ pub struct LayerWriter<'a> {
     tar: TarWriter<Hashing<zstd::Encoder<'static, BlobWriter<'a>>>>,
 }
 
-/// A weight file in the store.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PackedWeight {
-    /// Its layer.
-    pub layer: Layer,
-    /// sha256 of the file itself.
-    pub file: Digest,
-    /// Its size.
-    pub size: u64,
+/// A layer being written as a bare tar.
+pub struct TarLayer<'a> {
+    kind: LayerKind,
+    tar: TarWriter<BlobWriter<'a>>,
 }
 
 /// Hashes what passes through: the diff id of a compressed layer.
@@ -84,47 +77,29 @@ impl Ingest<'_> {
         Ok(LayerWriter { kind, tar: TarWriter::new(Hashing { inner: encoder, hasher: Sha256::new() }) })
     }
 
-    /// Packs a weight file of `size` bytes as the layer with the one entry `path`: one pass, constant memory.
-    /// `seen` is told the number of bytes done after each step.
+    /// Begins a layer that is stored as a bare tar: what readers of ModelPack take.
     ///
     /// # Errors
-    /// When the file ends early or goes on, `path` is no plain path, or the disk refuses.
-    pub fn weight(
-        &self,
-        path: &str,
-        mut file: impl Read,
-        size: u64,
-        seen: &mut dyn FnMut(u64),
-    ) -> Result<PackedWeight, StoreError> {
-        let prefix = weight_prefix(path, size)?;
-        let mut blob = self.blob()?;
-        let mut hasher = Sha256::new();
-        let mut pack = || -> io::Result<u64> {
-            blob.write_all(&prefix)?;
-            let mut buffer = vec![0; CHUNK];
-            let mut done = 0;
-            loop {
-                let n = file.read(&mut buffer)?;
-                if n == 0 || done > size {
-                    break;
-                }
-                hasher.update(&buffer[..n]);
-                blob.write_all(&buffer[..n])?;
-                done += n as u64;
-                seen(done);
-            }
-            blob.write_all(padding(size))?;
-            blob.write_all(&END)?;
-            Ok(done)
-        };
-        let got = pack().map_err(StoreError::at("pack", path.as_ref()))?;
-        if got != size {
-            let path = path.to_owned();
-            return Err(hone_image::tar::TarError::Size { path, got, want: size }.into());
-        }
-        let (digest, stored) = blob.finish()?;
-        let layer = Layer::tar(LayerKind::Weight, digest, stored).annotated(media::WEIGHT_PATH, &format!("/{path}"));
-        Ok(PackedWeight { layer, file: Digest::from_sha256(hasher.finalize().into()), size })
+    /// When no file can be made.
+    pub fn tar_layer(&self, kind: LayerKind) -> Result<TarLayer<'_>, StoreError> {
+        Ok(TarLayer { kind, tar: TarWriter::new(self.blob()?) })
+    }
+}
+
+impl<'a> TarLayer<'a> {
+    /// The tar to add entries to, in order.
+    pub fn tar(&mut self) -> &mut TarWriter<impl Write + use<'a>> {
+        &mut self.tar
+    }
+
+    /// Ends the layer and stores it.
+    ///
+    /// # Errors
+    /// When the disk refuses; nothing is left then.
+    pub fn finish(self) -> Result<Layer, StoreError> {
+        let blob = self.tar.finish().map_err(StoreError::at("write", "layer".as_ref()))?;
+        let (digest, size) = blob.finish()?;
+        Ok(Layer::tar(self.kind, digest, size))
     }
 }
 
@@ -168,7 +143,7 @@ fn zstd_reader(blob: Verified<File>) -> io::Result<impl Read + Send> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hone_image::tar::{Entry, weight_layer_len};
+    use hone_image::tar::Entry;
 
     fn store() -> (tempfile::TempDir, Store) {
         let dir = tempfile::tempdir().expect("temporary directory");
@@ -180,34 +155,6 @@ mod tests {
         let mut bytes = Vec::new();
         store.open_layer(layer).expect("open").read_to_end(&mut bytes)?;
         Ok(bytes)
-    }
-
-    #[test]
-    fn a_weight_is_one_uncompressed_entry() {
-        let (_dir, store) = store();
-        let ingest = store.ingest().expect("ingest");
-        for size in [0usize, 1, 512, CHUNK - 1, CHUNK + 513] {
-            let data: Vec<u8> = (0..size).map(|i| (i % 253) as u8).collect();
-            let mut last = 0;
-            let packed = ingest.weight("models/m/w", &data[..], size as u64, &mut |n| last = n).expect("pack");
-            assert_eq!(last, size as u64);
-            assert_eq!((packed.file, packed.size), (Digest::of(&data), size as u64));
-            assert_eq!(packed.layer.diff_id, packed.layer.descriptor.digest);
-            let tar = read(&store, &packed.layer).expect("read");
-            assert_eq!(tar.len() as u64, weight_layer_len(size as u64));
-            assert_eq!(tar[4096..4096 + size], data);
-        }
-    }
-
-    #[test]
-    fn a_file_that_changes_while_it_is_packed_is_refused() {
-        let (_dir, store) = store();
-        let ingest = store.ingest().expect("ingest");
-        for claimed in [3u64, 5] {
-            let error = ingest.weight("w", &b"four"[..], claimed, &mut |_| {}).expect_err("changed");
-            assert!(matches!(error, StoreError::Tar(_)), "{error}");
-        }
-        assert!(std::fs::read_dir(store.root().join("blobs/sha256")).expect("blobs").next().is_none());
     }
 
     #[test]

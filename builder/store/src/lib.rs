@@ -6,6 +6,8 @@
 //!   blobs/sha256/<hex>         immutable; in place only after its bytes were hashed and synced
 //!   lineages/<name>/<n>.json   one immutable record a version
 //!   lineages/<name>/state.json which version is current, which was, which were rejected
+//!   cache/<hex>.json           which weight file became which layer: may be removed at any time
+//!   partial/<hex>              downloads that did not end yet
 //!   staging/<id>/              what a run leaves before it is committed (docs/contract.md)
 //!   tmp/                       files being written
 //!   lock  ingest.lock          flocks: who changes names, who adds blobs
@@ -22,6 +24,7 @@
 //! The crate never prints, and runs nothing.
 
 mod blob;
+mod cache;
 mod error;
 mod expanded;
 mod files;
@@ -30,17 +33,22 @@ mod images;
 mod index;
 pub mod job;
 mod layers;
+mod partial;
+mod pipeline;
 pub mod staging;
 pub mod untar;
 pub mod versions;
+mod weight;
 
 use std::path::{Path, PathBuf};
 
 pub use blob::{BlobWriter, Verified};
 pub use error::StoreError;
 pub use garbage::Swept;
-pub use images::Resolved;
-pub use layers::{LayerWriter, PackedWeight};
+pub use images::{Resolved, this_processor};
+pub use layers::{LayerWriter, TarLayer};
+pub use partial::Partial;
+pub use weight::{PackedWeight, WeightFile};
 
 use files::Lock;
 
@@ -82,7 +90,14 @@ impl Store {
 
     fn make_layout(&self) -> Result<(), StoreError> {
         files::make_dir(&self.root, 0o711)?;
-        for (dir, mode) in [("blobs", 0o700), ("blobs/sha256", 0o700), ("lineages", 0o700), ("tmp", 0o700)] {
+        for (dir, mode) in [
+            ("blobs", 0o700),
+            ("blobs/sha256", 0o700),
+            ("lineages", 0o700),
+            ("tmp", 0o700),
+            ("cache", 0o700),
+            ("partial", 0o700),
+        ] {
             files::make_dir(&self.root.join(dir), mode)?;
         }
         // Others write into staging directories of their own, each of mode 0700: this one is only passed through.

@@ -6,9 +6,9 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use hone_image::image::{Image, VersionOf};
+use hone_image::image::VersionOf;
 use hone_image::oci::{Descriptor, ImageConfig, Sealed};
-use hone_image::{Digest, Layer, Reference};
+use hone_image::{Digest, Layer, Pack, Reference};
 use serde::{Deserialize, Serialize};
 
 use crate::index::Names;
@@ -31,7 +31,7 @@ pub struct VersionRecord {
     pub reference: Reference,
     /// Its configuration.
     pub config: Descriptor,
-    /// Its manifest; absent when the base is only in an engine, where no manifest can be read.
+    /// What its name points at; absent when the base is only in an engine, where no manifest can be read.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub manifest: Option<Digest>,
     /// Digest of the base's configuration.
@@ -99,8 +99,8 @@ pub struct Made {
     pub reference: Reference,
     /// Its configuration.
     pub config: Sealed<ImageConfig>,
-    /// Its manifest, when the base's is known.
-    pub image: Option<Image>,
+    /// Its documents, when the base's are known.
+    pub pack: Option<Pack>,
 }
 
 impl LineageState {
@@ -180,7 +180,7 @@ impl Ingest<'_> {
     ) -> Result<VersionRecord, StoreError> {
         let config = made.config.descriptor(hone_image::media::CONFIG);
         self.put(made.config.bytes())?;
-        let manifest = made.image.as_ref().map(|image| self.put_documents(image)).transpose()?;
+        let manifest = made.pack.as_ref().map(|pack| self.put_documents(pack)).transpose()?;
         let record = VersionRecord {
             record: RECORD,
             lineage: new.lineage.clone(),

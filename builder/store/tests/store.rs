@@ -1,5 +1,6 @@
 //! The store as others use it: what it keeps, what it removes, and what survives a crash or a neighbour.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -7,9 +8,9 @@ use std::process::{Command, Stdio};
 use hone_image::image::{BaseImage, Image, VersionOf, version_config};
 use hone_image::oci::RuntimeConfig;
 use hone_image::tar::Entry;
-use hone_image::{Digest, Layer, LayerKind, Reference};
+use hone_image::{Digest, Layer, LayerKind, Pack, Reference};
 use hone_store::versions::{Made, NewVersion, State, VersionRecord};
-use hone_store::{Ingest, Store, StoreError};
+use hone_store::{Ingest, Store, StoreError, WeightFile};
 
 fn site() -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().expect("temporary directory");
@@ -28,7 +29,10 @@ fn blobs(store: &Store) -> usize {
 /// An image whose content is decided by `seed`.
 fn image(ingest: &Ingest<'_>, seed: u8) -> Image {
     let weight = [seed; 100];
-    let weight = ingest.weight("models/m/w", &weight[..], 100, &mut |_| {}).expect("weight").layer;
+    let file = ingest.store().root().join(format!("weight-{seed}"));
+    std::fs::write(&file, weight).expect("write");
+    let weight = WeightFile { path: "models/m/w", source: &file, offset: 0, size: 100, digest: None };
+    let weight = ingest.weight(&weight, &|_| {}).expect("weight").layer;
     let mut job = ingest.layer(LayerKind::Job).expect("layer");
     job.tar().add("hone", Entry::Dir).expect("entry");
     let base = BaseImage {
@@ -37,6 +41,7 @@ fn image(ingest: &Ingest<'_>, seed: u8) -> Image {
         variant: None,
         config: RuntimeConfig::default(),
         layers: vec![weight, job.finish().expect("layer")],
+        annotations: BTreeMap::new(),
     };
     Image::base(base)
 }
@@ -61,7 +66,7 @@ fn commit(ingest: &Ingest<'_>, parent: &Image, run: &str, seed: u8) -> VersionRe
         let config = version_config(parent.config().value(), version, &adapter);
         let image = parent.with_adapter(config.clone(), version, adapter.clone());
         let reference = name(&format!("m:base-v{}", version.number));
-        Ok(Made { reference, config, image: Some(image) })
+        Ok(Made { reference, config, pack: Some(Pack::alone(image)) })
     };
     ingest.add_version(&new, make).expect("version")
 }
@@ -242,7 +247,7 @@ fn a_layout_of_another_tool_with_a_name_of_its_own_is_kept() {
     foreign["annotations"]["org.opencontainers.image.ref.name"] = "NOT A NAME".into();
     index["manifests"].as_array_mut().expect("manifests").push(foreign);
     fs::write(&path, index.to_string()).expect("write");
-    store.tag(&image(&ingest, 1), &name("m:again")).expect("tag");
+    store.tag(&image(&ingest, 1).descriptor(), &name("m:again")).expect("tag");
     let text = fs::read_to_string(&path).expect("index");
     assert!(text.contains("NOT A NAME") && text.contains("m:again"), "{text}");
 }

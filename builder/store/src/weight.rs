@@ -1,0 +1,265 @@
+//! Weight files: packed in one pass, shared with the source's blocks where the file system can, and not read again when
+//! nothing changed.
+
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use hone_image::tar::{END, TarError, WEIGHT_OFFSET, padding, weight_layer_len, weight_prefix};
+use hone_image::{Digest, Layer, LayerKind, media};
+use rustix::fs::{FallocateFlags, copy_file_range, fallocate, fstat, fstatfs};
+
+use crate::cache::{Identity, Known};
+use crate::pipeline::{Frame, Passed, pass};
+use crate::{BlobWriter, Ingest, StoreError};
+
+/// File systems that share blocks between files (statfs(2), f_type): btrfs, XFS, bcachefs.
+const SHARING: [u64; 3] = [0x9123_683e, 0x5846_5342, 0xca45_1a4e];
+
+/// A weight file on its way in.
+#[derive(Debug, Clone, Copy)]
+pub struct WeightFile<'a> {
+    /// Its path in the image.
+    pub path: &'a str,
+    /// The file that holds its bytes.
+    pub source: &'a Path,
+    /// Where they begin in it.
+    pub offset: u64,
+    /// Their number.
+    pub size: u64,
+    /// Their sha256, where somebody who was verified has said it already.
+    pub digest: Option<Digest>,
+}
+
+/// A weight file in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackedWeight {
+    /// Its layer.
+    pub layer: Layer,
+    /// sha256 of the file itself.
+    pub file: Digest,
+    /// Its size.
+    pub size: u64,
+    /// Whether the store had it: then the file was not read, or only hashed.
+    pub known: bool,
+}
+
+impl Ingest<'_> {
+    /// Packs a weight file as the layer with the one entry `path`: one pass, constant memory. A file that was packed
+    /// before is recognised: by device, inode, size and times where those can be trusted, else by its content.
+    /// `seen` is told the number of bytes done after each step.
+    ///
+    /// # Errors
+    /// When the file ends early or changes, `path` is no plain path, or the disk refuses.
+    pub fn weight(&self, weight: &WeightFile<'_>, seen: &dyn Fn(u64)) -> Result<PackedWeight, StoreError> {
+        let opening = StoreError::at("open", weight.source);
+        let mut file = File::open(weight.source).map_err(opening)?;
+        let reading = || StoreError::at("read", weight.source);
+        let identity = Identity::of(&file, weight).map_err(reading())?;
+        if let Some(known) = self.store.known(&identity, weight) {
+            seen(weight.size);
+            return Ok(packed(weight, known, true));
+        }
+        file.seek(SeekFrom::Start(weight.offset)).map_err(reading())?;
+        let began = self.now()?;
+        // Bytes of this size under this name were packed before: hashing tells whether these are they, and writes nothing.
+        let (known, was_known) = match self.store.candidates(weight)? {
+            true => self.hash_first(weight, &mut file, seen)?,
+            false => (self.pack_file(weight, &file, seen)?, false),
+        };
+        let after = Identity::of(&file, weight).map_err(reading())?;
+        if after != identity {
+            return Err(StoreError::Changed(weight.source.to_owned()));
+        }
+        self.store.remember(&identity, weight, &known, began)?;
+        Ok(packed(weight, known, was_known))
+    }
+
+    /// The store's file system's own idea of the time: what a file that is made now carries.
+    fn now(&self) -> Result<i64, StoreError> {
+        let stat = fstat(self.scratch()?).map_err(|e| self.store.tmp_error()(e.into()))?;
+        Ok(stat.st_mtime as i64)
+    }
+
+    fn hash_first(
+        &self,
+        weight: &WeightFile<'_>,
+        file: &mut File,
+        seen: &dyn Fn(u64),
+    ) -> Result<(Known, bool), StoreError> {
+        let (prefix, pad) = (weight_prefix(weight.path, weight.size)?, padding(weight.size));
+        let frame = Frame { prefix: &prefix, padding: pad };
+        let mut source = io::Read::take(&*file, weight.size);
+        let hashed = pass(&mut source, &frame, None, seen).map_err(StoreError::at("read", weight.source))?;
+        let known = self.checked(weight, &hashed)?;
+        if self.store.has(known.layer, known.stored) {
+            return Ok((known, true));
+        }
+        file.seek(SeekFrom::Start(weight.offset)).map_err(StoreError::at("read", weight.source))?;
+        Ok((self.pack_file(weight, file, seen)?, false))
+    }
+
+    fn pack_file(&self, weight: &WeightFile<'_>, file: &File, seen: &dyn Fn(u64)) -> Result<Known, StoreError> {
+        let (prefix, pad) = (weight_prefix(weight.path, weight.size)?, padding(weight.size));
+        let frame = Frame { prefix: &prefix, padding: pad };
+        let blob = self.blob()?;
+        let pack = || -> io::Result<Passed> {
+            reserve(blob.file(), weight_layer_len(weight.size))?;
+            let mut source = io::Read::take(file, weight.size);
+            match share(file, weight, blob.file(), &frame)? {
+                true => pass(&mut source, &frame, None, seen),
+                false => pass(&mut source, &frame, Some(blob.file()), seen),
+            }
+        };
+        let passed = pack().map_err(StoreError::at("pack", weight.path.as_ref()))?;
+        let known = self.checked(weight, &passed)?;
+        BlobWriter::finish_as(blob, known.layer, known.stored)?;
+        Ok(known)
+    }
+
+    fn checked(&self, weight: &WeightFile<'_>, passed: &Passed) -> Result<Known, StoreError> {
+        if passed.size != weight.size {
+            return Err(TarError::Size { path: weight.path.to_owned(), got: passed.size, want: weight.size }.into());
+        }
+        match weight.digest {
+            Some(want) if want != passed.file => {
+                let (got, want) = (passed.file.to_string(), want.to_string());
+                Err(StoreError::Content { path: weight.source.to_owned(), got, want })
+            }
+            _ => Ok(Known { file: passed.file, layer: passed.tar, stored: weight_layer_len(weight.size) }),
+        }
+    }
+}
+
+fn packed(weight: &WeightFile<'_>, known: Known, was_known: bool) -> PackedWeight {
+    let layer = Layer::tar(LayerKind::Weight, known.layer, known.stored)
+        .annotated(media::WEIGHT_PATH, &format!("/{}", weight.path))
+        .annotated(media::FILE_DIGEST, &known.file.to_string())
+        .annotated(media::FILE_SIZE, &weight.size.to_string());
+    PackedWeight { layer, file: known.file, size: weight.size, known: was_known }
+}
+
+/// Claims the space at once: a full disk is told before the first byte is read.
+fn reserve(file: &File, len: u64) -> io::Result<()> {
+    match fallocate(file, FallocateFlags::KEEP_SIZE, 0, len) {
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS | rustix::io::Errno::INVAL) | Ok(()) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Makes the layer out of the source's own blocks, where the file system can; `false` where it cannot, and nothing was
+/// written. The data begins at a multiple of every usual block size for this ([`WEIGHT_OFFSET`]).
+fn share(source: &File, weight: &WeightFile<'_>, out: &File, frame: &Frame<'_>) -> io::Result<bool> {
+    let (from, to) = (fstat(source)?, fstat(out)?);
+    let sharing = SHARING.contains(&(fstatfs(out)?.f_type as u64));
+    if !sharing || from.st_dev != to.st_dev || !weight.offset.is_multiple_of(WEIGHT_OFFSET) || weight.size == 0 {
+        return Ok(false);
+    }
+    let (mut read_at, mut write_at) = (weight.offset, WEIGHT_OFFSET);
+    let end = weight.offset + weight.size;
+    while read_at < end {
+        let want = usize::try_from(end - read_at).unwrap_or(usize::MAX);
+        match copy_file_range(source, Some(&mut read_at), out, Some(&mut write_at), want) {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(_) => {
+                out.set_len(0)?;
+                return Ok(false);
+            }
+        }
+    }
+    let mut out = out;
+    out.seek(SeekFrom::Start(0))?;
+    out.write_all(frame.prefix)?;
+    out.seek(SeekFrom::Start(write_at))?;
+    out.write_all(&[frame.padding, &END].concat())?;
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Store;
+    use std::io::Read as _;
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let store = Store::at(dir.path().join("root"));
+        (dir, store)
+    }
+
+    fn weight<'a>(source: &'a Path, size: u64) -> WeightFile<'a> {
+        WeightFile { path: "models/m/w", source, offset: 0, size, digest: None }
+    }
+
+    fn data(size: usize) -> Vec<u8> {
+        (0..size).map(|i| (i * 7 % 253) as u8).collect()
+    }
+
+    /// A file whose times are long past: one that the cache may trust.
+    fn old(path: &Path, bytes: &[u8]) {
+        std::fs::write(path, bytes).expect("write");
+        let past = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+        File::options().write(true).open(path).expect("open").set_modified(past).expect("set time");
+    }
+
+    #[test]
+    fn a_weight_is_one_uncompressed_entry() {
+        let (dir, store) = store();
+        let ingest = store.ingest().expect("ingest");
+        for size in [0usize, 1, 512, (1 << 20) - 1, (9 << 20) + 513] {
+            let (bytes, path) = (data(size), dir.path().join(size.to_string()));
+            std::fs::write(&path, &bytes).expect("write");
+            let last = std::sync::atomic::AtomicU64::new(0);
+            let seen = |n| last.store(n, std::sync::atomic::Ordering::Relaxed);
+            let packed = ingest.weight(&weight(&path, size as u64), &seen).expect("pack");
+            assert_eq!(last.into_inner(), size as u64);
+            assert_eq!((packed.file, packed.size), (Digest::of(&bytes), size as u64));
+            assert_eq!(packed.layer.diff_id, packed.layer.descriptor.digest);
+            let mut tar = Vec::new();
+            store.open_layer(&packed.layer).expect("open").read_to_end(&mut tar).expect("verified");
+            assert_eq!(tar.len() as u64, weight_layer_len(size as u64));
+            assert_eq!(tar[4096..4096 + size], bytes);
+        }
+    }
+
+    #[test]
+    fn a_file_inside_another_is_packed_from_its_place() {
+        let (dir, store) = store();
+        let ingest = store.ingest().expect("ingest");
+        let path = dir.path().join("blob");
+        std::fs::write(&path, [&[9; 100][..], &data(1000), &[9; 50]].concat()).expect("write");
+        let inner = WeightFile { offset: 100, ..weight(&path, 1000) };
+        assert_eq!(ingest.weight(&inner, &|_| {}).expect("pack").file, Digest::of(&data(1000)));
+    }
+
+    #[test]
+    fn a_file_of_another_size_or_content_than_said_is_refused() {
+        let (dir, store) = store();
+        let ingest = store.ingest().expect("ingest");
+        let path = dir.path().join("w");
+        std::fs::write(&path, b"four").expect("write");
+        let error = ingest.weight(&weight(&path, 5), &|_| {}).expect_err("short");
+        assert!(matches!(error, StoreError::Tar(_)), "{error}");
+        let other = WeightFile { digest: Some(Digest::of(b"five")), ..weight(&path, 4) };
+        assert!(matches!(ingest.weight(&other, &|_| {}), Err(StoreError::Content { .. })));
+        assert!(std::fs::read_dir(store.root().join("blobs/sha256")).expect("blobs").next().is_none());
+    }
+
+    #[test]
+    fn a_settled_file_is_read_once_and_a_changed_one_again() {
+        let (dir, store) = store();
+        let path = dir.path().join("w");
+        old(&path, b"first");
+        // Its ctime is now: too young to be trusted, so the second time it is hashed, and known by content.
+        let pack = || store.ingest().expect("ingest").weight(&weight(&path, 5), &|_| {}).expect("pack");
+        let first = pack();
+        assert!(!first.known);
+        assert_eq!(pack(), PackedWeight { known: true, ..first.clone() });
+        old(&path, b"other");
+        let other = pack();
+        assert!(!other.known);
+        assert_eq!(other.file, Digest::of(b"other"));
+        assert_ne!(other.layer.diff_id, first.layer.diff_id);
+    }
+}
