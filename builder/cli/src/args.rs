@@ -28,6 +28,8 @@ pub struct Args {
 pub enum Verb {
     /// Build an image from a Honefile
     Build(verbs::build::Build),
+    /// Make a Honefile of AIKit's fine-tune YAML or a Modelfile
+    Convert(verbs::convert::Convert),
     /// List images
     Images(verbs::images::Images),
     /// Show what an image is made of

@@ -2,6 +2,7 @@
 
 pub mod build;
 pub mod commit;
+pub mod convert;
 pub mod images;
 pub mod inspect;
 pub mod install;
@@ -27,6 +28,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let store = root::store(args.root);
     match args.verb {
         Verb::Build(verb) => verb.run(&store)?,
+        Verb::Convert(verb) => verb.run()?,
         Verb::Images(verb) => verb.run(&store)?,
         Verb::Inspect(verb) => verb.run(&store)?,
         Verb::Log(verb) => verb.run(&store)?,

@@ -327,14 +327,9 @@ impl Aikit<'_> {
     fn rest(&mut self, config: &Unsloth) -> Result<(), HonefileError> {
         self.whole("loggingSteps", config.logging_steps.as_ref(), 1, u64::from(u32::MAX))?;
         if let Some((text, true)) = self.flag("packing", config.packing.as_ref())? {
-            let way_out = "nothing is to be done: examples are batched with others of their length";
-            self.draft.note(
-                Part::Finetune,
-                line(text),
-                "config.unsloth.packing",
-                "Hone does not pack examples",
-                way_out,
-            );
+            let why = "Hone packs the examples of a pass where that computes less, and keeps them apart";
+            let way_out = "nothing is to be done; a larger batch_size packs more";
+            self.draft.note(Part::Finetune, line(text), "config.unsloth.packing", why, way_out);
         }
         if let Some((text, true)) = self.flag("loadIn4bit", config.load_in_4bit.as_ref())? {
             let why = "the base is used as its file has it";
