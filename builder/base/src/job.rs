@@ -3,9 +3,14 @@
 use std::collections::BTreeSet;
 
 use hone_image::Digest;
-use hone_image::job::{Base, BaseFile};
+use hone_image::job::{Base, BaseFile, Trainer};
+use hone_image::oci::RuntimeConfig;
+use hone_plan::{OwnTrainer, TrainerPlan, TrainerSource};
 
 use crate::BaseModel;
+
+/// What a container's PATH is when nobody sets it; docker's own default.
+const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The job's `base`, from the model and the size and digest of each of its files.
 pub fn base_of(model: &BaseModel, mut files: Vec<BaseFile>) -> Base {
@@ -24,6 +29,44 @@ pub fn base_of(model: &BaseModel, mut files: Vec<BaseFile>) -> Base {
 pub fn identity(files: &[BaseFile]) -> Digest {
     let lines: String = files.iter().map(|f| format!("{} {} {}\n", f.digest, f.size, f.path)).collect();
     Digest::of(lines.as_bytes())
+}
+
+/// What the runtime must know of a trainer: its name, its content, its command line. `None` when nothing trains.
+pub fn trainer_job(plan: &TrainerPlan, diff_ids: &[Digest], command: Vec<String>) -> Option<Trainer> {
+    let lines: String = diff_ids.iter().map(|id| format!("{id}\n")).collect();
+    let (name, readonly_root) = match plan {
+        TrainerPlan::None => return None,
+        TrainerPlan::BuiltIn(name) => (name.clone(), true),
+        // A user's own program may write where it likes in its own root: that goes with the container.
+        TrainerPlan::Own(OwnTrainer { from: TrainerSource::Rootfs(_), .. }) => ("rootfs".to_owned(), false),
+        TrainerPlan::Own(_) => ("image".to_owned(), false),
+    };
+    Some(Trainer { name, digest: Digest::of(lines.as_bytes()), command, readonly_root })
+}
+
+/// What a container starts with: what the trainer's image says (nothing, for a root file system), and what the Honefile
+/// says over it. A PATH is always there.
+pub fn runtime_config(plan: &TrainerPlan, image: RuntimeConfig) -> RuntimeConfig {
+    let mut config = image;
+    if let TrainerPlan::Own(own) = plan {
+        if let Some(command) = &own.command {
+            config.entrypoint = None;
+            config.cmd = Some(command.clone());
+        }
+        config.user = own.user.clone().or(config.user);
+        config.working_dir = own.workdir.clone().or(config.working_dir);
+        let env = config.env.get_or_insert_default();
+        for pair in &own.env {
+            let name = pair.split('=').next().unwrap_or_default();
+            env.retain(|p| p.split('=').next() != Some(name));
+            env.push(pair.clone());
+        }
+    }
+    let env = config.env.get_or_insert_default();
+    if !env.iter().any(|pair| pair.starts_with("PATH=")) {
+        env.insert(0, PATH.to_owned());
+    }
+    config
 }
 
 /// The directories above a path, highest first.

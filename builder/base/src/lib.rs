@@ -14,6 +14,6 @@ mod tokenizer;
 
 pub use error::BaseError;
 pub use files::{SourceFile, Sources};
-pub use job::{base_of, identity, parents};
+pub use job::{base_of, identity, parents, runtime_config, trainer_job};
 pub use model::{BaseModel, understand};
 pub use tokenizer::{FILE as TOKENIZER_FILE, tokens_of};
