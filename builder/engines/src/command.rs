@@ -8,6 +8,9 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
 
+use crate::archive::ArchiveError;
+use crate::oci::ShipmentError;
+
 /// An engine that could not be asked, or that refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -59,6 +62,50 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// The text is no reference, and the engine would take it for another one.
+    #[error("send image")]
+    Name {
+        /// Which, and why.
+        #[source]
+        source: hone_image::reference::BadReference,
+    },
+    /// A manifest cannot be made of what was given and what the engine has.
+    #[error("send image {reference}")]
+    Shipment {
+        /// The image.
+        reference: String,
+        /// Why not.
+        #[source]
+        source: ShipmentError,
+    },
+    /// The engine took the image, and lacks a part of it.
+    #[error("send image {reference}: containerd has lost {digest} twice; is another process removing images?")]
+    Lost {
+        /// The image.
+        reference: String,
+        /// A blob of it.
+        digest: hone_image::Digest,
+    },
+    /// What the engine saved is not an archive that can be read.
+    #[error("save image {reference}")]
+    Saved {
+        /// The image.
+        reference: String,
+        /// Why not.
+        #[source]
+        source: ArchiveError,
+    },
+    /// The file for a saved image could not be made or opened.
+    #[error("save image {reference} in {}", dir.display())]
+    SaveIn {
+        /// The image.
+        reference: String,
+        /// The directory.
+        dir: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
     /// A file of the engine's configuration could not be read or replaced.
     #[error("{operation} {}", path.display())]
     File {
@@ -104,7 +151,8 @@ pub(crate) fn output(command: &mut Command) -> Result<Vec<u8>, Error> {
 
 /// Runs `command` with what `write` produces as its input, and returns what it printed.
 ///
-/// When both fail, the program's own words win: a closed pipe is only their consequence.
+/// When both fail, the cause wins: the program's own words when it closed the pipe, and otherwise why writing ended
+/// early, of which the program only saw that its input was cut off.
 pub(crate) fn feed(
     command: &mut Command,
     write: impl FnOnce(&mut dyn Write) -> Result<(), Error>,
@@ -121,6 +169,11 @@ pub(crate) fn feed(
     let written = child.stdin.take().map_or(Ok(()), |mut stdin| write(&mut stdin));
     let status = child.wait().map_err(|source| Error::Start { program, source })?;
     let (stdout, stderr) = (stdout.join().unwrap_or_default(), stderr.join().unwrap_or_default());
+    if let Err(Error::Layer { source, .. }) = &written
+        && source.kind() != io::ErrorKind::BrokenPipe
+    {
+        return written.map(|()| stdout);
+    }
     if !status.success() {
         return Err(Error::Failed { command: line, code: status.code().unwrap_or(-1), stderr: tail(&stderr) });
     }

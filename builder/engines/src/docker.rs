@@ -1,13 +1,16 @@
-//! Images in docker, through its command line: `docker image inspect`, `docker load`, `docker container inspect`.
+//! Images in docker, through its command line: `docker image inspect`, `docker load`, `docker save`,
+//! `docker container inspect`.
 
+use std::path::Path;
 use std::process::Command;
 
 use hone_image::run::ImageRef;
 
-use crate::archive;
+use crate::archive::{self, Archive};
 use crate::command::{Error, feed, output};
 use crate::engine::{Delivery, Engine, Found};
 use crate::held;
+use crate::saved;
 use crate::shipment::Shipment;
 
 /// A docker daemon.
@@ -77,10 +80,16 @@ impl Engine for Docker {
         let skip = held::prefix(&self.held()?, shipment);
         let mut sent = Delivery { sent_layers: 0, sent_bytes: 0 };
         feed(&mut self.command(&["load", "--quiet"]), |to| {
-            sent = archive::write(shipment, skip, to)?;
+            sent = archive::docker::write(shipment, skip, to)?;
             Ok(())
         })?;
         Ok(sent)
+    }
+
+    fn save(&self, reference: &str, dir: &Path) -> Result<Archive, Error> {
+        saved::saved(reference, dir, |file| {
+            output(self.command(&["save", "--output"]).arg(file).arg(reference)).map(drop)
+        })
     }
 
     fn image_of(&self, container: &str) -> Result<ImageRef, Error> {

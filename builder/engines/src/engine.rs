@@ -1,8 +1,11 @@
 //! What Hone asks of an engine, whichever it is.
 
+use std::path::Path;
+
 use hone_image::Digest;
 use hone_image::run::{self, ImageRef};
 
+use crate::archive::Archive;
 use crate::command::Error;
 use crate::docker::Docker;
 use crate::podman::Podman;
@@ -47,6 +50,12 @@ pub trait Engine {
     /// # Errors
     /// When a layer cannot be read or the engine refuses; the engine then has what it had before.
     fn load(&self, shipment: &Shipment<'_>) -> Result<Delivery, Error>;
+
+    /// Reads an image out of the engine, by way of a file in `dir` that has no name when this returns.
+    ///
+    /// # Errors
+    /// When the engine does not have the image or cannot save it, or `dir` takes no more.
+    fn save(&self, reference: &str, dir: &Path) -> Result<Archive, Error>;
 
     /// The image that a container was made from.
     ///

@@ -1,4 +1,4 @@
-//! docker and podman as sources and sinks of images, and where they learn of Hone's runtime.
+//! docker, podman, containerd and archive files as sources and sinks of images, and where they learn of Hone's runtime.
 //!
 //! The engines are reached through their own command lines: those are the one interface that the same user, with
 //! the same rights and the same configuration, certainly has. An engine is sent only the layers that it lacks.
@@ -7,16 +7,25 @@
 
 mod archive;
 mod command;
+mod containerd;
+mod ctr;
 mod docker;
 mod engine;
 mod held;
 pub mod install;
+mod oci;
 mod ocidir;
 mod podman;
+mod saved;
 mod shipment;
 
+pub use archive::{
+    Archive, ArchiveError, ArchivedArtifact, ArchivedPack, Section, write_docker_archive, write_oci_archive,
+};
 pub use command::Error;
+pub use containerd::Containerd;
 pub use docker::Docker;
 pub use engine::{Delivery, Engine, Found, of};
+pub use oci::{OciBlob, OciRoot, OciShipment, ShipmentError};
 pub use podman::Podman;
 pub use shipment::{Open, ShipLayer, Shipment};

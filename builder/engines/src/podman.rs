@@ -1,16 +1,20 @@
-//! Images in podman's storage, through its command line: `podman image inspect`, `podman pull oci:`, `podman tag`.
+//! Images in podman's storage, through its command line: `podman image inspect`, `podman pull oci:`, `podman tag`,
+//! `podman save`.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
+use std::path::Path;
 use std::process::Command;
 
 use hone_image::Digest;
 use hone_image::run::ImageRef;
 
+use crate::archive::Archive;
 use crate::command::{Error, output};
 use crate::engine::{Delivery, Engine, Found};
 use crate::held;
 use crate::ocidir;
+use crate::saved;
 use crate::shipment::Shipment;
 
 /// A podman storage.
@@ -51,7 +55,7 @@ impl Podman {
     }
 
     /// Pulls the layout in `dir` and gives the image its name.
-    fn pull(&self, dir: &std::path::Path, id: &Digest, reference: &str) -> Result<(), Error> {
+    fn pull(&self, dir: &Path, id: &Digest, reference: &str) -> Result<(), Error> {
         let source = format!("oci:{}", dir.display());
         output(&mut self.command(&["pull", "--quiet", &source]))?;
         // podman names what it pulled after the directory; that name goes when the real one is there.
@@ -98,6 +102,16 @@ impl Engine for Podman {
         let sent = ocidir::write(shipment, skip, dir.path())?;
         self.pull(dir.path(), &shipment.id(), &shipment.reference)?;
         Ok(sent)
+    }
+
+    fn save(&self, reference: &str, dir: &Path) -> Result<Archive, Error> {
+        let name = reference.strip_prefix("sha256:").unwrap_or(reference);
+        saved::saved(reference, dir, |file| {
+            // As an OCI archive podman would compress every layer with gzip, model weights, too; a docker archive
+            // has the tars whose digests the configuration names.
+            let mut command = self.command(&["save", "--quiet", "--format", "docker-archive", "--output"]);
+            output(command.arg(file).arg(name)).map(drop)
+        })
     }
 
     fn image_of(&self, container: &str) -> Result<ImageRef, Error> {

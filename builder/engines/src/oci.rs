@@ -1,0 +1,218 @@
+//! Images on their way out by manifest: names, documents, and blobs that are sent exactly as they are stored.
+//!
+//! One name may stand for an index whose manifests share layers; manifests that are no images (models, documents
+//! about an image) are manifests as any other.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use hone_image::oci::{Descriptor, DocumentError, Index, Manifest, Sealed};
+use hone_image::{Digest, Pack, Reference, media};
+
+use crate::shipment::Open;
+
+/// Where containerd, and podman, look for the whole name of an image.
+pub(crate) const IMAGE_NAME: &str = "io.containerd.image.name";
+
+/// A blob, opened only when it is sent.
+pub struct OciBlob<'a> {
+    /// Digest and size of its bytes, as its manifest has them.
+    pub descriptor: Descriptor,
+    /// Opens the bytes, as stored.
+    pub open: Open<'a>,
+}
+
+/// An index or a manifest, by itself or under a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OciRoot {
+    /// The name it gets; what has none goes into archives, not into engines.
+    pub reference: Option<Reference>,
+    /// The document.
+    pub descriptor: Descriptor,
+}
+
+/// Names, and everything that they lead to.
+pub struct OciShipment<'a> {
+    roots: Vec<(OciRoot, Vec<Digest>)>,
+    documents: BTreeMap<Digest, Document>,
+    blobs: BTreeMap<Digest, OciBlob<'a>>,
+    partial: bool,
+}
+
+/// A shipment that does not hold what it names.
+#[derive(Debug, thiserror::Error)]
+pub enum ShipmentError {
+    /// Something named was not given.
+    #[error("ship {digest}: {of} names it, and it was not given")]
+    Missing {
+        /// What is missing.
+        digest: Digest,
+        /// A name or a digest.
+        of: String,
+    },
+    /// A blob is not as long as a manifest says.
+    #[error("ship {digest}: got {got} bytes, want {want}")]
+    Size {
+        /// Which.
+        digest: Digest,
+        /// As given.
+        got: u64,
+        /// As the manifest says.
+        want: u64,
+    },
+    /// An index or manifest that is none.
+    #[error("ship {digest}")]
+    Document {
+        /// Which.
+        digest: Digest,
+        /// Why.
+        #[source]
+        source: DocumentError,
+    },
+}
+
+struct Document {
+    bytes: Vec<u8>,
+    children: Vec<Descriptor>,
+    image: Option<Sealed<Manifest>>,
+}
+
+/// Whether a manifest with a configuration of this type is an image of containers.
+pub(crate) fn is_image_config(media_type: &str) -> bool {
+    [media::CONFIG, media::DOCKER_CONFIG].contains(&media_type)
+}
+
+impl<'a> OciShipment<'a> {
+    /// Checks that `documents` and `blobs` hold all that `roots` lead to, but for manifests that an index names and
+    /// nobody has. What no root leads to stays behind.
+    ///
+    /// # Errors
+    /// When something is missing, is no document, or has another size than its manifest says.
+    pub fn new(
+        roots: Vec<OciRoot>,
+        documents: impl IntoIterator<Item = Vec<u8>>,
+        blobs: impl IntoIterator<Item = OciBlob<'a>>,
+    ) -> Result<Self, ShipmentError> {
+        let given: BTreeMap<Digest, Vec<u8>> = documents.into_iter().map(|b| (Digest::of(&b), b)).collect();
+        let blobs = blobs.into_iter().map(|blob| (blob.descriptor.digest, blob)).collect();
+        let mut shipment = Self { roots: Vec::new(), documents: BTreeMap::new(), blobs, partial: false };
+        for root in roots {
+            let reach = shipment.walk(&root, &given)?;
+            shipment.roots.push((root, reach));
+        }
+        Ok(shipment)
+    }
+
+    /// A pack under one name; a pack from which manifests are missing goes without them.
+    ///
+    /// # Errors
+    /// When two manifests of the pack give one layer two sizes.
+    pub fn pack(
+        reference: &Reference,
+        pack: &'a Pack,
+        open: impl Fn(&'a Descriptor) -> Open<'a>,
+    ) -> Result<Self, ShipmentError> {
+        let root = OciRoot { reference: Some(reference.clone()), descriptor: pack.descriptor() };
+        let documents = pack.documents().into_iter().map(|(_, bytes)| bytes.to_vec());
+        let blob = |layer: &'a Descriptor| OciBlob { descriptor: layer.clone(), open: open(layer) };
+        Self::new(vec![root], documents, pack.layers().into_iter().map(blob))
+    }
+
+    /// Everything that `root` leads to, each once, from above.
+    fn walk(&mut self, root: &OciRoot, given: &BTreeMap<Digest, Vec<u8>>) -> Result<Vec<Digest>, ShipmentError> {
+        let (mut reach, mut seen) = (Vec::new(), BTreeSet::new());
+        let mut next = VecDeque::from([("index.json".to_owned(), root.descriptor.clone())]);
+        while let Some((of, descriptor)) = next.pop_front() {
+            let Descriptor { digest, size: want, .. } = descriptor;
+            let document = descriptor.is_index() || descriptor.is_manifest();
+            let got = match (given.get(&digest), self.blobs.get(&digest)) {
+                (Some(bytes), _) => bytes.len() as u64,
+                (None, Some(blob)) if !document => blob.descriptor.size,
+                // An index may name manifests for other machines, which nobody has pulled.
+                (None, _) if document && !reach.is_empty() => {
+                    self.partial = true;
+                    continue;
+                }
+                _ => return Err(ShipmentError::Missing { digest, of }),
+            };
+            if got != want {
+                return Err(ShipmentError::Size { digest, got, want });
+            }
+            if !seen.insert(digest) {
+                continue;
+            }
+            reach.push(digest);
+            if let Some(bytes) = given.get(&digest) {
+                let document = Document::parse(&descriptor, bytes)?;
+                next.extend(document.children.iter().map(|child| (digest.to_string(), child.clone())));
+                self.documents.insert(digest, document);
+            }
+        }
+        Ok(reach)
+    }
+
+    /// Whether an index names manifests that are not here.
+    pub(crate) fn is_partial(&self) -> bool {
+        self.partial
+    }
+
+    /// The roots that go where names are needed, or all.
+    pub(crate) fn roots(&self, named: bool) -> impl Iterator<Item = &OciRoot> {
+        self.roots.iter().map(|(root, _)| root).filter(move |root| !named || root.reference.is_some())
+    }
+
+    /// What those roots lead to, each once: documents, then blobs.
+    pub(crate) fn contents(&self, named: bool) -> (Vec<(Digest, &[u8])>, Vec<&OciBlob<'a>>) {
+        let roots = self.roots.iter().filter(|(root, _)| !named || root.reference.is_some());
+        let (mut documents, mut blobs, mut seen) = (Vec::new(), Vec::new(), BTreeSet::new());
+        for digest in roots.flat_map(|(_, reach)| reach).filter(|digest| seen.insert(**digest)) {
+            match self.documents.get(digest) {
+                Some(document) => documents.push((*digest, document.bytes.as_slice())),
+                None => blobs.extend(self.blobs.get(digest)),
+            }
+        }
+        (documents, blobs)
+    }
+
+    /// The manifest of the one image that all named roots are or hold; `None` when there are more, or none.
+    pub(crate) fn only_image(&self) -> Option<&Manifest> {
+        let named = self.roots.iter().filter(|(root, _)| root.reference.is_some());
+        let images: BTreeMap<_, _> = named
+            .flat_map(|(_, reach)| reach)
+            .filter_map(|digest| Some((digest, self.documents.get(digest)?.image.as_ref()?)))
+            .collect();
+        match images.len() {
+            1 => images.into_values().next().map(Sealed::value),
+            _ => None,
+        }
+    }
+
+    /// The first name, for messages.
+    pub(crate) fn name(&self) -> String {
+        let mut roots = self.roots.iter().map(|(root, _)| root);
+        let first = roots.find_map(|root| root.reference.as_ref());
+        first.map_or_else(|| "without a name".to_owned(), ToString::to_string)
+    }
+}
+
+impl Document {
+    fn parse(descriptor: &Descriptor, bytes: &[u8]) -> Result<Self, ShipmentError> {
+        let failed = |source| ShipmentError::Document { digest: descriptor.digest, source };
+        let bytes = bytes.to_vec();
+        match (descriptor.is_index(), descriptor.is_manifest()) {
+            (true, _) => {
+                let index: Sealed<Index> = Sealed::parse("index", bytes).map_err(failed)?;
+                let children = index.value().manifests.clone();
+                Ok(Self { bytes: index.bytes().to_vec(), children, image: None })
+            }
+            (_, true) => {
+                let manifest: Sealed<Manifest> = Sealed::parse("manifest", bytes).map_err(failed)?;
+                let Manifest { config, layers, .. } = manifest.value();
+                let children = [std::slice::from_ref(config), layers].concat();
+                let image = is_image_config(&config.media_type);
+                let bytes = manifest.bytes().to_vec();
+                Ok(Self { bytes, children, image: image.then_some(manifest) })
+            }
+            _ => Ok(Self { bytes, children: Vec::new(), image: None }),
+        }
+    }
+}

@@ -1,0 +1,426 @@
+//! Archives written and read back, and archives that lie, each beside its harmless twin.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+
+use hone_engines::{
+    Archive, ArchiveError, OciRoot, OciShipment, ShipLayer, Shipment, ShipmentError, write_docker_archive,
+    write_oci_archive,
+};
+use hone_image::oci::{Descriptor, Index, Manifest, Sealed};
+use hone_image::{Artifact, Digest, Image, Pack, Reference, media};
+use serde_json::{Value, json};
+
+type Entries = Vec<(tar::Header, Vec<u8>)>;
+
+fn layers() -> [Vec<u8>; 2] {
+    [b"lower".repeat(300), b"upper".to_vec()]
+}
+
+fn config(architecture: &str) -> Vec<u8> {
+    let ids = layers().map(|layer| Digest::of(&layer));
+    json!({ "architecture": architecture, "os": "linux", "rootfs": { "type": "layers", "diff_ids": ids } })
+        .to_string()
+        .into_bytes()
+}
+
+fn image(architecture: &str) -> Image {
+    let config = Sealed::parse("config", config(architecture)).unwrap();
+    let layer = |bytes: Vec<u8>| Descriptor::of(media::LAYER_TAR, Digest::of(&bytes), bytes.len() as u64);
+    let manifest = Manifest::new(config.descriptor(media::CONFIG), layers().map(layer).to_vec(), BTreeMap::new());
+    Image::join(Sealed::new(manifest), config).unwrap()
+}
+
+fn artifact() -> Artifact {
+    let config: Sealed<Value> = Sealed::parse("config", b"{}".to_vec()).unwrap();
+    let weight = Descriptor::of(media::MODEL_WEIGHT_TAR, Digest::of(&layers()[0]), layers()[0].len() as u64);
+    let manifest = Manifest::artifact(media::MODEL_MANIFEST, config.descriptor(media::MODEL_CONFIG), vec![weight]);
+    Artifact { manifest: Sealed::new(manifest), config }
+}
+
+fn name() -> Reference {
+    "assistant:base".parse().unwrap()
+}
+
+fn oci(pack: &Pack) -> Vec<u8> {
+    let open = |descriptor: &Descriptor| -> hone_engines::Open<'_> {
+        let bytes = layers().into_iter().find(|l| Digest::of(l) == descriptor.digest).unwrap();
+        Box::new(move || Ok(Box::new(std::io::Cursor::new(bytes.clone()))))
+    };
+    let mut out = Vec::new();
+    let sent = write_oci_archive(&OciShipment::pack(&name(), pack, open).unwrap(), &mut out).unwrap();
+    assert_eq!((sent.sent_layers, sent.sent_bytes), (2, 1505));
+    out
+}
+
+fn docker() -> Vec<u8> {
+    let ship = |bytes: Vec<u8>| ShipLayer {
+        diff_id: Digest::of(&bytes),
+        size: Some(bytes.len() as u64),
+        open: Box::new(move || Ok(Box::new(std::io::Cursor::new(bytes.clone())))),
+    };
+    let shipment =
+        Shipment { reference: name().to_string(), config: config("amd64"), layers: layers().map(ship).into() };
+    let mut out = Vec::new();
+    write_docker_archive(&shipment, &mut out).unwrap();
+    out
+}
+
+fn file(bytes: &[u8]) -> File {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(bytes).unwrap();
+    file.rewind().unwrap();
+    file
+}
+
+fn open(bytes: &[u8]) -> Result<Archive, ArchiveError> {
+    Archive::open(file(bytes))
+}
+
+/// An archive's entries, to be changed.
+fn entries(bytes: &[u8]) -> Entries {
+    let mut archive = tar::Archive::new(bytes);
+    let read = |entry: std::io::Result<tar::Entry<'_, &[u8]>>| {
+        let mut entry = entry.unwrap();
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content).unwrap();
+        (entry.header().clone(), content)
+    };
+    archive.entries().unwrap().map(read).collect()
+}
+
+fn packed(entries: &Entries) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (header, content) in entries {
+        builder.append(header, content.as_slice()).unwrap();
+    }
+    builder.into_inner().unwrap()
+}
+
+fn entry(name: &str, kind: tar::EntryType, content: &[u8]) -> (tar::Header, Vec<u8>) {
+    let mut header = tar::Header::new_ustar();
+    header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+    header.set_entry_type(kind);
+    header.set_mode(0o644);
+    header.set_size(content.len() as u64);
+    header.set_cksum();
+    (header, content.to_vec())
+}
+
+fn link(name: &str, target: &str) -> (tar::Header, Vec<u8>) {
+    let (mut header, content) = entry(name, tar::EntryType::Symlink, b"");
+    header.set_link_name(target).unwrap();
+    header.set_cksum();
+    (header, content)
+}
+
+fn with(bytes: &[u8], more: Entries) -> Vec<u8> {
+    packed(&[entries(bytes), more].concat())
+}
+
+fn replaced(bytes: &[u8], name: &str, content: &[u8]) -> Vec<u8> {
+    let mut all = entries(bytes);
+    all.retain(|(header, _)| header.path().unwrap().to_str() != Some(name));
+    packed(&[all, vec![entry(name, tar::EntryType::Regular, content)]].concat())
+}
+
+fn why(bytes: &[u8]) -> String {
+    let error = open(bytes).err().expect("want it refused");
+    let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
+    format!("{error}{}", source.unwrap_or_default())
+}
+
+#[track_caller]
+fn refused(bytes: &[u8], want: &str) {
+    let got = why(bytes);
+    assert!(got.contains(want), "want {want:?} in {got:?}");
+}
+
+fn content(archive: &Archive, digest: Digest) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    archive.open_blob(digest).expect("the blob is there").read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn an_oci_archive_is_read_as_it_was_written() {
+    let pack = Pack::new(vec![image("amd64"), image("arm64")], vec![artifact()]);
+    let archive = open(&oci(&pack)).unwrap();
+    assert_eq!(archive.packs().len(), 1);
+    assert_eq!(archive.packs()[0].pack, pack);
+    assert_eq!(archive.packs()[0].names.iter().collect::<Vec<_>>(), [&name()]);
+    for layer in layers() {
+        assert_eq!(content(&archive, Digest::of(&layer)), layer);
+    }
+    assert!(archive.open_blob(Digest::of(b"other")).is_none());
+}
+
+#[test]
+fn archives_have_the_same_bytes_on_any_day() {
+    // Others compare archives by digest. Order, names, annotations and headers are in it; changing them is a
+    // change for users.
+    let oci = Digest::of(&oci(&Pack::alone(image("amd64")))).to_string();
+    let docker = Digest::of(&docker()).to_string();
+    assert_eq!(oci, "sha256:55353537f7b6c317e983d02333209e41f1f2bef246326b89f93d1aabf4af0f4d");
+    assert_eq!(docker, "sha256:19aaea04f098a0ffcebe0ee9c1cb1dab1e9ac5d93066cc85dacb3d2da09c696e");
+}
+
+#[test]
+fn one_image_is_in_docker_s_form_too_and_several_are_not() {
+    let names = |bytes: &[u8]| -> Vec<String> {
+        entries(bytes).iter().map(|(header, _)| header.path().unwrap().to_string_lossy().into_owned()).collect()
+    };
+    let alone = names(&oci(&Pack::alone(image("amd64"))));
+    assert_eq!(alone[..3], ["oci-layout", "index.json", "manifest.json"]);
+    assert!(names(&oci(&Pack::new(vec![image("amd64")], vec![artifact()]))).contains(&"manifest.json".into()));
+    let two = names(&oci(&Pack::new(vec![image("amd64"), image("arm64")], vec![])));
+    assert!(!two.contains(&"manifest.json".to_owned()));
+    let shared = format!("blobs/sha256/{}", Digest::of(&layers()[0]).hex());
+    assert_eq!(two.iter().filter(|name| **name == shared).count(), 1, "a shared layer is there once");
+}
+
+#[test]
+fn a_docker_archive_becomes_an_image_over_its_tars() {
+    let archive = open(&docker()).unwrap();
+    let pack = &archive.packs()[0].pack;
+    assert_eq!(pack.images()[0].config().bytes(), config("amd64"));
+    for (layer, bytes) in pack.images()[0].layers().iter().zip(layers()) {
+        assert_eq!(layer.descriptor, Descriptor::of(media::LAYER_TAR, layer.diff_id, bytes.len() as u64));
+        assert_eq!(content(&archive, layer.descriptor.digest), bytes);
+    }
+}
+
+#[test]
+fn layers_of_a_docker_archive_may_be_links_and_compressed() {
+    let gzip = [&[0x1f, 0x8b, 8, 0][..], b"not really"].concat();
+    let mut all = entries(&docker());
+    all.retain(|(header, _)| header.path().unwrap().extension().is_none_or(|e| e != "tar"));
+    all.push(entry("x/real", tar::EntryType::Regular, &gzip));
+    for layer in layers() {
+        all.push(link(&format!("{}.tar", Digest::of(&layer).hex()), "x/../x/real"));
+    }
+    let archive = open(&packed(&all)).unwrap();
+    let layers = archive.packs()[0].pack.images()[0].layers();
+    assert_eq!(layers[0].descriptor, Descriptor::of(media::LAYER_GZIP, Digest::of(&gzip), gzip.len() as u64));
+    assert_eq!(content(&archive, layers[1].descriptor.digest), gzip);
+}
+
+#[test]
+fn a_link_that_leaves_the_archive_or_goes_round_is_refused() {
+    let name = format!("{}.tar", Digest::of(&layers()[1]).hex());
+    let mut all = entries(&docker());
+    all.retain(|(header, _)| header.path().unwrap().to_str() != Some(&name));
+    let twin = [all.clone(), vec![link(&name, "./real"), entry("real", tar::EntryType::Regular, b"upper")]].concat();
+    open(&packed(&twin)).unwrap();
+    for (target, want) in [
+        ("/etc/passwd", "its target is outside of the archive"),
+        ("../etc/passwd", "its target is outside of the archive"),
+        (name.as_str(), "too many symbolic links"),
+        ("nowhere", "not in the archive"),
+    ] {
+        refused(&packed(&[all.clone(), vec![link(&name, target)]].concat()), want);
+    }
+}
+
+#[test]
+fn only_plain_entries_under_plain_names_are_read() {
+    let twin = oci(&Pack::alone(image("amd64")));
+    let dir = entry("blobs/", tar::EntryType::Directory, b"");
+    open(&with(&twin, vec![dir, entry("a", tar::EntryType::Regular, b"x"), link("b", "../../x")])).unwrap();
+    for name in ["../a", "/a", "a/../../b", "a//b", "x/.."] {
+        refused(&with(&twin, vec![entry(name, tar::EntryType::Regular, b"")]), "read archive: tar entry");
+    }
+    for kind in [tar::EntryType::Link, tar::EntryType::Char, tar::EntryType::Fifo, tar::EntryType::GNUSparse] {
+        refused(&with(&twin, vec![entry("a", kind, b"")]), "want a regular file");
+    }
+    refused(&with(&twin, vec![entry("index.json", tar::EntryType::Regular, b"{}")]), "there twice");
+    refused(&with(&twin, vec![entry("d", tar::EntryType::Directory, b"content")]), "has no content");
+}
+
+#[test]
+fn long_names_are_read_and_endless_ones_are_not() {
+    let twin = oci(&Pack::alone(image("amd64")));
+    let long = format!("{}/{}", "d".repeat(200), "f".repeat(200));
+    let extended = |kind, body: &[u8]| vec![entry("long", kind, body), entry("short", tar::EntryType::Regular, b"x")];
+    open(&with(&twin, extended(tar::EntryType::GNULongName, long.as_bytes()))).unwrap();
+    let record = |value: &str| {
+        let rest = " path=\n".len() + value.len();
+        let length = (rest..).find(|n| *n == rest + n.to_string().len()).unwrap();
+        format!("{length} path={value}\n")
+    };
+    open(&with(&twin, extended(tar::EntryType::XHeader, record(&long).as_bytes()))).unwrap();
+    for bad in ["../x", "x\0y", &"x/".repeat(600)] {
+        refused(&with(&twin, extended(tar::EntryType::XHeader, record(bad).as_bytes())), "tar entry");
+    }
+    refused(&with(&twin, extended(tar::EntryType::GNULongName, &vec![b'x'; 20_000])), "more than 16 KiB");
+    for bad in ["5 path=x\n", "99 path=x\n", "path", "18446744073709551615 a=b\n", "0 a=b\n"] {
+        refused(&with(&twin, extended(tar::EntryType::XHeader, bad.as_bytes())), "not one");
+    }
+    let index = "index.json";
+    let size = |value: &str| format!("{} size={value}\n", 8 + value.len() + 1);
+    let lying = |value: &str| {
+        let mut all = entries(&twin);
+        let at = all.iter().position(|(header, _)| header.path().unwrap().to_str() == Some(index)).unwrap();
+        all.insert(at, entry("x", tar::EntryType::XHeader, size(value).as_bytes()));
+        packed(&all)
+    };
+    let length = entries(&twin)[1].1.len().to_string();
+    open(&lying(&length)).unwrap();
+    refused(&lying("99999999"), "beyond the archive's end");
+    refused(&lying("-1"), "not a number");
+}
+
+#[test]
+fn cut_off_and_damaged_archives_are_refused_at_every_place() {
+    let whole = oci(&Pack::alone(image("amd64")));
+    open(&whole[..whole.len() - 512]).expect("one block of zeros is an end");
+    for length in (0..whole.len() - 1023).step_by(128) {
+        assert!(open(&whole[..length]).is_err(), "cut off at {length}");
+    }
+    let mut lying = whole.clone();
+    lying[124..136].copy_from_slice(b"77777777777\0");
+    refused(&lying, "checksum");
+    let mut header = tar::Header::new_ustar();
+    header.set_path("x").unwrap();
+    header.set_size(1 << 32);
+    header.set_cksum();
+    refused(&[header.as_bytes(), &whole[..]].concat(), "beyond the archive's end");
+    refused(b"\x1f\x8b\x08 gzip", "compressed with gzip");
+    refused(&packed(&vec![entry("a", tar::EntryType::Regular, b"x")]), "want an OCI or docker archive");
+}
+
+#[test]
+fn an_archive_of_a_million_entries_is_refused() {
+    let twin = oci(&Pack::alone(image("amd64")));
+    let many = |count: usize| {
+        with(&twin, (0..count).map(|n| entry(&format!("n{n}"), tar::EntryType::Regular, b"")).collect())
+    };
+    open(&many(10_000)).unwrap();
+    refused(&many(17_000), "more than 16384 entries");
+}
+
+#[test]
+fn blobs_that_are_missing_shorter_or_others_are_refused() {
+    let twin = oci(&Pack::alone(image("amd64")));
+    let blob = |digest: Digest| format!("blobs/sha256/{}", digest.hex());
+    let (layer, manifest) = (blob(Digest::of(&layers()[1])), blob(image("amd64").digest()));
+    open(&replaced(&twin, &layer, &layers()[1])).unwrap();
+    refused(&replaced(&twin, &layer, b"short"[..4].as_ref()), "got 4 bytes, want 5 bytes");
+    let size = image("amd64").manifest().bytes().len();
+    refused(&replaced(&twin, &manifest, &vec![b' '; size]), "got sha256:");
+    let mut gone = entries(&twin);
+    gone.retain(|(header, _)| header.path().unwrap().to_str() != Some(&layer));
+    refused(&packed(&gone), "which is not in the archive");
+    refused(&with(&twin, vec![entry("blobs/sha256/abc", tar::EntryType::Regular, b"")]), "64 lowercase hex");
+    let config = format!("{}.json", Digest::of(&config("amd64")).hex());
+    refused(&replaced(&docker(), &config, &self::config("arm64")), "got sha256:");
+}
+
+#[test]
+fn documents_are_bounded_and_of_their_form() {
+    let twin = oci(&Pack::alone(image("amd64")));
+    refused(&replaced(&twin, "index.json", &vec![b' '; (8 << 20) + 1]), "want at most 8388608");
+    refused(&replaced(&twin, "index.json", b"{"), "parse index");
+    refused(&replaced(&docker(), "manifest.json", b"[{}]"), "parse manifest");
+    let listed = |layers: &Value| {
+        let config = format!("{}.json", Digest::of(&config("amd64")).hex());
+        json!([{ "Config": config, "RepoTags": null, "Layers": layers }]).to_string()
+    };
+    refused(&replaced(&docker(), "manifest.json", listed(&json!([])).as_bytes()), "got 0 layers, want 2 layers");
+    let names = layers().map(|layer| format!("{}.tar", Digest::of(&layer).hex()));
+    let archive = open(&replaced(&docker(), "manifest.json", listed(&json!(names)).as_bytes())).unwrap();
+    assert!(archive.packs()[0].names.is_empty());
+}
+
+/// An archive of these documents, its index naming the first.
+fn nested(documents: &[Vec<u8>]) -> Vec<u8> {
+    let descriptor = |bytes: &[u8]| Descriptor::of(media::INDEX, Digest::of(bytes), bytes.len() as u64);
+    let index = Sealed::new(Index::new(vec![descriptor(&documents[0])])).bytes().to_vec();
+    let mut all = vec![
+        entry("oci-layout", tar::EntryType::Regular, b"{}"),
+        entry("index.json", tar::EntryType::Regular, &index),
+    ];
+    for bytes in documents {
+        all.push(entry(&format!("blobs/sha256/{}", Digest::of(bytes).hex()), tar::EntryType::Regular, bytes));
+    }
+    packed(&all)
+}
+
+#[test]
+fn indexes_are_neither_deep_nor_wide() {
+    let (image, layers) = (image("amd64"), layers());
+    let parts = |index: Vec<u8>| {
+        let image = [image.manifest().bytes(), image.config().bytes()].map(<[u8]>::to_vec);
+        [vec![index], image.to_vec(), layers.to_vec()].concat()
+    };
+    let of = |n: usize| Sealed::new(Index::new(vec![image.descriptor(); n])).bytes().to_vec();
+    assert_eq!(open(&nested(&parts(of(3)))).unwrap().packs().len(), 1);
+    refused(&nested(&parts(of(5000))), "more than 4096");
+    // A circle would need a digest that names itself; what there can be is an index in an index, which is not entered.
+    let inner = of(1);
+    let outer = |bytes: &[u8]| {
+        let descriptor = Descriptor::of(media::INDEX, Digest::of(bytes), bytes.len() as u64);
+        Sealed::new(Index::new(vec![descriptor])).bytes().to_vec()
+    };
+    refused(&nested(&[parts(outer(&inner)), vec![inner]].concat()), "none of its manifests");
+}
+
+#[test]
+fn documents_are_bounded_all_together() {
+    // Each read of a document counts, whether it was read before or not.
+    let mut big: Value = serde_json::from_slice(&config("amd64")).unwrap();
+    big["pad"] = json!("x".repeat(7 << 20));
+    let config: Sealed<_> = Sealed::parse("config", big.to_string().into_bytes()).unwrap();
+    let layer = |bytes: Vec<u8>| Descriptor::of(media::LAYER_TAR, Digest::of(&bytes), bytes.len() as u64);
+    let manifest = Manifest::new(config.descriptor(media::CONFIG), layers().map(layer).to_vec(), BTreeMap::new());
+    let image = Image::join(Sealed::new(manifest), config).unwrap();
+    let archive = |times: usize| {
+        let index = Sealed::new(Index::new(vec![image.descriptor(); times])).bytes().to_vec();
+        let documents = [index, image.manifest().bytes().to_vec(), image.config().bytes().to_vec()];
+        nested(&[documents.to_vec(), layers().to_vec()].concat())
+    };
+    open(&archive(4)).unwrap();
+    refused(&archive(5), "more than 33554432 bytes of documents");
+}
+
+#[test]
+fn an_index_saved_for_one_platform_is_read_as_far_as_it_goes() {
+    let pack = Pack::new(vec![image("amd64"), image("arm64")], vec![]);
+    let mut all = entries(&oci(&pack));
+    let gone = format!("blobs/sha256/{}", image("arm64").digest().hex());
+    all.retain(|(header, _)| header.path().unwrap().to_str() != Some(&gone));
+    let archive = open(&packed(&all)).unwrap();
+    assert_eq!(archive.packs()[0].pack.digest(), pack.digest());
+    assert_eq!(archive.packs()[0].pack.images(), [image("amd64")]);
+    assert_eq!(archive.packs()[0].pack.missing().len(), 1);
+    // And it goes on as it is.
+    oci(&archive.packs()[0].pack);
+}
+
+#[test]
+fn names_come_from_either_annotation_and_a_bare_tag_is_none() {
+    let twin = oci(&Pack::alone(image("amd64")));
+    let named = |annotations: Value| {
+        let mut index: Value = serde_json::from_slice(&entries(&twin)[1].1).unwrap();
+        index["manifests"][0]["annotations"] = annotations;
+        let archive = open(&replaced(&twin, "index.json", index.to_string().as_bytes())).unwrap();
+        archive.packs()[0].names.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let (whole, short) = ("io.containerd.image.name", media::REF_NAME);
+    assert_eq!(named(json!({ whole: "docker.io/library/a:b", short: "b" })), ["a:b"]);
+    assert_eq!(named(json!({ short: "localhost/a:b" })), ["localhost/a:b"]);
+    assert!(named(json!({ short: "b" })).is_empty());
+    assert!(named(json!({})).is_empty());
+}
+
+#[test]
+fn a_shipment_holds_all_that_it_names() {
+    let image = image("amd64");
+    let root = || vec![OciRoot { reference: Some(name()), descriptor: image.descriptor() }];
+    let documents = || [image.manifest().bytes().to_vec(), image.config().bytes().to_vec()];
+    let missing = OciShipment::new(root(), documents(), []).err().expect("layers are missing");
+    assert!(matches!(missing, ShipmentError::Missing { digest, .. } if digest == Digest::of(&layers()[0])));
+    let missing = OciShipment::new(root(), [], []).err().expect("the manifest is missing");
+    assert_eq!(missing.to_string(), format!("ship {}: index.json names it, and it was not given", image.digest()));
+}
