@@ -89,11 +89,17 @@ impl Text {
         }
     }
 
+    /// The tokenizer that a tokenizer.json called `file` in errors describes, with no configuration beside it.
+    ///
+    /// # Errors
+    /// It describes none.
+    pub fn from_json(file: &str, bytes: Vec<u8>) -> Result<Self> {
+        Self::new(parse(file, bytes)?, None, BTreeSet::new(), None, None)
+    }
+
     fn from_directory(dir: &Path) -> Result<Self> {
         let file = dir.join("tokenizer.json");
-        let bytes = read_file(&file)?;
-        let tokenizer = Tokenizer::from_bytes(bytes)
-            .map_err(|e| TrainError::tokenizer(file.display(), format!("is not usable: {e}")))?;
+        let tokenizer = parse(&file.display().to_string(), read_file(&file)?)?;
         let config = optional_json(&dir.join("tokenizer_config.json"))?;
         let named = |key: &str| token_text(&config[key]).and_then(|text| tokenizer.token_to_id(&text));
         let (begin, end) = (named("bos_token"), named("eos_token"));
@@ -174,6 +180,10 @@ impl Text {
     pub fn begin(&self) -> Option<u32> {
         self.begin
     }
+}
+
+fn parse(file: &str, bytes: Vec<u8>) -> Result<Tokenizer> {
+    Tokenizer::from_bytes(bytes).map_err(|e| TrainError::tokenizer(file, format!("is not usable: {e}")))
 }
 
 /// A JSON file that may be absent: null then.
