@@ -114,6 +114,7 @@ mod tests {
             variant: None,
             config: Default::default(),
             layers: vec![],
+            annotations: Default::default(),
         });
         let old = directory(&store).join("0".repeat(64));
         fs::create_dir_all(old.join("etc")).unwrap();

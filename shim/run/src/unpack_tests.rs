@@ -28,6 +28,30 @@ impl Layer {
         self
     }
 
+    /// An entry with PAX records; they may name what no header can.
+    fn pax(mut self, records: &[(&str, &[u8])], path: &str) -> Self {
+        self.0.append_pax_extensions(records.iter().copied()).unwrap();
+        self.file(path, "content")
+    }
+
+    /// The entry `path` with its header changed behind the library's back.
+    fn raw(mut self, path: &str, content: &[u8], edit: impl FnOnce(&mut [u8; 512])) -> Self {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.set_size(content.len() as u64);
+        header.as_mut_bytes()[..path.len()].copy_from_slice(path.as_bytes());
+        edit(header.as_mut_bytes());
+        header.set_cksum();
+        self.0.get_mut().extend(header.as_bytes());
+        self.0.get_mut().extend(content);
+        let whole = self.0.get_ref().len().next_multiple_of(512);
+        self.0.get_mut().resize(whole, 0);
+        self
+    }
+
     fn file(self, path: &str, content: &str) -> Self {
         self.entry(EntryType::Regular, path, "", content.as_bytes())
     }
@@ -140,4 +164,305 @@ fn root_a_tar_cut_short_is_an_error() {
     let bytes = Layer::new().file("f", &"x".repeat(2000)).0.into_inner().unwrap();
     let dir = tempfile::tempdir().unwrap();
     assert!(unpack(&bytes[..1000], Digest::of(b""), dir.path()).is_err());
+}
+
+/// What is made of a layer: the names below `inside`, links among them not followed.
+fn tree(inside: &Path) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut pending = vec![PathBuf::new()];
+    while let Some(dir) = pending.pop() {
+        for entry in fs::read_dir(inside.join(&dir)).unwrap() {
+            let entry = entry.unwrap();
+            let path = dir.join(entry.file_name());
+            if entry.file_type().unwrap().is_dir() {
+                pending.push(path.clone());
+            }
+            names.push(path.display().to_string());
+        }
+    }
+    names.sort();
+    names
+}
+
+#[test]
+fn root_names_that_no_file_may_have_are_refused() {
+    if !root() {
+        return;
+    }
+    let deep = |length: usize| "d/".repeat(length / 2 - 1) + "ff";
+    let attacks: [(&str, &[u8]); 8] = [
+        ("leads out of the root", b".."),
+        ("leads out of the root", b"../outside/file"),
+        ("leads out of the root", b"/../outside/file"),
+        ("leads out of the root", b"./a/../../outside/file"),
+        ("unpack \"", b"a\0b"),
+        ("not UTF-8", b"caf\xe9"),
+        ("path too long", &deep(4098).into_bytes()),
+        ("File name too long", &[b'n'; 256]),
+    ];
+    for (why, name) in attacks {
+        let (_dir, result) = Layer::new().pax(&[("path", name)], "short").unpack();
+        let said = result.unwrap_err();
+        assert!(said.contains(why), "{:?}: {said}", String::from_utf8_lossy(name));
+        assert!(said.len() < 600, "an error that a person can read: {said}");
+    }
+    for name in ["/absolute/file", "./file", "a//b", "..file", "a/...", &"n".repeat(255), &deep(3600), "caf\u{e9}"] {
+        let (dir, result) = Layer::new().pax(&[("path", name.as_bytes())], "short").unpack();
+        result.unwrap();
+        let plain = name.trim_start_matches(['.', '/']).replace("//", "/");
+        assert!(tree(&dir.path().join("inside")).iter().any(|path| path.ends_with(&plain)), "{name}");
+    }
+}
+
+#[test]
+fn root_no_link_of_a_layer_or_the_one_below_is_a_way_out() {
+    if !root() {
+        return;
+    }
+    let out = tempfile::tempdir().unwrap();
+    fs::write(out.path().join("file"), "untouched").unwrap();
+    let absolute = out.path().display().to_string();
+    for target in ["../outside", "/../outside", &absolute, "/proc/self/root/tmp", "door", "/proc/self/fd/3"] {
+        let door = || Layer::new().entry(EntryType::Symlink, "door", target, b"");
+        // In one layer: a file, a hard link, a directory and whiteouts, all through the door.
+        for through in [
+            door().file("door/file", "evil"),
+            door().entry(EntryType::Link, "twin", "door/file", b"").file("twin", "evil"),
+            door().entry(EntryType::Directory, "door/dir", "", b""),
+            door().file("door/.wh.file", ""),
+            door().file("door/.wh..wh..opq", ""),
+            door().entry(EntryType::Symlink, "door/inner", "x", b""),
+        ] {
+            // Each is refused, or made inside.
+            let (_dir, _result) = through.unpack();
+            assert_eq!(fs::read_to_string(out.path().join("file")).unwrap(), "untouched", "{target}");
+            assert_eq!(fs::read_dir(out.path()).unwrap().count(), 1, "{target}");
+        }
+        // Across layers: the upper one has a tree of its own, in which the door is a plain directory.
+        let (_below, result) = door().unpack();
+        result.unwrap();
+        let (above, result) = Layer::new().file("door/file", "evil").file("door/.wh.gone", "").unpack();
+        result.unwrap();
+        assert_eq!(tree(&above.path().join("inside")), ["door", "door/file", "door/gone"]);
+    }
+    // The twin: a link that stays inside is followed.
+    let layer = Layer::new()
+        .entry(EntryType::Directory, "etc", "", b"")
+        .entry(EntryType::Symlink, "door", "/etc", b"")
+        .file("door/file", "harmless")
+        .entry(EntryType::Link, "twin", "door/file", b"")
+        .file("door/.wh.gone", "");
+    let (dir, result) = layer.unpack();
+    result.unwrap();
+    assert_eq!(tree(&dir.path().join("inside")), ["door", "etc", "etc/file", "etc/gone", "twin"]);
+}
+
+#[test]
+fn root_hard_links_reach_only_what_the_layer_has() {
+    if !root() {
+        return;
+    }
+    for target in ["/etc/passwd", "etc/passwd", "../outside/file", "/", "nothing", "self"] {
+        let (dir, result) = Layer::new().entry(EntryType::Link, "self", target, b"").unpack();
+        result.unwrap_err();
+        assert!(tree(&dir.path().join("inside")).iter().all(|name| name == "etc"), "{target}");
+    }
+    // A hard link to a symbolic link is that link, not what it names.
+    let layer = Layer::new()
+        .entry(EntryType::Symlink, "door", "../outside/file", b"")
+        .entry(EntryType::Link, "twin", "door", b"")
+        .file("twin", "new");
+    let (dir, result) = layer.unpack();
+    result.unwrap();
+    assert_eq!(fs::read_to_string(dir.path().join("inside/twin")).unwrap(), "new");
+    let (dir, result) = Layer::new().file("a", "x").entry(EntryType::Link, "b", "/a", b"").unpack();
+    result.unwrap();
+    assert_eq!(fs::metadata(dir.path().join("inside/b")).unwrap().nlink(), 2);
+}
+
+#[test]
+fn root_a_directory_swapped_for_a_link_meanwhile_is_no_way_out() {
+    if !root() {
+        return;
+    }
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let site = tempfile::tempdir().unwrap();
+    let outside = site.path().join("outside");
+    fs::create_dir_all(outside.join("dir")).unwrap();
+    let layer = |n: usize| {
+        let file = |layer: Layer, n| layer.file(&format!("dir/{n}"), "x").file(&format!("dir/.wh.w{n}"), "");
+        (0..n).fold(Layer::new(), file).0.into_inner().unwrap()
+    };
+    let bytes = layer(500);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for round in 0..20 {
+            let inside = site.path().join(format!("inside{round}"));
+            fs::create_dir_all(inside.join("dir")).unwrap();
+            std::os::unix::fs::symlink(&outside, inside.join("link")).unwrap();
+            stop.store(false, Ordering::Relaxed);
+            let (a, b, stop) = (inside.join("dir"), inside.join("link"), &stop);
+            let swapper = scope.spawn(move || {
+                let mut swaps = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    let exchange = rustix::fs::RenameFlags::EXCHANGE;
+                    swaps += usize::from(rustix::fs::renameat_with(CWD, &a, CWD, &b, exchange).is_ok());
+                }
+                swaps
+            });
+            // It may fail; it may not write elsewhere.
+            let _ = unpack(&bytes[..], Digest::of(&bytes), &inside);
+            stop.store(true, Ordering::Relaxed);
+            assert!(swapper.join().unwrap() > 0);
+        }
+    });
+    assert_eq!(tree(&outside), ["dir"]);
+    // The twin: nobody swaps anything.
+    let inside = site.path().join("quiet");
+    fs::create_dir(&inside).unwrap();
+    unpack(&bytes[..], Digest::of(&bytes), &inside).unwrap();
+    assert_eq!(tree(&inside).len(), 1001);
+}
+
+#[test]
+fn root_no_device_is_made_but_a_whiteout() {
+    if !root() {
+        return;
+    }
+    for kind in [EntryType::Char, EntryType::Block, EntryType::new(b'Z')] {
+        let (dir, result) = Layer::new().entry(kind, "dev/x", "", b"").unpack();
+        assert!(result.unwrap_err().contains("device nodes are the runtime's to make"));
+        assert_eq!(tree(&dir.path().join("inside")), ["dev"]);
+    }
+    let (dir, result) = Layer::new().entry(EntryType::Fifo, "pipe", "", b"").unpack();
+    result.unwrap();
+    assert!(fs::metadata(dir.path().join("inside/pipe")).unwrap().file_type().is_fifo());
+}
+
+#[test]
+fn root_extended_attributes_are_left_behind() {
+    if !root() {
+        return;
+    }
+    // cap_net_raw+ep, version 2 (linux/capability.h).
+    let capability = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let records: [(&str, &[u8]); 5] = [
+        ("SCHILY.xattr.security.capability", &capability),
+        ("SCHILY.xattr.trusted.overlay.opaque", b"y"),
+        ("SCHILY.xattr.trusted.overlay.redirect", b"/../../etc"),
+        ("SCHILY.xattr.user.overlay.opaque", b"y"),
+        ("LIBARCHIVE.xattr.security.capability", b"AQAAAgAgAAAAAAAAAAAAAAAAAAA="),
+    ];
+    let (dir, result) = Layer::new().pax(&records, "file").file("etc/.wh..wh..opq", "").unpack();
+    result.unwrap();
+    let inside = dir.path().join("inside");
+    let mut names = [0u8; 256];
+    assert_eq!(rustix::fs::listxattr(inside.join("file"), &mut names), Ok(0), "{names:?}");
+    assert_eq!(fs::read_to_string(inside.join("file")).unwrap(), "content");
+    // The twin: what OCI means by an opaque directory is overlayfs's attribute.
+    assert_eq!(opaque(&inside.join("etc")).as_deref(), Some(&b"y"[..]));
+}
+
+fn opaque(path: &Path) -> Option<Vec<u8>> {
+    let mut value = [0u8; 8];
+    let n = rustix::fs::getxattr(path, "trusted.overlay.opaque", &mut value).ok()?;
+    Some(value[..n].to_vec())
+}
+
+#[test]
+fn root_sizes_that_lie_are_refused() {
+    if !root() {
+        return;
+    }
+    let size = |field: [u8; 12]| move |header: &mut [u8; 512]| header[124..136].copy_from_slice(&field);
+    let base256 = |n: u64| {
+        let mut field = [0; 12];
+        field[0] = 0x80;
+        field[4..].copy_from_slice(&n.to_be_bytes());
+        field
+    };
+    for (what, field) in [
+        ("more than there is", *b"00000100000\0"),
+        ("octal to the last byte", *b"777777777777"),
+        ("no octal", *b"0000000000x\0"),
+        ("a sign", *b"-0000000007\0"),
+        ("negative in base 256", [0xff; 12]),
+        ("2^64 - 1", base256(u64::MAX)),
+        ("2^63", base256(1 << 63)),
+    ] {
+        let (dir, result) = Layer::new().raw("f", b"content", size(field)).file("g", "x").unpack();
+        assert!(result.is_err(), "{what}");
+        assert!(!dir.path().join("inside/g").exists(), "{what}");
+    }
+    for records in [&[("size", &b"18446744073709551615"[..])], &[("size", b"99999")]] {
+        assert!(Layer::new().pax(records, "f").unpack().1.is_err());
+    }
+    // The twins: the true size, however it is written.
+    for field in [*b"00000000007\0", base256(7)] {
+        let (dir, result) = Layer::new().raw("f", b"content", size(field)).file("g", "x").unpack();
+        result.unwrap();
+        assert_eq!(tree(&dir.path().join("inside")), ["f", "g"]);
+    }
+    Layer::new().pax(&[("size", b"7")], "f").unpack().1.unwrap();
+}
+
+/// A sparse entry of GNU tar's old format: `content` at `offset` of a file of `real` bytes.
+fn sparse(offset: u64, content: &[u8], real: u64) -> Layer {
+    Layer::new().raw("sparse", content, |header| {
+        header[156] = b'S';
+        let number = |n: u64| format!("{n:011o}\0").into_bytes();
+        let base256 = |n: u64| [&[0x80, 0, 0, 0][..], &n.to_be_bytes()].concat();
+        let put = |n: u64| if n < 1 << 33 { number(n) } else { base256(n) };
+        header[386..398].copy_from_slice(&put(offset));
+        header[398..410].copy_from_slice(&put(content.len() as u64));
+        header[483..495].copy_from_slice(&put(real));
+    })
+}
+
+#[test]
+fn root_sparse_files_do_not_fill_the_disk() {
+    if !root() {
+        return;
+    }
+    let block = [b's'; 512];
+    let (dir, result) = sparse((1 << 40) - 512, &block, 1 << 40).unpack();
+    assert!(result.unwrap_err().contains("sparse files of more than 1073741824 bytes"));
+    assert!(tree(&dir.path().join("inside")).is_empty());
+    let (_dir, result) = Layer::new().pax(&[("GNU.sparse.major", b"1"), ("GNU.sparse.realsize", b"9")], "f").unpack();
+    assert!(result.unwrap_err().contains("a sparse file in a PAX format"));
+    let (dir, result) = sparse(1536, &block, 2048).unpack();
+    result.unwrap();
+    let content = fs::read(dir.path().join("inside/sparse")).unwrap();
+    assert_eq!(content, [&[0; 1536][..], &block].concat());
+}
+
+#[test]
+fn root_entries_that_come_twice_are_the_last_one() {
+    if !root() {
+        return;
+    }
+    let dir_entry = |layer: Layer, name: &str| layer.entry(EntryType::Directory, name, "", b"");
+    let (dir, result) = Layer::new().file("f", "first").file("f", "second").unpack();
+    result.unwrap();
+    assert_eq!(fs::read_to_string(dir.path().join("inside/f")).unwrap(), "second");
+    // A directory with all in it is not taken away by a later name.
+    let (_dir, result) = dir_entry(Layer::new(), "d").file("d/f", "x").file("d", "x").unpack();
+    assert!(result.unwrap_err().contains("was a directory before"));
+    let (dir, result) = dir_entry(dir_entry(Layer::new(), "d").file("d/f", "x"), "d").unpack();
+    result.unwrap();
+    assert_eq!(tree(&dir.path().join("inside")), ["d", "d/f"]);
+    // A whiteout hides what lower layers have, and nothing of its own layer, in either order.
+    for layer in [
+        dir_entry(Layer::new(), "d").file("d/f", "x").file(".wh.d", ""),
+        dir_entry(Layer::new().file(".wh.d", ""), "d").file("d/f", "x"),
+        dir_entry(Layer::new().file(".wh.d", "").file(".wh.d", ""), "d").file("d/f", "x"),
+    ] {
+        let (dir, result) = layer.unpack();
+        result.unwrap();
+        assert_eq!(tree(&dir.path().join("inside")), ["d", "d/f"]);
+        assert_eq!(opaque(&dir.path().join("inside/d")).as_deref(), Some(&b"y"[..]), "the lower layers' d is hidden");
+    }
+    let (dir, result) = Layer::new().file("f", "x").file(".wh.f", "").unpack();
+    result.unwrap();
+    assert_eq!(fs::read_to_string(dir.path().join("inside/f")).unwrap(), "x");
 }
