@@ -5,15 +5,19 @@
 //! another one ([`SourceFile::offset`]): that is how a blob that holds a tar is a source without being unpacked.
 
 mod error;
+mod facts;
 mod files;
+mod headers;
 mod job;
 mod model;
 mod pickle;
 mod read;
 mod tokenizer;
+mod tree;
 
 pub use error::BaseError;
 pub use files::{SourceFile, Sources};
 pub use job::{base_of, identity, parents, runtime_config, trainer_job};
 pub use model::{BaseModel, understand};
 pub use tokenizer::{FILE as TOKENIZER_FILE, tokens_of};
+pub use tree::{Tree, TreeError, TreeItem, TreeKind};

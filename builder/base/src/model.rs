@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use hone_image::modelpack::ModelFacts;
 use hone_model::{GgufTokenizer, Model, ModelConfig, adapter_tensors, shards_of_index};
 use hone_plan::{BuildPlan, TrainerPlan};
 
-use crate::{BaseError, SourceFile, Sources, pickle, read, tokenizer};
+use crate::headers::{Header, parse};
+use crate::{BaseError, SourceFile, Sources, facts, pickle, read, tokenizer};
 
 /// Endings of files that are weights: each gets a layer of its own.
 const WEIGHTS: [&str; 5] = ["gguf", "safetensors", "onnx", "onnx_data", "data"];
@@ -34,6 +36,8 @@ pub struct BaseModel {
     pub tokenizer: Option<String>,
     /// The tensors of an adapter for it, when it is understood and something trains.
     pub tensors: Option<BTreeMap<String, Vec<u64>>>,
+    /// What its own files say of it, for ModelPack.
+    pub facts: ModelFacts,
 }
 
 /// What is understood of a model.
@@ -60,14 +64,14 @@ pub fn understand(model: &Sources, apart: Option<&Sources>, plan: &BuildPlan) ->
     // A lone file is a weight, whatever it is called.
     let (weights, texts) = if model.lone { ([weights, texts].concat(), vec![]) } else { (weights, texts) };
     let format = format_of(&weights);
-    let understood = headers(model, format, &weights);
+    // A file that lies about itself is refused whoever trains.
+    let parsed = weights.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+    let facts = facts::of(&plan.name, format, &parsed, model);
+    let understood = headers(model, format, &weights, parsed);
     let mut understood = match &plan.trainer {
         TrainerPlan::BuiltIn(_) => Some(understood?),
-        // Others may use what this program does not know; a file that lies about itself is refused all the same.
-        _ => {
-            check_headers(&weights)?;
-            understood.ok()
-        }
+        // Others may use what this program does not know.
+        _ => understood.ok(),
     };
     let mut base = BaseModel {
         dir: format!("models/{}", plan.name),
@@ -78,7 +82,9 @@ pub fn understand(model: &Sources, apart: Option<&Sources>, plan: &BuildPlan) ->
         tokenizer_files: Vec::new(),
         tokenizer: None,
         tensors: None,
+        facts,
     };
+    base.facts.family = base.family.map(str::to_owned);
     settle_tokenizer(&mut base, model, apart, understood.as_mut(), plan)?;
     if let (Some(known), Some(finetune)) = (&understood, &plan.finetune) {
         let tensors = adapter_tensors(&known.config, &finetune.targets, u64::from(finetune.rank));
@@ -123,35 +129,43 @@ fn settle_tokenizer(
 }
 
 /// What the built-in trainers can work with.
-fn headers(model: &Sources, format: &str, files: &[SourceFile]) -> Result<Understood, BaseError> {
-    match (format, files) {
-        ("gguf", [only]) => {
-            let header = read::gguf(only)?;
+fn headers(
+    model: &Sources,
+    format: &str,
+    files: &[SourceFile],
+    mut parsed: Vec<Header>,
+) -> Result<Understood, BaseError> {
+    match (format, files, parsed.as_mut_slice()) {
+        ("gguf", [only], [header]) => {
             let shown = only.source.display().to_string();
+            let header = header.gguf().ok_or_else(|| unknown(model, files))?;
             let config = Model::from_gguf(&shown, &header)?.config;
             let tokenizer = GgufTokenizer::from_header(&shown, &header);
             Ok(Understood { config, gguf_tokenizer: Some((only.name.clone(), tokenizer)) })
         }
-        ("safetensors", _) if !model.lone => {
+        ("safetensors", ..) if !model.lone => {
             let Some(file) = model.get("config.json") else {
                 let (path, got) = (model.shown.clone(), "no config.json".to_owned());
                 return Err(BaseError::Format { path, got });
             };
             let config = ModelConfig::from_json(&file.source.display().to_string(), &read::small(file)?)?;
-            let config = Model::from_safetensors(config, &shards(model, files)?)?.config;
+            let config = Model::from_safetensors(config, &shards(model, files, parsed)?)?.config;
             Ok(Understood { config, gguf_tokenizer: None })
         }
-        _ => {
-            let names: Vec<&str> = files.iter().map(|f| f.name.as_str()).collect();
-            Err(BaseError::Format { path: model.shown.clone(), got: names.join(", ") })
-        }
+        _ => Err(unknown(model, files)),
     }
+}
+
+fn unknown(model: &Sources, files: &[SourceFile]) -> BaseError {
+    let names: Vec<&str> = files.iter().map(|f| f.name.as_str()).collect();
+    BaseError::Format { path: model.shown.clone(), got: names.join(", ") }
 }
 
 /// The headers of a Hugging Face directory's tensor files: those its index names, or the one there is.
 fn shards(
     model: &Sources,
     files: &[SourceFile],
+    parsed: Vec<Header>,
 ) -> Result<BTreeMap<String, hone_model::safetensors::Header>, BaseError> {
     let names = match model.get(SHARDS) {
         Some(index) => shards_of_index(&index.source.display().to_string(), &read::small(index)?)?,
@@ -159,30 +173,21 @@ fn shards(
             files.iter().map(|f| f.name.clone()).filter(|n| n.ends_with(".safetensors") && !n.contains('/')).collect()
         }
     };
+    let mut by_name: BTreeMap<&str, Header> = files.iter().map(|f| f.name.as_str()).zip(parsed).collect();
     let mut headers = BTreeMap::new();
     for name in names {
-        let Some(file) = files.iter().find(|f| f.name == name) else {
+        let Some(header) = by_name.remove(name.as_str()) else {
             return Err(BaseError::Shard { path: model.shown.clone(), shard: name });
         };
         // By name, not by place: two shards may lie in one file.
-        headers.insert(model.shown.join(&file.name).display().to_string(), read::safetensors(file)?);
-    }
-    Ok(headers)
-}
-
-fn check_headers(files: &[SourceFile]) -> Result<(), BaseError> {
-    for file in files {
-        match ending(&file.name).as_str() {
-            "gguf" => drop(read::gguf(file)?),
-            // Element types that the trainer cannot compute are no fault of a file that is only carried.
-            "safetensors" => match read::safetensors(file) {
-                Ok(_) | Err(BaseError::Model(hone_model::ModelError::Unsupported { .. })) => {}
-                Err(error) => return Err(error),
-            },
-            _ => {}
+        let shown = model.shown.join(&name).display().to_string();
+        match header {
+            Header::Safetensors(header) => drop(headers.insert(shown, header)),
+            Header::Unsupported(error) => return Err(error.into()),
+            _ => return Err(BaseError::Format { path: model.shown.clone(), got: name }),
         }
     }
-    Ok(())
+    Ok(headers)
 }
 
 fn format_of(files: &[SourceFile]) -> &'static str {
@@ -199,6 +204,6 @@ fn is_weight(file: &SourceFile) -> bool {
     WEIGHTS.contains(&ending(&file.name).as_str()) || file.size >= LARGE
 }
 
-fn ending(name: &str) -> String {
+pub(crate) fn ending(name: &str) -> String {
     Path::new(name).extension().map(|e| e.to_string_lossy().to_ascii_lowercase()).unwrap_or_default()
 }

@@ -79,9 +79,15 @@ impl fmt::Display for Dtype {
     }
 }
 
-/// The name of a GGUF type that is known but not computed here, for errors.
-pub(crate) fn ggml_name(number: u32) -> String {
+/// The name of a GGUF type, also of one that is not computed here.
+pub fn ggml_name(number: u32) -> String {
     let names = [
+        (0, "F32"),
+        (1, "F16"),
+        (2, "Q4_0"),
+        (3, "Q4_1"),
+        (8, "Q8_0"),
+        (30, "BF16"),
         (6, "Q5_0"),
         (7, "Q5_1"),
         (9, "Q8_1"),

@@ -1,0 +1,370 @@
+//! A directory tree as a layer: the same tree gives the same layer, whoever owns it and whatever the umask was.
+//!
+//! Kept: names, contents, symbolic links, the owner's execute bit, a directory's sticky bit. Made the same: owner
+//! (0:0), times (0), modes (0755 or 0644). Hard links become files. Dropped: setuid, setgid and extended
+//! attributes, capabilities among them: a trainer needs no privilege. Skipped below dev, proc, run, sys and tmp,
+//! and refused elsewhere: device nodes, sockets, FIFOs.
+
+use std::fs::{self, File, FileType};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use hone_image::tar::{Entry, TarError, TarWriter};
+
+/// Where an engine or the kernel puts what is not of the image.
+const VOLATILE: [&str; 5] = ["dev/", "proc/", "run/", "sys/", "tmp/"];
+/// What belongs to Hone in an image; a tree may not bring it.
+const RESERVED: [&str; 5] = ["hone/job.json", "hone/adapter", "hone/out", "hone/tokenizer", "models"];
+/// Entries in one tree; a Debian root with Python has ten thousand.
+const MAX_ENTRIES: usize = 2_000_000;
+
+/// One thing in a tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TreeItem {
+    /// Path in the tree.
+    pub path: String,
+    /// What it is.
+    pub kind: TreeKind,
+    /// Tells a file that was replaced since from itself.
+    inode: u64,
+}
+
+/// What a thing in a tree is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TreeKind {
+    /// A directory.
+    Dir {
+        /// Anyone may write to it, as to `/tmp`.
+        shared: bool,
+    },
+    /// A file.
+    File {
+        /// Whether it is a program.
+        executable: bool,
+        /// Bytes.
+        size: u64,
+    },
+    /// A symbolic link to this.
+    Link(String),
+}
+
+/// A tree that was looked at and can become a layer.
+#[derive(Debug)]
+pub struct Tree {
+    root: PathBuf,
+    items: Vec<TreeItem>,
+}
+
+/// A tree that cannot become a layer.
+#[derive(Debug, thiserror::Error)]
+pub enum TreeError {
+    /// A system call failed.
+    #[error("{op} {}", path.display())]
+    Io {
+        /// What was tried.
+        op: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A name that no layer holds, or a file that changed while it was packed.
+    #[error("pack {}", path.display())]
+    Tar {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: TarError,
+    },
+    /// Something else.
+    #[error("{}: it is not a directory", .0.display())]
+    NotDirectory(PathBuf),
+    /// Nothing in it.
+    #[error("{}: it is empty", .0.display())]
+    Empty(PathBuf),
+    /// A name that no image can hold.
+    #[error("{}: its name is not UTF-8, and an image's names are", .0.display())]
+    Name(PathBuf),
+    /// What an image cannot hold.
+    #[error("{}: a {what} cannot be in an image; remove it", path.display())]
+    Special {
+        /// Where.
+        path: PathBuf,
+        /// What.
+        what: &'static str,
+    },
+    /// What Hone puts there.
+    #[error("/{0}: this place in the image belongs to Hone; remove it from the root filesystem")]
+    Reserved(String),
+    /// More than any tree has.
+    #[error("{}: more than {MAX_ENTRIES} entries", .0.display())]
+    TooMany(PathBuf),
+}
+
+impl Tree {
+    /// Looks at the tree in `root`, without reading its files.
+    ///
+    /// # Errors
+    /// When it cannot be read or become a layer.
+    pub fn scan(root: &Path) -> Result<Self, TreeError> {
+        let meta = fs::metadata(root).map_err(io_at("read", root))?;
+        if !meta.is_dir() {
+            return Err(TreeError::NotDirectory(root.to_owned()));
+        }
+        let mut items = Vec::new();
+        let mut pending = vec![PathBuf::new()];
+        while let Some(dir) = pending.pop() {
+            for item in entries(root, &dir)? {
+                if matches!(item.kind, TreeKind::Dir { .. }) {
+                    pending.push(PathBuf::from(&item.path));
+                }
+                items.push(item);
+            }
+            if items.len() > MAX_ENTRIES {
+                return Err(TreeError::TooMany(root.to_owned()));
+            }
+        }
+        if items.is_empty() {
+            return Err(TreeError::Empty(root.to_owned()));
+        }
+        items.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(Self { root: root.to_owned(), items })
+    }
+
+    /// Refuses a tree that brings what Hone puts into an image.
+    ///
+    /// # Errors
+    /// With the first such path.
+    pub fn refuse_reserved(&self) -> Result<(), TreeError> {
+        let taken = |path: &str| RESERVED.contains(&path);
+        let link = |item: &TreeItem| item.path == "hone" && !matches!(item.kind, TreeKind::Dir { .. });
+        match self.items.iter().find(|item| taken(&item.path) || link(item)) {
+            Some(item) => Err(TreeError::Reserved(item.path.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// What is in it, by path: a directory comes before what is in it.
+    pub fn items(&self) -> &[TreeItem] {
+        &self.items
+    }
+
+    /// Bytes of its files.
+    pub fn size(&self) -> u64 {
+        self.items.iter().map(TreeItem::size).sum()
+    }
+
+    /// Writes it; `seen` is told the bytes done.
+    ///
+    /// # Errors
+    /// When a file changed since [`Tree::scan`] or cannot be read, or the writer fails.
+    pub fn write(&self, tar: &mut TarWriter<impl Write>, seen: &mut dyn FnMut(u64)) -> Result<(), TreeError> {
+        let mut done = 0;
+        for item in &self.items {
+            let path = self.root.join(&item.path);
+            let packed = match &item.kind {
+                TreeKind::Dir { shared } => tar.add(&item.path, if *shared { Entry::SharedDir } else { Entry::Dir }),
+                TreeKind::Link(target) => tar.add(&item.path, Entry::Symlink(target)),
+                TreeKind::File { executable, size } => {
+                    tar.file(&item.path, *executable, *size, &mut self.open(item)?)
+                }
+            };
+            packed.map_err(|source| TreeError::Tar { path, source })?;
+            if item.size() > 0 {
+                done += item.size();
+                seen(done);
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens a file of it.
+    ///
+    /// # Errors
+    /// When it changed since [`Tree::scan`] or cannot be read.
+    pub fn open(&self, item: &TreeItem) -> Result<File, TreeError> {
+        let path = self.root.join(&item.path);
+        let file = File::open(&path).map_err(io_at("open", &path))?;
+        let now = file.metadata().map_err(io_at("read", &path))?;
+        if (now.ino(), now.len()) != (item.inode, item.size()) {
+            let source = TarError::Size { path: item.path.clone(), got: now.len(), want: item.size() };
+            return Err(TreeError::Tar { path, source });
+        }
+        Ok(file)
+    }
+
+    /// The processor that the first program found is for, as Go names it.
+    ///
+    /// # Errors
+    /// When a program cannot be read.
+    pub fn architecture(&self) -> Result<Option<&'static str>, TreeError> {
+        let program = |item: &&TreeItem| matches!(item.kind, TreeKind::File { executable: true, .. });
+        for item in self.items.iter().filter(program) {
+            let path = self.root.join(&item.path);
+            if let Some(machine) = elf_machine(&path).map_err(io_at("read", &path))? {
+                return Ok(architecture_of(machine));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl TreeItem {
+    fn size(&self) -> u64 {
+        match self.kind {
+            TreeKind::File { size, .. } => size,
+            _ => 0,
+        }
+    }
+}
+
+fn io_at(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> TreeError {
+    let path = path.to_owned();
+    move |source| TreeError::Io { op, path, source }
+}
+
+fn entries(root: &Path, dir: &Path) -> Result<Vec<TreeItem>, TreeError> {
+    let full = root.join(dir);
+    let mut items = Vec::new();
+    for entry in fs::read_dir(&full).map_err(io_at("read", &full))? {
+        let entry = entry.map_err(io_at("read", &full))?;
+        let inner = dir.join(entry.file_name());
+        let Some(path) = inner.to_str() else {
+            return Err(TreeError::Name(entry.path()));
+        };
+        match kind(&entry.path())? {
+            Ok((kind, inode)) => items.push(TreeItem { path: path.to_owned(), kind, inode }),
+            Err(_) if VOLATILE.iter().any(|v| path.starts_with(v)) => {}
+            Err(what) => return Err(TreeError::Special { path: entry.path(), what }),
+        }
+    }
+    Ok(items)
+}
+
+/// What is at `path`, and its inode; the inner error names what no image holds.
+fn kind(path: &Path) -> Result<Result<(TreeKind, u64), &'static str>, TreeError> {
+    let meta = fs::symlink_metadata(path).map_err(io_at("read", path))?;
+    let mode = meta.permissions().mode();
+    let kind = if let Some(what) = special(meta.file_type()) {
+        return Ok(Err(what));
+    } else if meta.is_dir() {
+        TreeKind::Dir { shared: mode & 0o1000 != 0 }
+    } else if meta.is_symlink() {
+        let target = fs::read_link(path).map_err(io_at("read link", path))?;
+        TreeKind::Link(target.to_str().ok_or_else(|| TreeError::Name(path.to_owned()))?.to_owned())
+    } else {
+        TreeKind::File { executable: mode & 0o100 != 0, size: meta.len() }
+    };
+    Ok(Ok((kind, meta.ino())))
+}
+
+fn special(kind: FileType) -> Option<&'static str> {
+    if kind.is_block_device() || kind.is_char_device() {
+        Some("device node")
+    } else if kind.is_socket() {
+        Some("socket")
+    } else if kind.is_fifo() {
+        Some("FIFO")
+    } else {
+        None
+    }
+}
+
+/// The `e_machine` of an ELF header (System V ABI, "ELF Header"); `None` for other files.
+fn elf_machine(path: &Path) -> io::Result<Option<u16>> {
+    let mut header = Vec::new();
+    File::open(path)?.take(20).read_to_end(&mut header)?;
+    let Some([0x7f, b'E', b'L', b'F', _, order]) = header.first_chunk::<6>() else {
+        return Ok(None);
+    };
+    Ok(header.get(18..20).map(|b| match order {
+        2 => u16::from_be_bytes([b[0], b[1]]),
+        _ => u16::from_le_bytes([b[0], b[1]]),
+    }))
+}
+
+fn architecture_of(machine: u16) -> Option<&'static str> {
+    match machine {
+        3 => Some("386"),
+        40 => Some("arm"),
+        62 => Some("amd64"),
+        183 => Some("arm64"),
+        243 => Some("riscv64"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hone_image::Digest;
+    use std::os::unix::fs::symlink;
+
+    fn pack(root: &Path) -> Result<Vec<u8>, TreeError> {
+        let mut tar = TarWriter::new(Vec::new());
+        Tree::scan(root)?.write(&mut tar, &mut |_| {})?;
+        Ok(tar.finish().expect("memory"))
+    }
+
+    fn sample(root: &Path, mode: u32) {
+        fs::create_dir_all(root.join("bin")).expect("bin");
+        fs::create_dir_all(root.join("tmp")).expect("tmp");
+        fs::write(root.join("bin/tool"), b"#!/bin/sh\n").expect("tool");
+        fs::write(root.join("bin-data"), b"data").expect("data");
+        fs::hard_link(root.join("bin-data"), root.join("same")).expect("link");
+        symlink("bin/tool", root.join("link")).expect("symlink");
+        fs::set_permissions(root.join("bin/tool"), PermissionsExt::from_mode(0o4700 | mode)).expect("mode");
+        fs::set_permissions(root.join("bin-data"), PermissionsExt::from_mode(0o600 | mode & 0o66)).expect("mode");
+        fs::set_permissions(root.join("tmp"), PermissionsExt::from_mode(0o1777)).expect("mode");
+    }
+
+    #[test]
+    fn a_tree_packs_the_same_whatever_umask_and_place() {
+        let (a, b) = (tempfile::tempdir().expect("a"), tempfile::tempdir().expect("b"));
+        sample(a.path(), 0o000);
+        sample(b.path(), 0o055);
+        let (a, b) = (pack(a.path()).expect("a"), pack(b.path()).expect("b"));
+        assert_eq!(a, b);
+        // Every trainer image made so far has this framing; see hone-image's tar module.
+        assert_eq!(
+            Digest::of(&a).to_string(),
+            "sha256:28b42b434674359c8a70bcc2416719e472cfd8bafbc5254fceb259d400524cc0"
+        );
+    }
+
+    #[test]
+    fn special_files_are_skipped_where_an_engine_makes_them_and_refused_elsewhere() {
+        let dir = tempfile::tempdir().expect("directory");
+        fs::create_dir(dir.path().join("run")).expect("run");
+        let _a = std::os::unix::net::UnixListener::bind(dir.path().join("run/s")).expect("socket");
+        assert!(pack(dir.path()).is_ok());
+        let _b = std::os::unix::net::UnixListener::bind(dir.path().join("s")).expect("socket");
+        let error = pack(dir.path()).expect_err("a socket in the root");
+        assert!(error.to_string().ends_with("/s: a socket cannot be in an image; remove it"), "{error}");
+    }
+
+    #[test]
+    fn what_belongs_to_hone_is_refused() {
+        for path in ["hone/job.json", "hone/adapter", "models"] {
+            let dir = tempfile::tempdir().expect("directory");
+            fs::create_dir_all(dir.path().join(path)).expect("reserved");
+            let error = Tree::scan(dir.path()).expect("scan").refuse_reserved().expect_err("reserved");
+            assert!(error.to_string().starts_with(&format!("/{path}: ")), "{error}");
+        }
+        let dir = tempfile::tempdir().expect("directory");
+        symlink("/etc", dir.path().join("hone")).expect("symlink");
+        assert!(Tree::scan(dir.path()).expect("scan").refuse_reserved().is_err());
+    }
+
+    #[test]
+    fn a_file_that_was_replaced_since_is_refused() {
+        let dir = tempfile::tempdir().expect("directory");
+        fs::write(dir.path().join("a"), b"abc").expect("write");
+        let tree = Tree::scan(dir.path()).expect("scan");
+        fs::write(dir.path().join("a"), b"abcd").expect("write");
+        assert!(tree.write(&mut TarWriter::new(Vec::new()), &mut |_| {}).is_err());
+    }
+}
