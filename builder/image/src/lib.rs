@@ -5,6 +5,7 @@
 
 pub mod codec;
 pub mod digest;
+pub mod foreign;
 pub mod image;
 pub mod job;
 pub mod layer;
@@ -14,6 +15,7 @@ pub mod oci;
 pub mod pack;
 pub mod reference;
 pub mod run;
+pub mod sbom;
 pub mod tar;
 
 pub use digest::Digest;

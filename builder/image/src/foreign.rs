@@ -1,0 +1,326 @@
+//! Model artifacts of others, read as what they hold: ModelPack (CNCF, and its older CNAI names), KitOps, Docker's model
+//! artifacts, Ollama's, and plain images with a model under `/models`.
+//!
+//! Pure: a manifest in, its parts out. What is taken is what a fine-tune base needs: weights, small files beside them,
+//! licences. Code, datasets and other models' adapters and projectors are left out. A layer of a type that nobody has
+//! described is refused in an artifact: half a model is none.
+
+use std::collections::BTreeMap;
+
+use crate::layer::{Compression, Layer};
+use crate::media;
+use crate::oci::{Descriptor, Manifest};
+use crate::tar::check_path;
+
+/// Layers looked at in one artifact.
+const MAX_LAYERS: usize = 4096;
+
+/// Whose artifact it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Maker {
+    /// CNCF ModelPack.
+    ModelPack,
+    /// KitOps' ModelKit.
+    KitOps,
+    /// Docker Model Runner.
+    Docker,
+    /// Ollama.
+    Ollama,
+    /// An image of containers.
+    Image,
+}
+
+/// How a part's files lie in its blob.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Form {
+    /// The blob is the file of this name.
+    Raw(String),
+    /// The blob is a tar of files.
+    Tar(Compression),
+}
+
+/// One blob that is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// The blob.
+    pub blob: Descriptor,
+    /// What is in it.
+    pub form: Form,
+}
+
+/// An artifact that is no model, or one that is not understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ForeignError {
+    /// Nothing in it is a model's.
+    #[error("it holds no model: its layers are {0}")]
+    NoModel(String),
+    /// A layer type that nobody has described.
+    #[error("layer {digest} has the media type {media_type}, which is no part of a model that is known here")]
+    Unknown {
+        /// The layer's digest.
+        digest: String,
+        /// Its media type.
+        media_type: String,
+    },
+    /// A file name that leaves the model.
+    #[error("layer {digest} names its file {path:?}; want a plain relative path")]
+    Path {
+        /// The layer's digest.
+        digest: String,
+        /// The name.
+        path: String,
+    },
+    /// More layers than any model has.
+    #[error("it has {0} layers, want at most {MAX_LAYERS}")]
+    TooMany(usize),
+}
+
+/// Whose artifact a manifest is.
+pub fn maker(manifest: &Manifest) -> Maker {
+    let kind = manifest.artifact_type.as_deref().unwrap_or(&manifest.config.media_type);
+    let layers = |prefix: &str| manifest.layers.iter().any(|l| l.media_type.starts_with(prefix));
+    match () {
+        () if model_pack_kind(kind) || model_pack_kind(&manifest.config.media_type) => Maker::ModelPack,
+        () if layers("application/vnd.kitops.") => Maker::KitOps,
+        () if layers("application/vnd.docker.ai.") => Maker::Docker,
+        () if layers("application/vnd.ollama.") => Maker::Ollama,
+        () => Maker::Image,
+    }
+}
+
+/// The blobs of a model artifact that are wanted, in their order.
+///
+/// # Errors
+/// See [`ForeignError`].
+pub fn parts(manifest: &Manifest) -> Result<Vec<Part>, ForeignError> {
+    if manifest.layers.len() > MAX_LAYERS {
+        return Err(ForeignError::TooMany(manifest.layers.len()));
+    }
+    let classify = match maker(manifest) {
+        Maker::ModelPack => model_pack,
+        Maker::KitOps => kit_ops,
+        Maker::Docker => docker,
+        Maker::Ollama => ollama,
+        Maker::Image => image,
+    };
+    let mut parts: Vec<Part> = Vec::new();
+    let mut unnamed: BTreeMap<&'static str, usize> = BTreeMap::new();
+    for layer in &manifest.layers {
+        let unknown = || ForeignError::Unknown {
+            digest: layer.digest.to_string(),
+            media_type: layer.media_type.chars().take(200).collect(),
+        };
+        let form = match classify(&layer.media_type).ok_or_else(unknown)? {
+            Class::Skip => continue,
+            Class::Tar(compression) => Form::Tar(compression),
+            Class::Raw(usual) => Form::Raw(name_of(layer, usual, &mut unnamed)?),
+        };
+        parts.push(Part { blob: layer.clone(), form });
+    }
+    if parts.is_empty() {
+        let kinds: Vec<&str> = manifest.layers.iter().take(8).map(|l| l.media_type.as_str()).collect();
+        return Err(ForeignError::NoModel(kinds.join(", ")));
+    }
+    Ok(parts)
+}
+
+enum Class {
+    Skip,
+    Tar(Compression),
+    /// With the name its file has when nobody names it.
+    Raw(&'static str),
+}
+
+fn model_pack_kind(media_type: &str) -> bool {
+    ["application/vnd.cncf.model.", "application/vnd.cnai.model."].iter().any(|p| media_type.starts_with(p))
+}
+
+/// `application/vnd.{cncf,cnai}.model.{KIND}.v1.{FORM}`.
+fn model_pack(media_type: &str) -> Option<Class> {
+    let rest = media_type.strip_prefix("application/vnd.cncf.model.");
+    let rest = rest.or_else(|| media_type.strip_prefix("application/vnd.cnai.model."))?;
+    let (kind, form) = rest.split_once(".v1.")?;
+    let usual = match kind {
+        "weight" => "model",
+        "weight.config" => "config.json",
+        "doc" => "README.md",
+        "code" | "dataset" => return Some(Class::Skip),
+        _ => return None,
+    };
+    match form {
+        "raw" => Some(Class::Raw(usual)),
+        // As Docker Model Runner writes them.
+        "gguf" => Some(Class::Raw("model.gguf")),
+        "safetensors" => Some(Class::Raw("model.safetensors")),
+        tar => tar_form(tar),
+    }
+}
+
+/// `application/vnd.kitops.modelkit.{KIND}.v1.{FORM}`.
+fn kit_ops(media_type: &str) -> Option<Class> {
+    let (kind, form) = media_type.strip_prefix("application/vnd.kitops.modelkit.")?.split_once(".v1.")?;
+    match kind {
+        "model" | "modelpart" | "docs" => tar_form(form),
+        "code" | "dataset" | "datasets" | "prompt" => Some(Class::Skip),
+        _ => None,
+    }
+}
+
+fn docker(media_type: &str) -> Option<Class> {
+    match media_type.strip_prefix("application/vnd.docker.ai.")? {
+        kind if kind.starts_with("gguf.v") => Some(Class::Raw("model.gguf")),
+        "safetensors" => Some(Class::Raw("model.safetensors")),
+        "license" => Some(Class::Raw("LICENSE")),
+        "model.file" => Some(Class::Raw("config.json")),
+        "chat.template.jinja" => Some(Class::Raw("chat_template.jinja")),
+        "vllm.config.tar" | "dir.tar" => Some(Class::Tar(Compression::None)),
+        "mmproj" | "lora" => Some(Class::Skip),
+        _ => None,
+    }
+}
+
+fn ollama(media_type: &str) -> Option<Class> {
+    match media_type.strip_prefix("application/vnd.ollama.image.")? {
+        "model" => Some(Class::Raw("model.gguf")),
+        "license" => Some(Class::Raw("LICENSE")),
+        "template" | "system" | "params" | "messages" | "adapter" | "projector" | "prompt" => Some(Class::Skip),
+        _ => None,
+    }
+}
+
+fn image(media_type: &str) -> Option<Class> {
+    let layer = Layer::described(Descriptor::of(media_type, crate::Digest::of(b""), 0), crate::Digest::of(b""));
+    layer.compression().map(Class::Tar)
+}
+
+fn tar_form(form: &str) -> Option<Class> {
+    match form {
+        "tar" => Some(Class::Tar(Compression::None)),
+        "tar+gzip" => Some(Class::Tar(Compression::Gzip)),
+        "tar+zstd" => Some(Class::Tar(Compression::Zstd)),
+        _ => None,
+    }
+}
+
+/// The name of a raw blob's file: as annotated, else the usual one (numbered from the second on).
+fn name_of(
+    layer: &Descriptor,
+    usual: &'static str,
+    unnamed: &mut BTreeMap<&'static str, usize>,
+) -> Result<String, ForeignError> {
+    let names = [media::WEIGHT_PATH, "org.cnai.model.filepath", "org.opencontainers.image.title"];
+    let named = names.iter().find_map(|name| layer.annotations.get(*name));
+    let path = match named {
+        Some(path) => path.trim_start_matches("./").to_owned(),
+        None => {
+            let n = unnamed.entry(usual).or_default();
+            *n += 1;
+            match (*n, usual.rsplit_once('.')) {
+                (1, _) => usual.to_owned(),
+                (n, Some((stem, ending))) => format!("{stem}-{n}.{ending}"),
+                (n, None) => format!("{usual}-{n}"),
+            }
+        }
+    };
+    match check_path(&path) {
+        Ok(()) => Ok(path),
+        Err(_) => {
+            Err(ForeignError::Path { digest: layer.digest.to_string(), path: path.chars().take(300).collect() })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Digest;
+
+    fn artifact(kind: Option<&str>, config: &str, layers: &[(&str, Option<&str>)]) -> Manifest {
+        let layer = |(media_type, path): &(&str, Option<&str>)| {
+            let mut layer = Descriptor::of(media_type, Digest::of(media_type.as_bytes()), 1);
+            layer.annotations.extend(path.map(|p| (media::WEIGHT_PATH.to_owned(), p.to_owned())));
+            layer
+        };
+        let config = Descriptor::of(config, Digest::of(b"{}"), 2);
+        let manifest = Manifest::new(config, layers.iter().map(layer).collect(), BTreeMap::new());
+        Manifest { artifact_type: kind.map(str::to_owned), ..manifest }
+    }
+
+    fn forms(manifest: &Manifest) -> Vec<Form> {
+        parts(manifest).expect("a model").into_iter().map(|p| p.form).collect()
+    }
+
+    fn raw(name: &str) -> Form {
+        Form::Raw(name.to_owned())
+    }
+
+    #[test]
+    fn model_pack_in_all_its_forms_and_its_older_names() {
+        let new = artifact(
+            Some(media::MODEL_MANIFEST),
+            media::MODEL_CONFIG,
+            &[
+                ("application/vnd.cncf.model.weight.v1.raw", Some("a/m.safetensors")),
+                ("application/vnd.cncf.model.weight.config.v1.tar+gzip", None),
+                ("application/vnd.cncf.model.weight.v1.tar+zstd", None),
+                ("application/vnd.cncf.model.dataset.v1.tar", None),
+                ("application/vnd.cncf.model.weight.v1.gguf", None),
+            ],
+        );
+        assert_eq!(maker(&new), Maker::ModelPack);
+        let tar = Form::Tar;
+        let want = vec![raw("a/m.safetensors"), tar(Compression::Gzip), tar(Compression::Zstd), raw("model.gguf")];
+        assert_eq!(forms(&new), want);
+        let old = artifact(
+            Some("application/vnd.cnai.model.manifest.v1+json"),
+            "application/vnd.cnai.model.config.v1+json",
+            &[("application/vnd.cnai.model.weight.v1.tar", None)],
+        );
+        assert_eq!((maker(&old), forms(&old)), (Maker::ModelPack, vec![tar(Compression::None)]));
+    }
+
+    #[test]
+    fn the_others_are_known_by_their_layers() {
+        let kit = artifact(
+            None,
+            "application/vnd.kitops.modelkit.config.v1+json",
+            &[
+                ("application/vnd.kitops.modelkit.model.v1.tar+gzip", None),
+                ("application/vnd.kitops.modelkit.code.v1.tar+gzip", None),
+            ],
+        );
+        assert_eq!((maker(&kit), forms(&kit)), (Maker::KitOps, vec![Form::Tar(Compression::Gzip)]));
+        let docker = artifact(
+            None,
+            "application/vnd.docker.ai.model.config.v0.1+json",
+            &[("application/vnd.docker.ai.gguf.v3", None), ("application/vnd.docker.ai.license", None)],
+        );
+        assert_eq!((maker(&docker), forms(&docker)), (Maker::Docker, vec![raw("model.gguf"), raw("LICENSE")]));
+        let ollama = artifact(
+            None,
+            media::DOCKER_CONFIG,
+            &[
+                ("application/vnd.ollama.image.model", None),
+                ("application/vnd.ollama.image.template", None),
+                ("application/vnd.ollama.image.params", None),
+            ],
+        );
+        assert_eq!((maker(&ollama), forms(&ollama)), (Maker::Ollama, vec![raw("model.gguf")]));
+        let image = artifact(None, media::CONFIG, &[(media::LAYER_GZIP, None), (media::LAYER_TAR, None)]);
+        assert_eq!(maker(&image), Maker::Image);
+        assert_eq!(forms(&image), [Form::Tar(Compression::Gzip), Form::Tar(Compression::None)]);
+    }
+
+    #[test]
+    fn names_that_leave_the_model_and_types_nobody_described_are_refused() {
+        for path in ["../m", "/etc/m", "a/../../m", ""] {
+            let evil =
+                artifact(None, media::MODEL_CONFIG, &[("application/vnd.cncf.model.weight.v1.raw", Some(path))]);
+            assert!(matches!(parts(&evil), Err(ForeignError::Path { .. })), "{path:?}");
+        }
+        let odd = artifact(None, media::MODEL_CONFIG, &[("application/vnd.cncf.model.soul.v1.raw", None)]);
+        assert!(matches!(parts(&odd), Err(ForeignError::Unknown { .. })));
+        let only_code = artifact(None, media::MODEL_CONFIG, &[("application/vnd.cncf.model.code.v1.tar", None)]);
+        assert!(matches!(parts(&only_code), Err(ForeignError::NoModel(_))));
+    }
+}
