@@ -3,6 +3,7 @@
 //! Nothing here looks into the code under test; everything goes through command lines and files. Failures panic,
 //! with what was run and what it printed: this crate is only ever a test's.
 
+mod containerd;
 mod docker;
 mod model;
 mod podman;
@@ -12,6 +13,7 @@ pub mod rootfs;
 pub mod stub;
 mod world;
 
+pub use containerd::containerd;
 pub use docker::docker;
 pub use model::{Tiny, jsonl};
 pub use podman::podman;

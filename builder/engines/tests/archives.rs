@@ -126,7 +126,7 @@ fn replaced(bytes: &[u8], name: &str, content: &[u8]) -> Vec<u8> {
 }
 
 fn why(bytes: &[u8]) -> String {
-    let error = open(bytes).err().expect("want it refused");
+    let error = open(bytes).expect_err("want it refused");
     let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
     format!("{error}{}", source.unwrap_or_default())
 }
