@@ -127,6 +127,10 @@ impl<W: Write> TarWriter<W> {
 
     fn begin(&mut self, path: &str, entry: Entry<'_>) -> Result<(), TarError> {
         check_path(path)?;
+        if matches!(entry, Entry::Symlink(target) if target.is_empty() || target.contains(['\0', '\n'])) {
+            let why = "its target is empty, or holds a NUL or a line break";
+            return Err(TarError::Path { path: path.to_owned(), why });
+        }
         if !self.last.is_empty() && path <= self.last.as_str() {
             return Err(TarError::Order { path: path.to_owned(), after: self.last.clone() });
         }
@@ -180,8 +184,9 @@ pub fn check_path(path: &str) -> Result<(), TarError> {
     if path.len() > MAX_PATH {
         return refuse("the path is longer than 1024 bytes");
     }
-    if path.contains('\0') {
-        return refuse("the path holds a NUL");
+    // PAX counts a record's bytes, but readers that go by lines instead would find other records in such a name.
+    if path.contains(['\0', '\n']) {
+        return refuse("the path holds a NUL or a line break");
     }
     for component in path.split('/') {
         match component {
@@ -369,12 +374,21 @@ mod tests {
     #[test]
     fn names_that_leave_the_root_or_delete_are_refused() {
         let long = "x".repeat(300);
-        for path in ["", "/a", "../a", "a/../b", "a//b", "./a", "a/", "a\0b", ".wh.a", "a/.wh..wh..opq", &long] {
+        for path in ["", "/a", "../a", "a/../b", "a//b", "./a", "a/", "a\0b", "a\nb", ".wh.a", "a/.wh..wh..opq", &long] {
             assert!(check_path(path).is_err(), "{path:?} was accepted");
         }
         for path in ["a", "a/b.c", "a/..b", "wh.a", "\u{e9}t\u{e9}"] {
             assert!(check_path(path).is_ok(), "{path:?} was refused");
         }
+    }
+
+    #[test]
+    fn a_link_s_target_is_one_name() {
+        let mut tar = TarWriter::new(Vec::new());
+        for target in ["", "a\0b", "a\n19 path=../outside\n"] {
+            assert!(matches!(tar.add("link", Entry::Symlink(target)), Err(TarError::Path { .. })), "{target:?}");
+        }
+        tar.add("link", Entry::Symlink("/../anywhere")).expect("a target is the reader's affair");
     }
 
     #[test]

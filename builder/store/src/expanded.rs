@@ -43,3 +43,40 @@ impl<R: Read> Read for Expanded<R> {
         Ok(n)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hone_image::{Digest, LayerKind};
+
+    #[test]
+    fn a_bomb_ends_where_a_real_layer_would_have() {
+        let stored = |size| Layer::zstd(LayerKind::Other, Digest::of(b""), size, Digest::of(b""));
+        assert_eq!(Expanded::of(&stored(0), io::empty()).limit, FREE);
+        assert_eq!(Expanded::of(&stored(1 << 30), io::empty()).limit, FREE + RATIO * FREE);
+        assert_eq!(Expanded::of(&stored(u64::MAX), io::empty()).limit, u64::MAX);
+        let zeros = vec![0; 2 << 20];
+        let gzip = {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+            io::copy(&mut &zeros[..], &mut encoder).expect("gzip");
+            encoder.finish().expect("gzip")
+        };
+        let zstd = zstd::encode_all(&zeros[..], 1).expect("zstd");
+        let limited = |reader: Box<dyn Read>, left| {
+            let mut bytes = 0;
+            let mut reader = Expanded { inner: reader, limit: left, left };
+            io::copy(&mut reader, &mut io::sink()).map(|n| bytes += n).map(|()| bytes)
+        };
+        for limit in [2 << 20, 3 << 20] {
+            let gzip = Box::new(flate2::read::MultiGzDecoder::new(io::Cursor::new(gzip.clone())));
+            assert_eq!(limited(gzip, limit).expect("within"), 2 << 20);
+            let zstd = Box::new(zstd::Decoder::new(io::Cursor::new(zstd.clone())).expect("zstd"));
+            assert_eq!(limited(zstd, limit).expect("within"), 2 << 20);
+        }
+        let gzip = Box::new(flate2::read::MultiGzDecoder::new(io::Cursor::new(gzip)));
+        let said = limited(gzip, (2 << 20) - 1).expect_err("a bomb").to_string();
+        assert!(said.ends_with("refused as a compression bomb"), "{said}");
+        let zstd = Box::new(zstd::Decoder::new(io::Cursor::new(zstd)).expect("zstd"));
+        assert!(limited(zstd, (2 << 20) - 1).is_err());
+    }
+}

@@ -87,8 +87,9 @@ pub fn walk<E: From<io::Error>>(
 
 /// What a sparse entry takes of what is `left` for such.
 fn sparse_size(entry: &mut Entry<'_, '_>, left: u64) -> io::Result<u64> {
-    for record in entry.pax_extensions()?.into_iter().flatten() {
-        if record?.key_bytes().starts_with(b"GNU.sparse.") {
+    // A record that crate `tar` cannot read is often a binary attribute with a line break in it.
+    for record in entry.pax_extensions()?.into_iter().flatten().flatten() {
+        if record.key_bytes().starts_with(b"GNU.sparse.") {
             return Err(Refused::PaxSparse.into());
         }
     }

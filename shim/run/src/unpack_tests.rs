@@ -350,7 +350,7 @@ fn root_extended_attributes_are_left_behind() {
         ("SCHILY.xattr.security.capability", &capability),
         ("SCHILY.xattr.trusted.overlay.opaque", b"y"),
         ("SCHILY.xattr.trusted.overlay.redirect", b"/../../etc"),
-        ("SCHILY.xattr.user.overlay.opaque", b"y"),
+        ("SCHILY.xattr.user.overlay.opaque", b"y\n"),
         ("LIBARCHIVE.xattr.security.capability", b"AQAAAgAgAAAAAAAAAAAAAAAAAAA="),
     ];
     let (dir, result) = Layer::new().pax(&records, "file").file("etc/.wh..wh..opq", "").unpack();

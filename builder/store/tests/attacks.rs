@@ -1,0 +1,285 @@
+//! Layers and documents that a careless or hostile maker wrote: each is refused, and its harmless twin is read.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Read, Write};
+
+use hone_image::oci::{Descriptor, Index, Manifest, Sealed};
+use hone_image::{Digest, Layer, LayerKind, media};
+use hone_store::job::{JobLayerError, job_in};
+use hone_store::{Ingest, Store, StoreError, untar};
+
+fn site() -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let store = Store::at(dir.path().join("root"));
+    (dir, store)
+}
+
+/// A layer in the store, of these bytes, described as its maker likes.
+fn layer(ingest: &Ingest<'_>, media_type: &str, bytes: &[u8], diff_id: Digest) -> Layer {
+    let digest = ingest.put(bytes).expect("put");
+    let descriptor = Layer::tar(LayerKind::Other, digest, bytes.len() as u64).descriptor;
+    Layer::described(Descriptor { media_type: media_type.to_owned(), ..descriptor }, diff_id)
+}
+
+fn read(store: &Store, layer: &Layer) -> Result<u64, String> {
+    let mut reader = store.open_layer(layer).map_err(|error| error.to_string())?;
+    io::copy(&mut reader, &mut io::sink()).map_err(|error| error.to_string())
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(bytes).expect("gzip");
+    encoder.finish().expect("gzip")
+}
+
+fn zstd(bytes: &[u8]) -> Vec<u8> {
+    zstd::encode_all(bytes, 1).expect("zstd")
+}
+
+const TAR: &str = media::LAYER_TAR;
+const GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+const ZSTD: &str = media::LAYER_ZSTD;
+
+#[test]
+fn a_layer_is_what_its_diff_id_says_however_it_is_stored() {
+    let (_dir, store) = site();
+    let ingest = store.ingest().expect("ingest");
+    let tar = vec![7; 5000];
+    let other = Digest::of(b"the layer of another image");
+    for (media_type, bytes) in [(TAR, tar.clone()), (GZIP, gzip(&tar)), (ZSTD, zstd(&tar))] {
+        let said = read(&store, &layer(&ingest, media_type, &bytes, other)).expect_err(media_type);
+        assert!(said.contains(&other.to_string()), "{media_type}: {said}");
+        assert_eq!(read(&store, &layer(&ingest, media_type, &bytes, Digest::of(&tar))), Ok(5000), "{media_type}");
+    }
+}
+
+#[test]
+fn a_media_type_that_lies_and_a_stream_cut_short_are_errors() {
+    let (_dir, store) = site();
+    let ingest = store.ingest().expect("ingest");
+    let tar = vec![7; 5000];
+    let diff_id = Digest::of(&tar);
+    for (media_type, bytes) in [
+        (GZIP, zstd(&tar)),
+        (ZSTD, gzip(&tar)),
+        (GZIP, tar.clone()),
+        ("application/json", tar.clone()),
+        (GZIP, gzip(&tar)[..20].to_vec()),
+        (ZSTD, zstd(&tar)[..12].to_vec()),
+        (ZSTD, [zstd(&tar), b"more".to_vec()].concat()),
+        (GZIP, Vec::new()),
+    ] {
+        assert!(read(&store, &layer(&ingest, media_type, &bytes, diff_id)).is_err(), "{media_type}");
+    }
+    // Two members are one stream, in both formats.
+    for (media_type, bytes) in
+        [(GZIP, [gzip(&tar[..9]), gzip(&tar[9..])].concat()), (ZSTD, [zstd(&tar[..9]), zstd(&tar[9..])].concat())]
+    {
+        assert_eq!(read(&store, &layer(&ingest, media_type, &bytes, diff_id)), Ok(5000), "{media_type}");
+    }
+}
+
+#[test]
+fn a_blob_that_is_short_long_or_another_is_refused() {
+    let (_dir, store) = site();
+    let ingest = store.ingest().expect("ingest");
+    let good = layer(&ingest, TAR, b"content", Digest::of(b"content"));
+    assert_eq!(read(&store, &good), Ok(7));
+    let path = store.blob_path(good.descriptor.digest);
+    for bytes in [&b"conten"[..], b"content!", b"CONTENT"] {
+        fs::remove_file(&path).expect("remove");
+        fs::write(&path, bytes).expect("write");
+        assert!(read(&store, &good).is_err());
+    }
+    // The descriptor may lie about the size, too.
+    fs::remove_file(&path).expect("remove");
+    fs::write(&path, b"content").expect("write");
+    for size in [0, 6, 8, u64::MAX] {
+        let mut lying = good.clone();
+        lying.descriptor.size = size;
+        assert!(matches!(store.open_layer(&lying).err(), Some(StoreError::Corrupt { .. })), "{size}");
+    }
+}
+
+/// A window of 2^31 bytes would be allocated before a byte is read (RFC 8878, 3.1.1.1.2).
+#[test]
+fn a_zstd_frame_that_asks_for_gigabytes_of_memory_is_refused() {
+    let (_dir, store) = site();
+    let ingest = store.ingest().expect("ingest");
+    let frame = |log: u8| {
+        let last_raw_block = [1 | 4 << 3, 0, 0];
+        [&[0x28, 0xb5, 0x2f, 0xfd, 0, (log - 10) << 3][..], &last_raw_block, b"four"].concat()
+    };
+    assert!(read(&store, &layer(&ingest, ZSTD, &frame(31), Digest::of(b"four"))).is_err());
+    assert_eq!(read(&store, &layer(&ingest, ZSTD, &frame(27), Digest::of(b"four"))), Ok(4));
+}
+
+fn header(kind: u8, name: &str, size: u64) -> Vec<u8> {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(tar::EntryType::new(kind));
+    header.set_size(size);
+    header.set_mode(0o644);
+    header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
+    header.set_cksum();
+    header.as_bytes().to_vec()
+}
+
+fn entry(kind: u8, name: &str, content: &[u8]) -> Vec<u8> {
+    let mut bytes = [&header(kind, name, content.len() as u64), content].concat();
+    bytes.resize(bytes.len().next_multiple_of(512), 0);
+    bytes
+}
+
+fn count(mut tar: impl Read, most: usize) -> io::Result<usize> {
+    let mut seen = 0;
+    untar::walk(&mut tar, most, &mut |_| -> io::Result<()> {
+        seen += 1;
+        Ok(())
+    })?;
+    Ok(seen)
+}
+
+#[test]
+fn a_million_entries_are_read_and_one_more_than_allowed_is_not() {
+    let one = header(b'0', "f", 0);
+    let many = |n: u64| Cycle { block: one.clone(), at: 0, end: n * 512 };
+    assert_eq!(count(many(1_000_000), 1_000_000).expect("a million"), 1_000_000);
+    let said = count(many(1001), 1000).expect_err("one more").to_string();
+    assert_eq!(said, "more than 1000 entries");
+}
+
+/// The same block over and over.
+struct Cycle {
+    block: Vec<u8>,
+    at: u64,
+    end: u64,
+}
+
+impl Read for Cycle {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let from = (self.at % 512) as usize;
+        let n = buffer.len().min(512 - from).min((self.end - self.at) as usize);
+        buffer[..n].copy_from_slice(&self.block[from..from + n]);
+        self.at += n as u64;
+        Ok(n)
+    }
+}
+
+#[test]
+fn headers_do_not_fill_the_memory() {
+    let long = |size: usize| [entry(b'L', "././@LongLink", &vec![b'n'; size]), entry(b'0', "f", b"")].concat();
+    let links = |size: usize| [entry(b'K', "././@LongLink", &vec![b'n'; size]), entry(b'2', "f", b"")].concat();
+    let comment = |size: usize| format!("{} comment={}\n", size, "c".repeat(size - size.to_string().len() - 10));
+    let pax = |size: usize| [entry(b'x', "pax", comment(size).as_bytes()), entry(b'0', "f", b"")].concat();
+    let global = |size: usize| [entry(b'g', "pax", comment(size).as_bytes()), entry(b'0', "f", b"")].concat();
+    for (what, tar) in
+        [("name", long(2 << 20)), ("link", links(2 << 20)), ("pax", pax(2 << 20)), ("global", global(2 << 20))]
+    {
+        let said = count(&tar[..], 10).expect_err(what).to_string();
+        assert_eq!(said, "headers of one entry of more than 1048576 bytes", "{what}");
+    }
+    for tar in [long(4000), links(4000), pax(500_000)] {
+        assert_eq!(count(&tar[..], 10).expect("an entry"), 1);
+    }
+    assert_eq!(count(&global(500_000)[..], 10).expect("two entries"), 2);
+    // The content of an entry is no header, however large it is.
+    assert_eq!(count(&entry(b'0', "f", &vec![0; 3 << 20])[..], 1).expect("an entry"), 1);
+}
+
+const JOB: &str = r#"{"contract":1,"name":"a","adapter":{"commit":true,"tag":"v{n}","max_bytes":1}}"#;
+
+#[test]
+fn a_job_layer_holds_one_job_of_bounded_size() {
+    let job = entry(b'0', "hone/job.json", JOB.as_bytes());
+    assert_eq!(job_in(&mut &job[..]).expect("a job").map(|job| job.name).as_deref(), Some("a"));
+    assert!(job_in(&mut &entry(b'0', "hone/other.json", b"{}")[..]).expect("no job").is_none());
+    for second in ["hone/job.json", "./hone/job.json"] {
+        let twice = [job.clone(), entry(b'0', second, JOB.replace("true", "false").as_bytes())].concat();
+        assert!(matches!(job_in(&mut &twice[..]), Err(JobLayerError::Twice)), "{second}");
+    }
+    let huge = entry(b'0', "hone/job.json", &vec![b' '; 5 << 20]);
+    assert!(matches!(job_in(&mut &huge[..]), Err(JobLayerError::Job(_))));
+    // A gigabyte is not read into memory, nor waited for.
+    let mut lying = header(b'0', "hone/job.json", 1 << 30);
+    lying.extend(JOB.as_bytes());
+    assert!(job_in(&mut &lying[..]).is_err());
+}
+
+#[test]
+fn a_job_is_not_believed_before_its_layer_is_whole() {
+    let (_dir, store) = site();
+    let ingest = store.ingest().expect("ingest");
+    let tar = [entry(b'0', "hone/job.json", JOB.as_bytes()), vec![0; 1024]].concat();
+    let mut job = layer(&ingest, ZSTD, &zstd(&tar), Digest::of(&tar));
+    assert!(job_in(&mut store.open_layer(&job).expect("layer")).expect("a job").is_some());
+    job.diff_id = Digest::of(b"another");
+    assert!(job_in(&mut store.open_layer(&job).expect("layer")).is_err());
+}
+
+/// Stores an index of these entries under the only name, as another tool might.
+fn index(store: &Store, ingest: &Ingest<'_>, manifests: Vec<Descriptor>) -> Descriptor {
+    let index = Sealed::new(Index::new(manifests));
+    ingest.put(index.bytes()).expect("put");
+    let descriptor = index.descriptor(media::INDEX);
+    let mut named = descriptor.clone();
+    named.annotations = BTreeMap::from([(media::REF_NAME.to_owned(), "m:base".to_owned())]);
+    let root = Sealed::new(Index::new(vec![named]));
+    fs::write(store.root().join("index.json"), root.bytes()).expect("index.json");
+    descriptor
+}
+
+#[test]
+fn indexes_that_nest_or_name_themselves_end() {
+    let (_dir, store) = site();
+    let ingest = store.ingest().expect("ingest");
+    // No index can hold its own digest; one that pretends to, and a blob that is not what its name says, are refused.
+    let claimed = Digest::of(b"itself");
+    let itself = Sealed::new(Index::new(vec![Descriptor {
+        digest: claimed,
+        ..Sealed::new(Index::new(Vec::new())).descriptor(media::INDEX)
+    }]));
+    fs::write(store.blob_path(claimed), itself.bytes()).expect("blob");
+    let root = Sealed::new(Index::new(vec![Descriptor { digest: claimed, ..itself.descriptor(media::INDEX) }]));
+    fs::write(store.root().join("index.json"), root.bytes()).expect("index.json");
+    assert!(matches!(store.only_image(), Err(StoreError::Corrupt { .. })));
+    // A thousand indexes, each in the next.
+    let mut inner = index(&store, &ingest, Vec::new());
+    for _ in 0..1000 {
+        inner = index(&store, &ingest, vec![inner]);
+    }
+    assert!(matches!(store.only_image(), Err(StoreError::NoImage(_))));
+    assert!(store.pack(inner.digest).expect("an index").images().is_empty());
+    // The twin: an index of one manifest, named twice.
+    let image = manifest(&ingest, &[]);
+    index(&store, &ingest, vec![image.clone(), image.clone()]);
+    assert_eq!(store.only_image().expect("the image").digest(), image.digest);
+    assert!(store.collect().is_ok());
+}
+
+/// An image without layers, or with layers of these claimed sizes.
+fn manifest(ingest: &Ingest<'_>, sizes: &[u64]) -> Descriptor {
+    let layers: Vec<Layer> = sizes.iter().map(|size| Layer::tar(LayerKind::Other, Digest::of(b"x"), *size)).collect();
+    let diff_ids: Vec<Digest> = layers.iter().map(|layer| layer.diff_id).collect();
+    let config = serde_json::json!({
+        "architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": diff_ids},
+    });
+    let config = config.to_string();
+    let digest = ingest.put(config.as_bytes()).expect("config");
+    let descriptor = Layer::tar(LayerKind::Other, digest, config.len() as u64).descriptor;
+    let descriptor = Descriptor { media_type: media::CONFIG.to_owned(), ..descriptor };
+    let layers = layers.into_iter().map(|layer| layer.descriptor).collect();
+    let manifest = Sealed::new(Manifest::new(descriptor, layers, BTreeMap::new()));
+    ingest.put(manifest.bytes()).expect("manifest");
+    manifest.descriptor(media::MANIFEST)
+}
+
+#[test]
+fn sizes_of_a_manifest_are_no_arithmetic() {
+    let (_dir, store) = site();
+    let ingest = store.ingest().expect("ingest");
+    let image = manifest(&ingest, &[u64::MAX, u64::MAX]);
+    assert_eq!(store.image_by_digest(image.digest).expect("an image").size(), u64::MAX);
+    let image = manifest(&ingest, &[1, 2]);
+    assert_eq!(store.image_by_digest(image.digest).expect("an image").size(), 3);
+}
