@@ -8,14 +8,18 @@ pub(super) const BLOCK: u64 = 512;
 /// The largest size that octal digits can say; from here on GNU's base-256 form.
 const OCTAL_END: u64 = 1 << 33;
 
+/// How much is read at once (bytes).
+const BUFFER: usize = 256 << 10;
+
 /// A tar on its way out: regular files only, mode 644, owner and time zero.
 pub(super) struct Out<'a> {
     to: &'a mut dyn Write,
+    buffer: Vec<u8>,
 }
 
 impl<'a> Out<'a> {
     pub(super) fn new(to: &'a mut dyn Write) -> Self {
-        Self { to }
+        Self { to, buffer: Vec::new() }
     }
 
     /// Writes a file of these bytes.
@@ -26,7 +30,7 @@ impl<'a> Out<'a> {
     /// Writes a file of `size` bytes from `content`, which must have as many.
     pub(super) fn copy(&mut self, name: &str, size: u64, content: &mut dyn Read) -> io::Result<()> {
         self.to.write_all(&file(name, size))?;
-        let copied = io::copy(&mut content.take(size), self.to)?;
+        let copied = self.stream(&mut content.take(size))?;
         // One byte more is asked for: it is where a verifying reader says what it thinks, and where more would be.
         let more = copied == size && content.read(&mut [0])? > 0;
         if copied != size || more {
@@ -34,6 +38,25 @@ impl<'a> Out<'a> {
             return Err(io::Error::other(format!("{got} bytes, want {size}")));
         }
         self.to.write_all(&[0; BLOCK as usize][..(size.next_multiple_of(BLOCK) - size) as usize])
+    }
+
+    /// Copies to the end, in pieces that fill a pipe: `io::copy` would take 8 KiB at a time.
+    fn stream(&mut self, from: &mut dyn Read) -> io::Result<u64> {
+        if self.buffer.is_empty() {
+            self.buffer = vec![0; BUFFER];
+        }
+        let mut copied = 0;
+        loop {
+            let got = match from.read(&mut self.buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                got => got?,
+            };
+            if got == 0 {
+                return Ok(copied);
+            }
+            self.to.write_all(&self.buffer[..got])?;
+            copied += got as u64;
+        }
     }
 
     /// Writes the end.
