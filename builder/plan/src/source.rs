@@ -87,7 +87,10 @@ pub(crate) fn layout_of(text: &str) -> Result<(String, Option<String>), String> 
 }
 
 /// `linux/arm64`, `linux/arm/v7`.
-pub(crate) fn platform(text: &str) -> Result<Platform, String> {
+///
+/// # Errors
+/// With what would do.
+pub fn platform(text: &str) -> Result<Platform, String> {
     let parts: Vec<&str> = text.split('/').collect();
     let word = |p: &&str| !p.is_empty() && p.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
     let (architecture, variant) = match parts.as_slice() {

@@ -1,0 +1,127 @@
+//! The user's files: which of them BuildKit is to fetch, and under which paths they are then found.
+
+use hone_plan::{BasePlan, ModelSource};
+
+use crate::error::FrontendError;
+use crate::exchange::{CONTEXT, DOWNLOAD};
+use crate::llb::{Output, Shown};
+use crate::options::Options;
+
+/// Files of the user in a filesystem of BuildKit's.
+#[derive(Debug)]
+pub struct Fetched {
+    /// The filesystem.
+    pub output: Output,
+    /// Where a step mounts it.
+    pub mount: &'static str,
+    /// What of it is meant.
+    pub path: String,
+}
+
+impl Fetched {
+    /// What a step in the build context's directory calls it.
+    pub fn argument(&self) -> String {
+        if self.mount == CONTEXT { self.path.clone() } else { format!("{}/{}", self.mount, self.path) }
+    }
+}
+
+/// The model and the tokenizer that came apart; both lie in the same filesystem when they are in the build context.
+pub fn base(options: &Options, plan: &BasePlan) -> Result<(Fetched, Option<Fetched>), FrontendError> {
+    let tokenizer = plan.tokenizer.as_ref().map(|path| inside("base.tokenizer", path)).transpose()?;
+    let model = match &plan.model {
+        ModelSource::Path(path) => inside("base.model", path)?,
+        ModelSource::Url { url, name, sha256 } => {
+            let attrs = [("http.checksum", sha256.to_string()), ("http.filename", name.clone())];
+            let attrs: Vec<(&str, &str)> = attrs.iter().map(|(key, value)| (*key, value.as_str())).collect();
+            let shown = Shown::new(format!("[hone] download {url}"), false);
+            let output = Output::source(url, &attrs, None, &shown);
+            let tokenizer = tokenizer.map(|path| local(options, "model", &[&path], path.clone()));
+            return Ok((Fetched { output, mount: DOWNLOAD, path: name.clone() }, tokenizer));
+        }
+        ModelSource::Hub { .. } => {
+            return Err(unsupported(
+                "hf:// is fetched by `hone build` only; download the model into the build context",
+            ));
+        }
+        ModelSource::Registry(_) | ModelSource::Layout { .. } => {
+            return Err(unsupported(
+                "a model in a registry or a layout is read by `hone build` only; unpack it into the build context",
+            ));
+        }
+    };
+    let mut paths = vec![model.as_str()];
+    paths.extend(tokenizer.as_deref());
+    let found = local(options, "model", &paths, model.clone());
+    let tokenizer = tokenizer.map(|path| Fetched { output: found.output.clone(), mount: CONTEXT, path });
+    Ok((found, tokenizer))
+}
+
+/// A trainer's root filesystem.
+pub fn rootfs(options: &Options, dir: &str) -> Result<Fetched, FrontendError> {
+    let path = inside("trainer.rootfs", dir)?;
+    Ok(local(options, "trainer", &[&path], path.clone()))
+}
+
+/// The directory that holds the Honefile, and of it only that.
+pub fn honefile(options: &Options) -> Output {
+    let paths = serde_json::json!([options.honefile]).to_string();
+    let attrs = [
+        ("local.session", options.session.as_str()),
+        ("local.followpaths", &paths),
+        ("local.sharedkeyhint", &options.honefile),
+    ];
+    let shown = Shown::new(format!("[hone] read {}", options.honefile), false);
+    Output::source(&format!("local://{}", options.honefile_source), &attrs, None, &shown)
+}
+
+/// What is at `paths` in the build context, links followed. `what` tells apart the copies that BuildKit keeps from
+/// build to build, so that it is sent only what changed.
+fn local(options: &Options, what: &str, paths: &[&str], path: String) -> Fetched {
+    // The whole context has no pattern.
+    let wanted: Vec<String> = match paths.contains(&".") {
+        true => vec![],
+        false => paths.iter().flat_map(|path| [(*path).to_owned(), format!("{path}/*")]).collect(),
+    };
+    let (wanted, hint) = (serde_json::json!(wanted).to_string(), format!("hone-{what}"));
+    let mut attrs = vec![("local.session", options.session.as_str()), ("local.sharedkeyhint", &hint)];
+    if !paths.contains(&".") {
+        attrs.push(("local.followpaths", &wanted));
+    }
+    let shown = Shown::new(format!("[hone] load {what}"), false);
+    let output = Output::source(&format!("local://{}", options.context), &attrs, None, &shown);
+    Fetched { output, mount: CONTEXT, path }
+}
+
+fn unsupported(why: &str) -> FrontendError {
+    FrontendError::unsupported("base.model", why)
+}
+
+/// A path of the build context, plain: `./a//b/` is `a/b`.
+fn inside(key: &'static str, path: &str) -> Result<String, FrontendError> {
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    if path.starts_with('/') || parts.contains(&"..") {
+        let why = format!("`{path}` is outside the build context; put it in, or build from a directory above it");
+        return Err(FrontendError::unsupported(key, why));
+    }
+    if path.contains(['*', '?', '[', ']', '\\', '!', '\0']) {
+        let why = format!("`{path}`: a path of a build context has none of * ? [ ] \\ !; rename it");
+        return Err(FrontendError::unsupported(key, why));
+    }
+    Ok(if parts.is_empty() { ".".to_owned() } else { parts.join("/") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_stay_in_the_build_context() {
+        let plain = |path: &str| inside("base.model", path).map_err(|error| error.to_string());
+        assert_eq!(plain("./a//b/").as_deref(), Ok("a/b"));
+        assert_eq!(plain("./").as_deref(), Ok("."));
+        assert_eq!(plain("a..b/.c").as_deref(), Ok("a..b/.c"));
+        for path in ["/a", "../a", "a/../b", "a*", "a\\b"] {
+            assert!(plain(path).is_err(), "{path}");
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Why an image cannot be built. What BuildKit says is passed on as it is.
+
+use hone_image::oci::DocumentError;
+use hone_image::reference::BadReference;
+use hone_plan::HonefileError;
+use tonic::Status;
+
+/// A build that ends without an image.
+#[derive(Debug, thiserror::Error)]
+pub enum FrontendError {
+    /// An option of the build.
+    #[error("{option}: {why}")]
+    Option {
+        /// As the user wrote it, e.g. `--platform`.
+        option: String,
+        /// What is wrong with it, and what would do.
+        why: String,
+    },
+    /// A mistake in the Honefile.
+    #[error(transparent)]
+    Honefile(#[from] HonefileError),
+    /// No Honefile.
+    #[error("read {0}: it is not in the build context; name the Honefile with --file")]
+    NoHonefile(String),
+    /// A Honefile that is no text.
+    #[error("read {0}: it is not UTF-8 text")]
+    NotText(String),
+    /// Something that only `hone build` does, or that does not exist.
+    #[error("{key}: {why}")]
+    Unsupported {
+        /// The Honefile's key.
+        key: &'static str,
+        /// What is wrong, and what would do.
+        why: String,
+    },
+    /// A model, a tokenizer or a root filesystem that is refused; the text says what would do.
+    #[error("{0}")]
+    Refused(String),
+    /// A reference that names no image.
+    #[error(transparent)]
+    Reference(#[from] BadReference),
+    /// An image whose configuration is none.
+    #[error("read the configuration of {image}")]
+    Config {
+        /// The image.
+        image: String,
+        /// Why.
+        #[source]
+        source: DocumentError,
+    },
+    /// An image for another processor.
+    #[error(
+        "trainer {image}: it is for {got}, and the build is for {want}; build for {got}, or name another with --build-arg HONE_TRAINER_IMAGE=IMAGE"
+    )]
+    Architecture {
+        /// The trainer.
+        image: String,
+        /// What it is for.
+        got: String,
+        /// What is built.
+        want: String,
+    },
+    /// A step's answer that is none: its own image is another version.
+    #[error("read {0}, the answer of a step: it is not one")]
+    Answer(&'static str),
+    /// BuildKit does not do as its protocol says.
+    #[error("talk to BuildKit: {0}")]
+    Protocol(&'static str),
+    /// BuildKit, or a step that it ran, failed.
+    #[error("{}", .0.message())]
+    BuildKit(Box<Status>),
+}
+
+impl From<Status> for FrontendError {
+    fn from(status: Status) -> Self {
+        Self::BuildKit(Box::new(status))
+    }
+}
+
+impl FrontendError {
+    /// A key that asks for too much.
+    pub fn unsupported(key: &'static str, why: impl Into<String>) -> Self {
+        Self::Unsupported { key, why: why.into() }
+    }
+}
+
+/// An error and its causes on one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,37 @@
+//! `inspect MODEL [TOKENIZER]`: whether the trainer can work with the model, and where each file goes in the image.
+
+use std::fs;
+use std::path::Path;
+
+use hone_base::{SourceFile, Sources, base_of, understand};
+use hone_image::job::TOKENIZER_DIR;
+
+use super::{StepError, answer_of};
+use crate::exchange::{DOWNLOAD, HASHES, HONEFILE, Hashed, Inspected, Placed, REQUEST};
+
+/// Looks at the model.
+pub fn inspect(model: &Path, tokenizer: Option<&Path>) -> Result<Inspected, StepError> {
+    let path = Path::new(REQUEST).join(HONEFILE);
+    let text = fs::read_to_string(&path).map_err(StepError::at("read", &path))?;
+    let plan = hone_plan::parse(HONEFILE, &text).map_err(|error| StepError::Refused(error.to_string()))?;
+    let hashes: Hashed = answer_of(Path::new(HASHES))?;
+    let apart = tokenizer.map(Sources::at).transpose()?;
+    let base = understand(&Sources::at(model)?, apart.as_ref(), &plan)?;
+    let placed = |dir: &str, files: &[SourceFile]| -> Vec<Placed> {
+        files.iter().map(|file| Placed { path: format!("{dir}/{}", file.name), from: from(file) }).collect()
+    };
+    Ok(Inspected {
+        weights: placed(&base.dir, &base.weights),
+        texts: placed(&base.dir, &base.texts),
+        tokenizer: placed(TOKENIZER_DIR.trim_start_matches('/'), &base.tokenizer_files),
+        dirs: base.dirs(),
+        tensors: base.tensors.clone(),
+        base: base_of(&base, hashes),
+    })
+}
+
+/// Where a file is in the filesystem that was mounted.
+fn from(file: &SourceFile) -> String {
+    let path = file.source.strip_prefix(DOWNLOAD).unwrap_or(&file.source);
+    path.to_string_lossy().into_owned()
+}
