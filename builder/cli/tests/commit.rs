@@ -468,6 +468,192 @@ fn other_files_and_oversized_ones_are_refused() {
 }
 
 #[test]
+fn what_is_no_file_is_neither_opened_nor_waited_for() {
+    let tensors = "out/adapter/adapter_model.safetensors";
+    let config = "out/adapter/adapter_config.json";
+    let not_regular = |name: &str| format!("/hone/out/adapter/{name} is not a regular file");
+    for (path, name) in [(tensors, "adapter_model.safetensors"), (config, "adapter_config.json")] {
+        refused(
+            exited(0),
+            |_, dir| {
+                fs::remove_file(dir.join(path)).expect("remove");
+                drop(std::os::unix::net::UnixListener::bind(dir.join(path)).expect("socket"));
+            },
+            &not_regular(name),
+        );
+        refused(
+            exited(0),
+            |_, dir| {
+                fs::remove_file(dir.join(path)).expect("remove");
+                fs::create_dir(dir.join(path)).expect("directory");
+            },
+            &not_regular(name),
+        );
+    }
+    refused(
+        exited(0),
+        |_, dir| {
+            fs::remove_dir_all(dir.join("out/adapter")).expect("remove");
+            assert!(Command::new("mkfifo").arg(dir.join("out/adapter")).status().expect("mkfifo").success());
+        },
+        "/hone/out/adapter is not a directory",
+    );
+    // The twin: what is left behind anyway may be anything.
+    let site = site();
+    let dir = site.stage("run1", "assistant:base", exited(0));
+    assert!(Command::new("mkfifo").arg(dir.join("out/adapter/README.md")).status().expect("mkfifo").success());
+    assert!(site.ok(&["commit", "run1"]).contains("assistant:base-v1"));
+}
+
+#[test]
+fn root_devices_are_not_opened() {
+    if Command::new("id").arg("-u").output().expect("id").stdout != b"0\n" {
+        eprintln!("skipped: needs root");
+        return;
+    }
+    // /dev/zero would answer for ever, and opening a watchdog would restart the machine.
+    for numbers in [["1", "5"], ["10", "130"]] {
+        let tensors = "out/adapter/adapter_model.safetensors";
+        refused(
+            exited(0),
+            |_, dir| {
+                fs::remove_file(dir.join(tensors)).expect("remove");
+                let made = Command::new("mknod").arg(dir.join(tensors)).arg("c").args(numbers).status();
+                assert!(made.expect("mknod").success());
+            },
+            "/hone/out/adapter/adapter_model.safetensors is not a regular file",
+        );
+    }
+}
+
+#[test]
+fn names_that_are_nearly_right_or_climb_are_refused() {
+    for name in ["...", "..adapter", "adapter_model.safetensors ", "ADAPTER_CONFIG.JSON", "a\\..\\b", "a\nb"] {
+        refused(
+            exited(0),
+            |_, dir| fs::write(dir.join("out/adapter").join(name), "mine").expect("write"),
+            &format!("/hone/out/adapter holds {name:?}; only …"),
+        );
+    }
+    refused(
+        exited(0),
+        |_, dir| fs::create_dir(dir.join("out/adapter/checkpoint")).expect("directory"),
+        "/hone/out/adapter holds \"checkpoint\"; only …",
+    );
+}
+
+#[test]
+fn tensors_outside_the_file_or_in_each_other_are_refused() {
+    let offsets = |begin: u64, end: u64| {
+        move |_: &Site, dir: &Path| edit_tensors(dir, |header, _| header[Q_A]["data_offsets"] = json!([begin, end]))
+    };
+    let size = fs::metadata(golden("llama/adapter_final/adapter_model.safetensors")).expect("golden").len();
+    for (begin, end) in
+        [(0, 1024), (512, 1536), (size, size + 1024), (u64::MAX - 1024, u64::MAX), (1024, 0), (0, 4096)]
+    {
+        let original = fs::read(golden("llama/adapter_final/adapter_model.safetensors")).expect("golden");
+        if tensors(&original).0[Q_A]["data_offsets"] == json!([begin, end]) {
+            continue;
+        }
+        refused(exited(0), offsets(begin, end), "adapter_model.safetensors: …");
+    }
+    for offsets in [json!([-1, 1023]), json!([0.5, 1024]), json!("0"), json!(null)] {
+        let spoil = move |_: &Site, dir: &Path| edit_tensors(dir, |header, _| header[Q_A]["data_offsets"] = offsets);
+        refused(exited(0), spoil, "adapter_model.safetensors: …");
+    }
+    // A header longer than the file, or than any file.
+    for length in [size, 1 << 40, u64::MAX] {
+        refused(
+            exited(0),
+            |_, dir| {
+                let path = dir.join("out/adapter/adapter_model.safetensors");
+                let mut bytes = fs::read(&path).expect("tensors");
+                bytes[..8].copy_from_slice(&length.to_le_bytes());
+                fs::write(&path, bytes).expect("write");
+            },
+            "adapter_model.safetensors: …",
+        );
+    }
+}
+
+#[test]
+fn numbers_that_are_none_are_refused_wherever_they_are() {
+    for bad in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN, -f32::NAN] {
+        for from_end in [false, true] {
+            let spoil = |_: &Site, dir: &Path| {
+                edit_tensors(dir, |_, data| {
+                    let at = if from_end { data.len() - 4 } else { 0 };
+                    data[at..at + 4].copy_from_slice(&bad.to_le_bytes());
+                });
+            };
+            refused(exited(0), spoil, "adapter_model.safetensors: tensor …");
+        }
+    }
+    // The twins: the largest numbers that are some, and a file that is all hole.
+    let site = site();
+    let dir = site.stage("run1", "assistant:base", exited(0));
+    edit_tensors(&dir, |_, data| {
+        data[..8].copy_from_slice(&[f32::MAX, f32::MIN_POSITIVE / 2.0].map(f32::to_le_bytes).concat())
+    });
+    site.ok(&["commit", "run1"]);
+    let dir = site.stage("run2", "assistant:base", exited(0));
+    let mut header = 0;
+    edit_tensors(&dir, |_, data| header = data.len() as u64);
+    let file = fs::File::options().write(true).open(dir.join("out/adapter/adapter_model.safetensors")).expect("open");
+    let size = file.metadata().expect("metadata").len();
+    file.set_len(size - header).expect("cut");
+    file.set_len(size).expect("a hole");
+    site.ok(&["commit", "run2"]);
+    let files = adapter(&site, "assistant:base-v2");
+    let (_, data) = tensors(&files["hone/adapter/adapter_model.safetensors"]);
+    assert!(data.values().flatten().all(|byte| *byte == 0));
+}
+
+/// Whatever the trainer's directory does meanwhile, what is committed is what was looked at.
+#[test]
+fn files_that_change_while_they_are_captured_are_refused_or_whole() {
+    use std::os::unix::fs::FileExt;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let site = site();
+    let stop = AtomicBool::new(false);
+    for round in 0..12 {
+        let id = format!("run{round}");
+        let path = site.stage(&id, "assistant:base", exited(0)).join("out/adapter/adapter_model.safetensors");
+        let good = fs::read(&path).expect("tensors");
+        let nan = f32::NAN.to_le_bytes();
+        stop.store(false, Ordering::Relaxed);
+        let output = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let file = fs::File::options().write(true).open(&path).expect("open");
+                let end = good.len() as u64;
+                while !stop.load(Ordering::Relaxed) {
+                    // The directory may be gone: the run was committed. The file is still open.
+                    file.write_all_at(&nan, end - 4).expect("write");
+                    file.write_all_at(&good[good.len() - 4..], end - 4).expect("write");
+                    file.set_len(end + 1 + round % 2 * 100_000).expect("grow");
+                    file.set_len(end - round % 3).expect("shrink");
+                    file.write_all_at(&good, 0).expect("write");
+                    file.set_len(end).expect("as it was");
+                }
+            });
+            let output = site.command(&["commit", &id]).output().expect("hone");
+            stop.store(true, Ordering::Relaxed);
+            output
+        });
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(said.starts_with(&format!("hone: run {id}: nothing was committed: ")), "{said}");
+        }
+    }
+    for version in log(&site)["versions"].as_array().expect("versions") {
+        let files = adapter(&site, version["reference"].as_str().expect("reference"));
+        let (_, data) = tensors(&files["hone/adapter/adapter_model.safetensors"]);
+        let finite = |b: &[u8]| f32::from_le_bytes(b.try_into().expect("four bytes")).is_finite();
+        assert!(data.values().all(|bytes| bytes.chunks_exact(4).all(finite)), "{version}");
+    }
+}
+
+#[test]
 fn any_finite_lora_pairs_pass_where_the_model_is_not_understood() {
     let site = Site::new();
     site.write("rootfs/bin/sh", common::elf());
