@@ -32,15 +32,13 @@ fn is_plain(text: &str) -> bool {
 fn is_block(text: &str) -> bool {
     let body = text.strip_suffix('\n').unwrap_or(text);
     let plain = |line: &str| !line.ends_with([' ', '\t']) && line.chars().all(is_printable);
-    // The first line must show the indentation.
-    body.contains('\n')
-        && !body.starts_with([' ', '\t', '\n'])
-        && !body.ends_with('\n')
-        && body.split('\n').all(plain)
+    body.contains('\n') && !body.ends_with('\n') && body.split('\n').all(plain)
 }
 
 fn block(text: &str, indent: usize) -> String {
-    let mut out = (if text.ends_with('\n') { "|" } else { "|-" }).to_owned();
+    // Where the first line does not show the indentation, it is said.
+    let said = if text.starts_with([' ', '\t', '\n']) { "2" } else { "" };
+    let mut out = format!("|{said}{}", if text.ends_with('\n') { "" } else { "-" });
     for line in text.strip_suffix('\n').unwrap_or(text).split('\n') {
         out.push('\n');
         if !line.is_empty() {
