@@ -44,8 +44,16 @@ pub enum Verb {
     Promote(verbs::promote::Promote),
     /// Go back to the version that was current before
     Rollback(verbs::rollback::Rollback),
-    /// Write an image to an OCI layout
+    /// Write an image to an OCI layout or an archive
     Save(verbs::save::Save),
+    /// Send an image to a registry
+    Push(verbs::push::Push),
+    /// Fetch an image from a registry
+    Pull(verbs::pull::Pull),
+    /// Read an image from an archive, a layout or an engine
+    Load(verbs::load::Load),
+    /// Re-hash an image and check every claim that is made of it
+    Verify(verbs::verify::Verify),
     /// Look at and remove what runs left behind
     Staging(verbs::staging::Staging),
     /// Seal, commit and publish the adapter of a finished run (called by runtimes)

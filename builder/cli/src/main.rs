@@ -7,11 +7,15 @@
 mod args;
 mod build;
 mod commit;
+mod download;
 mod external;
 mod failure;
 mod layout;
+mod net;
+mod out;
 mod output;
 mod progress;
+mod push;
 mod root;
 mod ship;
 mod tree;

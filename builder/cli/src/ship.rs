@@ -4,11 +4,13 @@ use std::fmt;
 use std::io;
 use std::str::FromStr;
 
-use hone_engines::{Delivery, Docker, Engine, Podman, ShipLayer, Shipment};
+use hone_engines::{
+    Containerd, Delivery, Docker, Engine, OciBlob, OciRoot, OciShipment, Podman, ShipLayer, Shipment,
+};
 use hone_image::layer::Compression;
-use hone_image::oci::{ImageConfig, Sealed};
-use hone_image::{Digest, Image, Layer, Reference};
-use hone_store::Store;
+use hone_image::oci::{Descriptor, ImageConfig, Sealed};
+use hone_image::{Digest, Image, Layer, Pack, Reference};
+use hone_store::{Store, this_processor};
 
 use crate::failure::{Failure, because};
 
@@ -19,6 +21,8 @@ pub enum Sink {
     Docker(Option<String>),
     /// The user's podman.
     Podman,
+    /// A namespace of the containerd that `ctr` reaches (CONTAINERD_ADDRESS).
+    Containerd(String),
 }
 
 impl FromStr for Sink {
@@ -29,17 +33,20 @@ impl FromStr for Sink {
             ("docker", "") => Ok(Self::Docker(None)),
             ("docker", address) => Ok(Self::Docker(Some(address.to_owned()))),
             ("podman", "") => Ok(Self::Podman),
-            _ => Err("want docker, docker=ADDRESS or podman".to_owned()),
+            ("containerd", "") => Ok(Self::Containerd("default".to_owned())),
+            ("containerd", namespace) => Ok(Self::Containerd(namespace.to_owned())),
+            _ => Err("want docker, docker=ADDRESS, podman, containerd or containerd=NAMESPACE".to_owned()),
         }
     }
 }
 
 impl fmt::Display for Sink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Docker(_) => "docker",
-            Self::Podman => "podman",
-        })
+        match self {
+            Self::Docker(_) => f.write_str("docker"),
+            Self::Podman => f.write_str("podman"),
+            Self::Containerd(namespace) => write!(f, "containerd, namespace {namespace}"),
+        }
     }
 }
 
@@ -50,15 +57,66 @@ impl Sink {
             Self::Docker(None) => Box::new(Docker::new()),
             Self::Docker(Some(address)) => Box::new(Docker::at(address)),
             Self::Podman => Box::new(Podman::new()),
+            Self::Containerd(namespace) => Box::new(Containerd::new(namespace)),
+        }
+    }
+
+    /// Makes a pack an image of the engine: the whole of it in containerd, the one for this machine elsewhere.
+    pub fn deliver(&self, store: &Store, name: &Reference, pack: &Pack) -> Result<Delivery, Failure> {
+        let loading = || format!("load {name} into {self}");
+        match self {
+            Self::Containerd(namespace) => {
+                let root = OciRoot { reference: Some(name.clone()), descriptor: pack.descriptor() };
+                let shipment = shipment_of(store, vec![root], pack)?;
+                Containerd::new(namespace).deliver(&shipment).map_err(because(loading()))
+            }
+            Self::Docker(_) | Self::Podman => ship(self.engine().as_ref(), store, name, local_image(name, pack)?),
         }
     }
 }
 
+/// The image of a pack for this machine.
+pub fn local_image<'a>(name: &Reference, pack: &'a Pack) -> Result<&'a Image, Failure> {
+    pack.image_for(this_processor()).ok_or_else(|| format!("{name}: it holds no image").into())
+}
+
+/// A pack by its manifests, blobs as stored; one under `NAME:TAG-modelpack` is the model's artifact alone, for readers
+/// that take no index.
+pub fn oci_shipment<'a>(store: &'a Store, name: &Reference, pack: &'a Pack) -> Result<OciShipment<'a>, Failure> {
+    let root = |reference, descriptor| OciRoot { reference: Some(reference), descriptor };
+    let mut roots = vec![root(name.clone(), pack.descriptor())];
+    if let Some(model) = pack.model() {
+        roots.push(root(modelpack_tag(name)?, Descriptor { platform: None, ..model.descriptor() }));
+    }
+    shipment_of(store, roots, pack)
+}
+
+fn shipment_of<'a>(store: &'a Store, roots: Vec<OciRoot>, pack: &'a Pack) -> Result<OciShipment<'a>, Failure> {
+    let documents = pack.documents().into_iter().map(|(_, bytes)| bytes.to_vec());
+    let blobs = pack.layers().into_iter().map(|layer| OciBlob {
+        descriptor: layer.clone(),
+        open: Box::new(move || {
+            let blob = store.open_blob(layer.digest, layer.size).map_err(io::Error::other)?;
+            Ok(Box::new(blob) as Box<dyn io::Read>)
+        }),
+    });
+    Ok(OciShipment::new(roots, documents, blobs)?)
+}
+
+/// `NAME:TAG-modelpack` (docs/store.md).
+pub fn modelpack_tag(name: &Reference) -> Result<Reference, Failure> {
+    Ok(name.with_tag(&format!("{}-modelpack", name.tag()))?)
+}
+
 /// Makes an image of the store an image of the engine.
 pub fn ship(engine: &dyn Engine, store: &Store, name: &Reference, image: &Image) -> Result<Delivery, Failure> {
+    engine.load(&shipment(store, name, image)).map_err(because(format!("load {name}")))
+}
+
+/// An image by its uncompressed layers, as docker and podman take it.
+pub fn shipment<'a>(store: &'a Store, name: &Reference, image: &'a Image) -> Shipment<'a> {
     let layers = image.layers().iter().map(|layer| stored(store, layer)).collect();
-    let shipment = Shipment { reference: name.to_string(), config: image.config().bytes().to_vec(), layers };
-    engine.load(&shipment).map_err(because(format!("load {name}")))
+    Shipment { reference: name.to_string(), config: image.config().bytes().to_vec(), layers }
 }
 
 /// Makes a version an image of the engine, whose base's layers the engine has, and perhaps nobody else.

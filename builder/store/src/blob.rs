@@ -41,6 +41,15 @@ impl Ingest<'_> {
         tempfile::tempfile_in(&tmp).map_err(StoreError::at("make temporary file in", &tmp))
     }
 
+    /// A directory on the store's own disk, which goes with its handle.
+    ///
+    /// # Errors
+    /// When none can be made.
+    pub fn scratch_dir(&self) -> Result<tempfile::TempDir, StoreError> {
+        let tmp = self.store.tmp();
+        tempfile::tempdir_in(&tmp).map_err(StoreError::at("make temporary directory in", &tmp))
+    }
+
     /// Stores these bytes.
     ///
     /// # Errors
@@ -75,6 +84,14 @@ impl Ingest<'_> {
             new = true;
         }
         if new { files::sync_dir(&dir).map_err(StoreError::at("sync", &dir)) } else { Ok(()) }
+    }
+
+    /// Takes a blob over from another store or layout: verified, and sharing its blocks where the file system can.
+    ///
+    /// # Errors
+    /// When it is not there, is not what its name says, or the disk refuses.
+    pub fn take(&self, descriptor: &Descriptor, from: &Store) -> Result<(), StoreError> {
+        self.copy(descriptor, from.open_blob(descriptor.digest, descriptor.size)?)
     }
 
     /// Stores what `reader` gives, which must be the content that `descriptor` claims.

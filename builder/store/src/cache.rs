@@ -7,6 +7,7 @@
 
 use std::fs::File;
 use std::io;
+use std::path::PathBuf;
 
 use hone_image::Digest;
 use rustix::fs::{fstat, fstatfs};
@@ -48,6 +49,8 @@ pub(crate) struct Identity {
 pub(crate) struct Known {
     /// sha256 of the file.
     pub file: Digest,
+    /// Its bytes.
+    pub size: u64,
     /// Of its layer.
     pub layer: Digest,
     /// Bytes of the layer.
@@ -85,21 +88,17 @@ impl Identity {
 impl Store {
     /// What this file became, when it is certainly the same and its layer is still there.
     pub(crate) fn known(&self, identity: &Identity, weight: &WeightFile<'_>) -> Option<Known> {
-        let by_stat = identity.trusted.then(|| self.record(&identity.key(weight))).flatten();
-        let same = |known: &Known| weight.digest.is_none_or(|digest| digest == known.file);
-        by_stat.filter(same)
+        if let Some(digest) = weight.digest {
+            return self.record(&content_key(weight.path, digest)).filter(|known| known.size == weight.size);
+        }
+        identity.trusted.then(|| self.record(&identity.key(weight))).flatten()
     }
 
-    /// What the content `digest` became under the name `path`, if it was packed before and its layer is still there:
-    /// then the file need not even be here.
-    pub fn packed_before(&self, path: &str, size: u64, digest: Digest) -> Option<Digest> {
-        self.record(&content_key(path, size, digest)).map(|known| known.layer)
-    }
-
-    /// The place of a file's bytes in the store: of the content `digest`, packed before under the name `path`.
-    pub fn weight_blob(&self, path: &str, size: u64, digest: Digest) -> Option<(std::path::PathBuf, u64)> {
-        let layer = self.packed_before(path, size, digest)?;
-        Some((self.blob_path(layer), hone_image::tar::WEIGHT_OFFSET))
+    /// Where the bytes of the content `digest` are, when they were packed before under the name `path`: the file that
+    /// holds them, their offset and their number. Then the file itself need not be here.
+    pub fn packed_before(&self, path: &str, digest: Digest) -> Option<(PathBuf, u64, u64)> {
+        let known = self.record(&content_key(path, digest))?;
+        Some((self.blob_path(known.layer), hone_image::tar::WEIGHT_OFFSET, known.size))
     }
 
     /// Whether a file of this size was packed under this name before: then its bytes may be known.
@@ -119,7 +118,7 @@ impl Store {
         if identity.settled(began) {
             write(identity.key(weight))?;
         }
-        write(content_key(weight.path, weight.size, known.file))?;
+        write(content_key(weight.path, known.file))?;
         write(size_key(weight.path, weight.size))
     }
 
@@ -142,7 +141,7 @@ impl Store {
         self.has(known.layer, known.stored).then_some(known)
     }
 
-    fn cache(&self, key: &str) -> std::path::PathBuf {
+    fn cache(&self, key: &str) -> PathBuf {
         self.root.join("cache").join(format!("{key}.json"))
     }
 
@@ -158,8 +157,8 @@ impl Store {
     }
 }
 
-fn content_key(path: &str, size: u64, digest: Digest) -> String {
-    Digest::of(format!("content {digest} {size} {path}").as_bytes()).hex()
+fn content_key(path: &str, digest: Digest) -> String {
+    Digest::of(format!("content {digest} {path}").as_bytes()).hex()
 }
 
 fn size_key(path: &str, size: u64) -> String {

@@ -1,6 +1,5 @@
 //! Layers: written in one pass, read back as the tar they hold.
 
-use std::fs::File;
 use std::io::{self, Read, Write};
 
 use hone_image::layer::Compression;
@@ -134,7 +133,11 @@ impl Store {
     }
 }
 
-fn zstd_reader(blob: Verified<File>) -> io::Result<impl Read + Send> {
+/// Unpacks zstd, with a bounded window.
+///
+/// # Errors
+/// When zstd cannot allocate its state.
+pub fn zstd_reader<R: Read + Send>(blob: R) -> io::Result<impl Read + Send> {
     let mut decoder = zstd::Decoder::new(blob)?;
     decoder.window_log_max(WINDOW_LOG_MAX)?;
     Ok(decoder)

@@ -46,7 +46,7 @@ pub use blob::{BlobWriter, Verified};
 pub use error::StoreError;
 pub use garbage::Swept;
 pub use images::{Resolved, this_processor};
-pub use layers::{LayerWriter, TarLayer};
+pub use layers::{LayerWriter, TarLayer, zstd_reader};
 pub use partial::Partial;
 pub use weight::{PackedWeight, WeightFile};
 

@@ -27,7 +27,7 @@ pub struct WeightFile<'a> {
     pub offset: u64,
     /// Their number.
     pub size: u64,
-    /// Their sha256, where somebody who was verified has said it already.
+    /// Their sha256, where it is known: bytes that are not those are refused.
     pub digest: Option<Digest>,
 }
 
@@ -126,7 +126,12 @@ impl Ingest<'_> {
                 let (got, want) = (passed.file.to_string(), want.to_string());
                 Err(StoreError::Content { path: weight.source.to_owned(), got, want })
             }
-            _ => Ok(Known { file: passed.file, layer: passed.tar, stored: weight_layer_len(weight.size) }),
+            _ => Ok(Known {
+                file: passed.file,
+                size: passed.size,
+                layer: passed.tar,
+                stored: weight_layer_len(weight.size),
+            }),
         }
     }
 }

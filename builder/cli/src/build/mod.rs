@@ -1,47 +1,63 @@
-//! A build: Honefile -> plan -> what is there -> layers -> image -> store.
+//! A build: Honefile -> plan -> what is there -> layers -> images and the model's artifact -> store.
 //!
 //! Everything that can be refused is refused before the first byte is packed. The name is given last; until then
 //! the store's names are as they were.
 
+mod artifact;
+mod base;
 mod honefile;
-mod model;
-mod pickle;
-mod tokenizer;
+mod source;
 mod trainer;
-mod weights;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::path::Path;
 
+use hone_base::{BaseModel, understand};
 use hone_image::image::BaseImage;
-use hone_image::job::{Base, BaseFile, JOB_PATH, Job, Trainer};
-use hone_image::oci::RuntimeConfig;
+use hone_image::job::{JOB_PATH, Job};
+use hone_image::modelpack::{self, ModelFacts};
 use hone_image::tar::Entry;
-use hone_image::{Digest, Image, Layer, LayerKind, Reference};
-use hone_plan::{BuildPlan, JobParts, TrainerPlan};
+use hone_image::{Image, Layer, LayerKind, Pack, Reference, media};
+use hone_plan::{BuildPlan, JobParts};
+use hone_registry::Client;
 use hone_store::{Ingest, Store};
 
-use crate::failure::{Failure, because};
+use crate::failure::Failure;
 use crate::progress::Progress;
-use model::BaseModel;
-use trainer::FoundTrainer;
-
-/// Architecture written for an image in which there is no program: weights have none, and the configuration
-/// needs one.
-const NO_PROGRAM: &str = "amd64";
-/// What a container's PATH is when nobody sets it; docker's own default.
-const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+use base::{PackedBase, Packer};
+use source::{Fetch, Provenance};
+use trainer::PackedTrainer;
 
 /// Builds the Honefile at `path` (or in the directory `path`) into `store` as `reference`.
-pub fn build(store: &Store, path: &Path, reference: &Reference, progress: Progress) -> Result<Image, Failure> {
+pub fn build(
+    store: &Store,
+    path: &Path,
+    reference: &Reference,
+    client: &Client,
+    progress: Progress,
+) -> Result<Pack, Failure> {
     let (dir, plan) = honefile::read(path)?;
-    let trainer = trainer::find(&dir, &plan.trainer)?;
-    let base = plan.base.as_ref().map(|base| model::find(&dir, base, &plan)).transpose()?;
     let ingest = store.ingest()?;
-    let image = assemble(&Build { ingest: &ingest, plan: &plan, progress }, trainer, base)?;
-    ingest.put_image(reference, &image)?;
-    Ok(image)
+    let fetch = Fetch { dir: &dir, plan: &plan, ingest: &ingest, client, progress };
+    let trainer = fetch.trainer()?;
+    let fetched = plan.base.as_ref().map(|base| fetch.base(base)).transpose()?;
+    let model = match &fetched {
+        Some(found) => Some(understand(&found.sources, found.tokenizer.as_ref(), &plan)?),
+        None => None,
+    };
+    let build = Build { ingest: &ingest, plan: &plan, progress };
+    let trainers = trainer.pack(&ingest, progress)?;
+    let packed = match (&model, &fetched) {
+        (Some(model), Some(fetched)) => {
+            let packer = Packer { ingest: &ingest, progress, digests: &fetched.digests };
+            Some(packer.pack(model)?)
+        }
+        _ => None,
+    };
+    let provenance = fetched.as_ref().map(|f| f.provenance.clone()).unwrap_or_default();
+    let pack = build.pack(trainers, model.as_ref(), packed.as_ref(), &provenance)?;
+    ingest.put_pack(reference, &pack)?;
+    Ok(pack)
 }
 
 struct Build<'a> {
@@ -50,91 +66,38 @@ struct Build<'a> {
     progress: Progress,
 }
 
-fn assemble(build: &Build<'_>, trainer: FoundTrainer, base: Option<BaseModel>) -> Result<Image, Failure> {
-    let packed = trainer.pack(build.ingest, build.progress)?;
-    let mut layers = packed.layers;
-    let mut parts = JobParts { trainer: packed.job, ..JobParts::default() };
-    let mut dirs = BTreeSet::new();
-    if let Some(base) = base {
-        dirs.extend(parents(&base.dir).into_iter().chain([base.dir.clone()]));
-        for file in base.weights.iter().chain(&base.texts) {
-            dirs.extend(parents(&format!("{}/{}", base.dir, file.name)));
-        }
-        parts.tensors = base.tensors.clone();
-        parts.base = Some(build.base(base, &mut layers)?);
-    }
-    let job = build.plan.job(parts);
-    layers.push(build.job_layer(&job, dirs)?);
-    Ok(Image::base(BaseImage {
-        name: build.plan.name.clone(),
-        architecture: packed.architecture.unwrap_or_else(|| NO_PROGRAM.to_owned()),
-        variant: packed.variant,
-        config: with_path(packed.config),
-        layers,
-    }))
-}
-
-/// A layer of small files, and the size and digest of each, by path.
-struct Texts {
-    layer: Layer,
-    packed: Vec<(u64, Digest)>,
-}
-
 impl Build<'_> {
-    /// Packs the model: a layer for each weight, one for its small files, one for a tokenizer that came apart.
-    fn base(&self, base: BaseModel, layers: &mut Vec<Layer>) -> Result<Base, Failure> {
-        let mut files = Vec::new();
-        for file in &base.weights {
-            let step = self.progress.step(&file.name, Some(file.size));
-            let reader = File::open(&file.source).map_err(because(format!("open {}", file.source.display())))?;
-            let path = format!("{}/{}", base.dir, file.name);
-            let packed = self.ingest.weight(&path, reader, file.size, &mut |n| step.seen(n))?;
-            step.done(file.size, &packed.layer.descriptor.digest.to_string());
-            files.push(BaseFile { path: file.name.clone(), size: file.size, digest: packed.file });
-            layers.push(packed.layer);
+    /// An image a trainer, and the model's artifact over the same layers.
+    fn pack(
+        &self,
+        trainers: Vec<PackedTrainer>,
+        model: Option<&BaseModel>,
+        base: Option<&PackedBase>,
+        provenance: &Provenance,
+    ) -> Result<Pack, Failure> {
+        let facts = model.map(|m| facts_of(m, provenance));
+        let annotations = annotations(base, facts.as_ref(), provenance);
+        let mut images = Vec::new();
+        for trainer in trainers {
+            let mut layers = trainer.layers;
+            layers.extend(base.iter().flat_map(|b| b.layers.iter().cloned()));
+            let job = self.plan.job(JobParts {
+                base: base.map(|b| b.base.clone()),
+                trainer: trainer.job,
+                tensors: model.and_then(|m| m.tensors.clone()),
+            });
+            layers.push(self.job_layer(&job, model.map(BaseModel::dirs).unwrap_or_default())?);
+            images.push(Image::base(BaseImage {
+                name: self.plan.name.clone(),
+                architecture: trainer.platform.architecture,
+                variant: trainer.platform.variant,
+                config: trainer.config,
+                layers,
+                annotations: annotations.clone(),
+            }));
         }
-        if !base.texts.is_empty() {
-            let texts = base.texts.iter().map(|f| (format!("{}/{}", base.dir, f.name), f.source.as_path()));
-            let Texts { layer, packed } = self.texts(LayerKind::Model, "model files", texts.collect())?;
-            layers.push(layer);
-            let names = base.texts.iter().map(|f| f.name.clone());
-            files.extend(names.zip(packed).map(|(path, (size, digest))| BaseFile { path, size, digest }));
-        }
-        if !base.tokenizer_files.is_empty() {
-            let texts =
-                base.tokenizer_files.iter().map(|f| (format!("hone/tokenizer/{}", f.name), f.source.as_path()));
-            layers.push(self.texts(LayerKind::Tokenizer, "tokenizer", texts.collect())?.layer);
-        }
-        files.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(Base {
-            identity: identity(&files),
-            path: format!("/{}", base.dir),
-            format: base.format.to_owned(),
-            family: base.family.map(str::to_owned),
-            files,
-            tokenizer: base.tokenizer,
-        })
-    }
-
-    /// Packs small files, each read once, as one zstd layer with the directories above them.
-    fn texts(&self, kind: LayerKind, label: &str, files: BTreeMap<String, &Path>) -> Result<Texts, Failure> {
-        let step = self.progress.step(label, None);
-        let dirs: BTreeSet<String> = files.keys().flat_map(|path| parents(path)).collect();
-        let mut packed = Vec::new();
-        let mut writer = self.ingest.layer(kind)?;
-        let all: BTreeSet<&String> = dirs.iter().chain(files.keys()).collect();
-        for path in all {
-            let Some(source) = files.get(path) else {
-                writer.tar().add(path, Entry::Dir)?;
-                continue;
-            };
-            let bytes = std::fs::read(source).map_err(because(format!("read {}", source.display())))?;
-            writer.tar().file(path, false, bytes.len() as u64, &mut &bytes[..])?;
-            packed.push((bytes.len() as u64, Digest::of(&bytes)));
-        }
-        let layer = writer.finish()?;
-        step.done(layer.descriptor.size, &layer.descriptor.digest.to_string());
-        Ok(Texts { layer, packed })
+        let artifact = facts.and_then(|facts| modelpack::artifact(images.first()?, &facts));
+        Ok(Pack::new(images, artifact.into_iter().collect()))
     }
 
     /// The job, `/hone/out`, and every directory of the model: a weight layer holds its file alone, and engines
@@ -158,33 +121,38 @@ impl Build<'_> {
     }
 }
 
-/// The directories above a path, highest first.
-fn parents(path: &str) -> Vec<String> {
-    path.match_indices('/').map(|(at, _)| path[..at].to_owned()).collect()
-}
-
-/// sha256 over the lines `<digest> <size> <path>\n`, by path (docs/contract.md).
-fn identity(files: &[BaseFile]) -> Digest {
-    let lines: String = files.iter().map(|f| format!("{} {} {}\n", f.digest, f.size, f.path)).collect();
-    Digest::of(lines.as_bytes())
-}
-
-/// What the runtime must know of a trainer: its name, its content, its command line.
-fn trainer_job(plan: &TrainerPlan, layers: &[Layer], command: Vec<String>) -> Option<Trainer> {
-    let lines: String = layers.iter().map(|layer| format!("{}\n", layer.diff_id)).collect();
-    let (name, readonly_root) = match plan {
-        TrainerPlan::None => return None,
-        TrainerPlan::BuiltIn(name) => (name.clone(), true),
-        // A user's own program may write where it likes in its own root: that goes with the container.
-        TrainerPlan::Rootfs(_) => ("rootfs".to_owned(), false),
-    };
-    Some(Trainer { name, digest: Digest::of(lines.as_bytes()), command, readonly_root })
-}
-
-fn with_path(mut config: RuntimeConfig) -> RuntimeConfig {
-    let env = config.env.get_or_insert_default();
-    if !env.iter().any(|pair| pair.starts_with("PATH=")) {
-        env.insert(0, PATH.to_owned());
+/// What the model's files say, and over it what is known of where they come from.
+fn facts_of(model: &BaseModel, provenance: &Provenance) -> ModelFacts {
+    let mut facts = model.facts.clone();
+    let origin = &provenance.origin;
+    facts.source = origin.source.clone().or(facts.source);
+    facts.revision = origin.revision.clone();
+    if let Some(licenses) = &origin.licenses {
+        facts.licenses = vec![licenses.clone()];
     }
-    config
+    facts
+}
+
+/// Where the model comes from, as annotations of the manifest (image-spec, annotations.md).
+fn annotations(
+    base: Option<&PackedBase>,
+    facts: Option<&ModelFacts>,
+    provenance: &Provenance,
+) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    let mut say = |name: &str, value: Option<String>| {
+        all.extend(value.map(|value| (name.to_owned(), value)));
+    };
+    say(media::BASE_NAME, provenance.name.clone());
+    say(media::BASE_DIGEST, provenance.digest.map(|d| d.to_string()));
+    if let Some(facts) = facts {
+        say(media::SOURCE, facts.source.clone());
+        say(media::REVISION, facts.revision.clone());
+        say(media::LICENSES, (!facts.licenses.is_empty()).then(|| facts.licenses.join(" AND ")));
+    }
+    if let Some(packed) = base {
+        say(media::BASE_IDENTITY, Some(packed.base.identity.to_string()));
+        say(media::BASE_SIZE, Some(packed.base.files.iter().map(|f| f.size).sum::<u64>().to_string()));
+    }
+    all
 }

@@ -1,15 +1,18 @@
-//! The trainer of an image: a layout that comes with Hone, or a user's own root file system.
+//! The trainer of an image, for each platform: a layout that comes with Hone, a user's own image or root file system.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
+use hone_base::{runtime_config, trainer_job};
 use hone_image::job::Trainer;
-use hone_image::oci::RuntimeConfig;
-use hone_image::{Image, Layer, LayerKind};
-use hone_plan::{RootfsPlan, TrainerPlan};
-use hone_store::{Ingest, Store};
+use hone_image::oci::{Index, Manifest, RuntimeConfig, Sealed};
+use hone_image::{Digest, Image, Layer, LayerKind};
+use hone_plan::{Platform, TrainerPlan, TrainerSource};
+use hone_registry::{Pinned, Repository};
+use hone_store::{Ingest, Store, this_processor};
 
-use super::trainer_job;
+use super::source::Fetch;
+use crate::download;
 use crate::external::beside;
 use crate::failure::{Failure, because};
 use crate::progress::Progress;
@@ -17,6 +20,9 @@ use crate::tree::Tree;
 
 /// Where trainers are looked for first.
 const TRAINERS: &str = "HONE_TRAINERS";
+/// Architecture written for an image in which there is no program: weights have none, and the configuration
+/// needs one.
+const NO_PROGRAM: &str = "amd64";
 
 /// A trainer that was found and can be packed.
 pub struct FoundTrainer {
@@ -25,13 +31,15 @@ pub struct FoundTrainer {
 }
 
 enum Found {
-    Nothing,
-    Layout(Store, Box<Image>),
-    Tree(Tree, RootfsPlan),
+    Nothing(Vec<Platform>),
+    /// Images of a layout or of this store, one a platform.
+    Images(Store, Vec<Image>),
+    Remote(Repository, Vec<Image>),
+    Tree(Tree, Platform),
 }
 
-/// A trainer whose layers are in the store.
-#[derive(Debug, Default)]
+/// A trainer for one platform, whose layers are in the store.
+#[derive(Debug)]
 pub struct PackedTrainer {
     /// Lowest first.
     pub layers: Vec<Layer>,
@@ -39,96 +47,206 @@ pub struct PackedTrainer {
     pub job: Option<Trainer>,
     /// What a container starts with.
     pub config: RuntimeConfig,
-    /// GOARCH of its programs.
-    pub architecture: Option<String>,
-    /// GOARCH variant.
-    pub variant: Option<String>,
+    /// What its programs are for.
+    pub platform: Platform,
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("trainer {name}: not found in {}; `./x build` makes it, `hone trainer pack` makes one from a directory, {TRAINERS}=DIR names another place", places(.looked))]
-struct NoTrainer {
-    name: String,
-    looked: Vec<PathBuf>,
+enum TrainerError {
+    #[error("trainer {name}: not found in {}; `./x build` makes it, `hone trainer pack` makes one from a directory, {TRAINERS}=DIR names another place", places(.looked))]
+    None { name: String, looked: Vec<PathBuf> },
+    #[error("trainer {name}: there is none for {want}; it has {has}")]
+    Platform { name: String, want: Platform, has: String },
+    #[error("trainer: layer {0} is no layer of an image")]
+    Layer(Digest),
 }
 
-/// Finds the trainer that a plan names; a root file system's path is relative to `dir`.
-pub fn find(dir: &Path, plan: &TrainerPlan) -> Result<FoundTrainer, Failure> {
-    let found = match plan {
-        TrainerPlan::None => Found::Nothing,
-        TrainerPlan::BuiltIn(name) => {
-            let path = layout(name)?;
-            let store = Store::at(&path);
-            let reading = because(format!("read trainer {}", path.display()));
-            let image = store.only_image().map_err(reading)?;
-            Found::Layout(store, Box::new(image))
+impl Fetch<'_> {
+    /// Finds the trainer that the plan names, for each of its platforms.
+    pub fn trainer(&self) -> Result<FoundTrainer, Failure> {
+        let found = match &self.plan.trainer {
+            TrainerPlan::None => Found::Nothing(self.platforms_or(NO_PROGRAM)),
+            TrainerPlan::BuiltIn(name) => {
+                let path = layout(name)?;
+                self.of_layout(&path, None).map_err(because(format!("read trainer {}", path.display())))?
+            }
+            TrainerPlan::Own(own) => match &own.from {
+                TrainerSource::Rootfs(dir) => self.of_tree(&self.dir.join(dir)).map_err(because("trainer.rootfs"))?,
+                TrainerSource::Layout { dir, tag } => {
+                    self.of_layout(&self.dir.join(dir), tag.as_deref()).map_err(because("trainer.layout"))?
+                }
+                TrainerSource::Image(name) => self.of_name(name).map_err(because("trainer.image"))?,
+            },
+        };
+        Ok(FoundTrainer { plan: self.plan.trainer.clone(), found })
+    }
+
+    fn platforms_or(&self, architecture: &str) -> Vec<Platform> {
+        match self.plan.platforms.as_slice() {
+            [] => vec![Platform { architecture: architecture.to_owned(), variant: None }],
+            some => some.to_vec(),
         }
-        TrainerPlan::Rootfs(own) => {
-            let tree = Tree::scan(&dir.join(&own.dir)).map_err(because("trainer.rootfs"))?;
-            tree.refuse_reserved().map_err(because("trainer.rootfs"))?;
-            Found::Tree(tree, own.clone())
+    }
+
+    fn of_layout(&self, path: &Path, tag: Option<&str>) -> Result<Found, Failure> {
+        let store = Store::at(path);
+        let pack = store.pack(store.only(tag)?.digest)?;
+        let images = self.chosen(&path.display().to_string(), pack.images())?;
+        Ok(Found::Images(store, images))
+    }
+
+    /// As docker looks an image up: here first, then in its registry.
+    fn of_name(&self, name: &str) -> Result<Found, Failure> {
+        let pinned: Pinned = name.parse()?;
+        let here = self.ingest.store();
+        if let (None, Some(descriptor)) = (&pinned.digest, here.references()?.get(&pinned.reference)) {
+            let images = self.chosen(name, here.pack(descriptor.digest)?.images())?;
+            return Ok(Found::Images(here.clone(), images));
         }
-    };
-    Ok(FoundTrainer { plan: plan.clone(), found })
+        let repository = self.client.repository(&pinned.reference);
+        let root = repository.manifest(&pinned.target())?;
+        let images = match Sealed::<Index>::parse("index", root.bytes.clone()) {
+            Ok(index) => {
+                let wanted = self.platforms_or(this_processor());
+                let fits = |p: &hone_image::oci::Platform| wanted.iter().any(|w| w.architecture == p.architecture);
+                let manifests = index.value().manifests.iter();
+                let manifests = manifests.filter(|d| d.is_manifest() && d.platform.as_ref().is_some_and(fits));
+                manifests.map(|d| fetched(&repository, &d.digest.to_string())).collect::<Result<Vec<_>, _>>()?
+            }
+            Err(_) => vec![image_of(&repository, root.bytes)?],
+        };
+        Ok(Found::Remote(repository, self.chosen(name, &images)?))
+    }
+
+    fn of_tree(&self, dir: &Path) -> Result<Found, Failure> {
+        let tree = Tree::scan(dir)?;
+        tree.refuse_reserved()?;
+        let architecture = tree.architecture()?.unwrap_or(NO_PROGRAM);
+        let own = Platform { architecture: architecture.to_owned(), variant: None };
+        let name = || dir.display().to_string();
+        match self.plan.platforms.as_slice() {
+            [] => Ok(Found::Tree(tree, own)),
+            [only] if only.architecture == own.architecture => Ok(Found::Tree(tree, only.clone())),
+            wanted => {
+                let want = wanted.iter().find(|p| p.architecture != own.architecture).unwrap_or(&wanted[0]).clone();
+                Err(TrainerError::Platform { name: name(), want, has: own.to_string() }.into())
+            }
+        }
+    }
+
+    /// Of a trainer's images those for the plan's platforms, in its order; without any the one for this machine.
+    fn chosen(&self, name: &str, images: &[Image]) -> Result<Vec<Image>, Failure> {
+        if let ([], [only]) = (self.plan.platforms.as_slice(), images) {
+            return Ok(vec![only.clone()]);
+        }
+        let mut chosen = Vec::new();
+        for want in self.platforms_or(this_processor()) {
+            let fits = |image: &&Image| {
+                let is = platform_of(image);
+                is.architecture == want.architecture && (want.variant.is_none() || is.variant == want.variant)
+            };
+            match images.iter().find(fits) {
+                Some(image) => chosen.push(image.clone()),
+                None => {
+                    let has: Vec<String> = images.iter().map(|i| platform_of(i).to_string()).collect();
+                    return Err(TrainerError::Platform { name: name.to_owned(), want, has: has.join(", ") }.into());
+                }
+            }
+        }
+        Ok(chosen)
+    }
 }
 
 impl FoundTrainer {
-    /// Puts its layers into the store.
-    pub fn pack(&self, ingest: &Ingest<'_>, progress: Progress) -> Result<PackedTrainer, Failure> {
-        let mut packed = match &self.found {
-            Found::Nothing => return Ok(PackedTrainer::default()),
-            Found::Layout(from, image) => import(ingest, from, image, progress)?,
-            Found::Tree(tree, own) => pack_tree(ingest, tree, own, progress)?,
-        };
-        packed.job = trainer_job(&self.plan, &packed.layers, packed.config.command_line());
-        Ok(packed)
+    /// Puts its layers into the store; one for each platform.
+    pub fn pack(&self, ingest: &Ingest<'_>, progress: Progress) -> Result<Vec<PackedTrainer>, Failure> {
+        match &self.found {
+            Found::Nothing(platforms) => {
+                let each = platforms.iter().cloned();
+                Ok(each.map(|p| self.packed(Vec::new(), RuntimeConfig::default(), p)).collect())
+            }
+            Found::Images(from, images) => images
+                .iter()
+                .map(|image| {
+                    let layers = import(ingest, image, progress, |layer| Ok(ingest.take(&layer.descriptor, from)?))?;
+                    Ok(self.packed(layers, image.config().value().config.clone(), platform_of(image)))
+                })
+                .collect(),
+            Found::Remote(repository, images) => images
+                .iter()
+                .map(|image| {
+                    let layers = import(ingest, image, progress, |layer| {
+                        download::blob(ingest, repository, &layer.descriptor, progress).map(drop)
+                    })?;
+                    Ok(self.packed(layers, image.config().value().config.clone(), platform_of(image)))
+                })
+                .collect(),
+            Found::Tree(tree, platform) => {
+                let layer = pack_tree(ingest, tree, progress)?;
+                Ok(vec![self.packed(vec![layer], RuntimeConfig::default(), platform.clone())])
+            }
+        }
+    }
+
+    fn packed(&self, layers: Vec<Layer>, image: RuntimeConfig, platform: Platform) -> PackedTrainer {
+        let config = runtime_config(&self.plan, image);
+        let diff_ids: Vec<Digest> = layers.iter().map(|layer| layer.diff_id).collect();
+        let job = trainer_job(&self.plan, &diff_ids, config.command_line());
+        PackedTrainer { layers, job, config, platform }
     }
 }
 
-fn import(ingest: &Ingest<'_>, from: &Store, image: &Image, progress: Progress) -> Result<PackedTrainer, Failure> {
+fn platform_of(image: &Image) -> Platform {
+    let config = image.config().value();
+    Platform { architecture: config.architecture.clone(), variant: config.variant.clone() }
+}
+
+fn fetched(repository: &Repository, target: &str) -> Result<Image, Failure> {
+    image_of(repository, repository.manifest(target)?.bytes)
+}
+
+fn image_of(repository: &Repository, manifest: Vec<u8>) -> Result<Image, Failure> {
+    let manifest: Sealed<Manifest> = Sealed::parse("manifest", manifest)?;
+    let config = &manifest.value().config;
+    let mut bytes = Vec::new();
+    let limit = hone_image::oci::MAX_DOCUMENT_BYTES;
+    let source = repository.blob(config, 0)?;
+    io::Read::read_to_end(&mut io::Read::take(source, limit + 1), &mut bytes)?;
+    Ok(Image::join(manifest, Sealed::parse("config", bytes)?)?)
+}
+
+/// Brings an image's layers into the store, each verified: its digest as it comes, its diff id after.
+fn import(
+    ingest: &Ingest<'_>,
+    image: &Image,
+    progress: Progress,
+    bring: impl Fn(&Layer) -> Result<(), Failure>,
+) -> Result<Vec<Layer>, Failure> {
     let mut layers = Vec::new();
     for layer in image.layers() {
         let descriptor = &layer.descriptor;
-        let step = progress.step("trainer", Some(descriptor.size));
+        if layer.compression().is_none() {
+            return Err(TrainerError::Layer(descriptor.digest).into());
+        }
         if !ingest.store().has(descriptor.digest, descriptor.size) {
-            ingest.copy(descriptor, from.open_blob(descriptor.digest, descriptor.size)?)?;
-            // The copy earned its digest; its diff id is still the layout's word.
+            bring(layer)?;
             let mut tar = ingest.store().open_layer(layer)?;
             io::copy(&mut tar, &mut io::sink()).map_err(because(format!("read layer {}", descriptor.digest)))?;
         }
+        let step = progress.step("trainer", Some(descriptor.size));
         step.done(descriptor.size, &descriptor.digest.to_string());
         layers.push(layer.of_kind(LayerKind::Trainer));
     }
-    let config = image.config().value();
-    Ok(PackedTrainer {
-        layers,
-        job: None,
-        config: config.config.clone(),
-        architecture: Some(config.architecture.clone()),
-        variant: config.variant.clone(),
-    })
+    Ok(layers)
 }
 
-fn pack_tree(
-    ingest: &Ingest<'_>,
-    tree: &Tree,
-    own: &RootfsPlan,
-    progress: Progress,
-) -> Result<PackedTrainer, Failure> {
+fn pack_tree(ingest: &Ingest<'_>, tree: &Tree, progress: Progress) -> Result<Layer, Failure> {
     let step = progress.step("trainer", Some(tree.size()));
     let mut writer = ingest.layer(LayerKind::Trainer)?;
     tree.write(writer.tar(), &mut |n| step.seen(n))?;
     let layer = writer.finish()?;
     step.done(layer.descriptor.size, &layer.descriptor.digest.to_string());
-    let config = RuntimeConfig {
-        user: own.user.clone(),
-        env: Some(own.env.clone()),
-        cmd: Some(own.command.clone()),
-        working_dir: own.workdir.clone(),
-        ..RuntimeConfig::default()
-    };
-    let architecture = tree.architecture()?.map(str::to_owned);
-    Ok(PackedTrainer { layers: vec![layer], job: None, config, architecture, variant: None })
+    Ok(layer)
 }
 
 /// Where the layout of a built-in trainer is.
@@ -141,7 +259,7 @@ fn layout(name: &str) -> Result<PathBuf, Failure> {
     looked.push(beside("../share/hone/trainers")?.join(name));
     match looked.iter().find(|path| path.join("index.json").is_file()) {
         Some(path) => Ok(path.clone()),
-        None => Err(NoTrainer { name: name.to_owned(), looked }.into()),
+        None => Err(TrainerError::None { name: name.to_owned(), looked }.into()),
     }
 }
 

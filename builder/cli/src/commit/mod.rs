@@ -130,8 +130,8 @@ fn advance(store: &Store, staged: &mut Staged, run: &RunRecord) -> Result<Versio
     let record: VersionRecord = ingest.add_version(&new, |version| -> Result<Made, StepError> {
         let reference = tag_of(&parent, template, version.number)?;
         let config = version_config(&parent.config.value, version, &adapter);
-        let image = parent.image.as_ref().map(|i| i.with_adapter(config.clone(), version, adapter.clone()));
-        Ok(Made { reference, config, image })
+        let pack = parent.pack(&config, version, &adapter);
+        Ok(Made { reference, config, pack })
     })?;
     staged.set_outcome(Outcome::Committed {
         reference: record.reference.to_string(),

@@ -1,9 +1,9 @@
 //! The image that a run was made from: in the local store, or described by the engine that ran it.
 
-use hone_image::image::Image;
-use hone_image::oci::{ImageConfig, RootFs, RuntimeConfig};
+use hone_image::image::VersionOf;
+use hone_image::oci::{ImageConfig, RootFs, RuntimeConfig, Sealed};
 use hone_image::run::RunRecord;
-use hone_image::{Digest, Reference, media};
+use hone_image::{Artifact, Digest, Image, Layer, Pack, Reference, media, modelpack};
 use hone_store::Store;
 
 use super::StepError;
@@ -23,6 +23,22 @@ pub struct Parent {
     pub config: ParentConfig,
     /// The image, when it is in the local store.
     pub image: Option<Image>,
+    /// The model's artifact beside it.
+    pub model: Option<Artifact>,
+}
+
+impl Parent {
+    /// The documents of a version of it, as far as its own are here.
+    pub fn pack(&self, config: &Sealed<ImageConfig>, version: &VersionOf, adapter: &Layer) -> Option<Pack> {
+        let image = self.image.as_ref()?.with_adapter(config.clone(), version, adapter.clone());
+        Some(match &self.model {
+            Some(model) => {
+                let model = modelpack::with_adapter(model, &image, adapter);
+                Pack::new(vec![image], vec![model])
+            }
+            None => Pack::alone(image),
+        })
+    }
 }
 
 /// A configuration as far as it is known: an engine gives the content, and the digest of bytes it keeps.
@@ -40,7 +56,10 @@ pub fn find(store: &Store, run: &RunRecord) -> Result<Parent, StepError> {
         Some(image) => (image.config, Some(image.reference.as_str())),
         None => (by_job(store, run)?, None),
     };
-    let image = store.image_by_config(digest)?;
+    let pack = store.pack_by_config(digest)?;
+    let of_run = |image: &&Image| image.config().digest() == digest;
+    let image = pack.as_ref().and_then(|p| p.images().iter().find(of_run)).cloned();
+    let model = pack.as_ref().and_then(|p| p.model().cloned());
     let value = match &image {
         Some(image) => image.config().value().clone(),
         None => described(store, run, digest)?,
@@ -49,19 +68,20 @@ pub fn find(store: &Store, run: &RunRecord) -> Result<Parent, StepError> {
         Some(name) => {
             name.parse().map_err(|e| StepError::Refused(format!("label {}: {e}", media::LABEL_BASE_NAME)))?
         }
-        None => lineage(store, run, image.as_ref(), digest, named)?,
+        None => lineage(store, run, pack.as_ref(), digest, named)?,
     };
     let labelled = value.config.label(media::LABEL_BASE_CONFIG).and_then(|text| text.parse().ok());
-    Ok(Parent { lineage, base: labelled.unwrap_or(digest), config: ParentConfig { digest, value }, image })
+    Ok(Parent { lineage, base: labelled.unwrap_or(digest), config: ParentConfig { digest, value }, image, model })
 }
 
 /// Nobody said which image ran; the job, which names the base by content, tells.
 fn by_job(store: &Store, run: &RunRecord) -> Result<Digest, StepError> {
     for descriptor in store.references()?.values() {
-        let image = store.image_by_digest(descriptor.digest)?;
-        let version = hone_image::image::is_version(image.config().value());
-        if !version && store.job_of(&image)?.as_ref() == Some(&run.job) {
-            return Ok(image.config().digest());
+        for image in store.pack(descriptor.digest)?.images() {
+            let version = hone_image::image::is_version(image.config().value());
+            if !version && store.job_of(image)?.as_ref() == Some(&run.job) {
+                return Ok(image.config().digest());
+            }
         }
     }
     let reason =
@@ -98,7 +118,7 @@ fn described(store: &Store, run: &RunRecord, digest: Digest) -> Result<ImageConf
 fn lineage(
     store: &Store,
     run: &RunRecord,
-    image: Option<&Image>,
+    pack: Option<&Pack>,
     config: Digest,
     named: Option<&str>,
 ) -> Result<Reference, StepError> {
@@ -106,9 +126,9 @@ fn lineage(
     // A person may have typed (the beginning of) an image id; that is no name.
     let typed = typed.filter(|name| !config.hex().starts_with(name.trim_start_matches("sha256:")));
     let typed: Option<Reference> = typed.and_then(|name| name.parse().ok());
-    let known: Vec<Reference> = match image {
-        Some(image) => {
-            store.references()?.into_iter().filter(|(_, d)| d.digest == image.digest()).map(|(r, _)| r).collect()
+    let known: Vec<Reference> = match pack {
+        Some(pack) => {
+            store.references()?.into_iter().filter(|(_, d)| d.digest == pack.digest()).map(|(r, _)| r).collect()
         }
         None => Vec::new(),
     };

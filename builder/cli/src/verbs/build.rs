@@ -3,15 +3,17 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use hone_image::{Image, Reference};
+use hone_image::{Pack, Reference};
 use hone_store::Store;
 use serde_json::json;
 
 use crate::build::build;
 use crate::failure::Failure;
+use crate::net::NetArgs;
+use crate::out::{Deliver, Output};
 use crate::output;
 use crate::progress::{Mode, Progress};
-use crate::ship::{Sink, ship};
+use crate::ship::Sink;
 
 /// Arguments of `hone build`.
 #[derive(Debug, Args)]
@@ -22,9 +24,16 @@ pub struct Build {
     /// Name of the image
     #[arg(short, long, value_name = "NAME:TAG")]
     tag: Reference,
-    /// Give the image to an engine, too: docker, podman, or docker=ADDRESS (e.g. docker=unix:///run/docker.sock)
+    /// Give the image to an engine, too: docker, docker=ADDRESS (e.g. docker=unix:///run/docker.sock), podman,
+    /// containerd or containerd=NAMESPACE
     #[arg(long, value_name = "ENGINE")]
     load: Vec<Sink>,
+    /// Put the image there, too: oci:DIR, oci-archive:FILE, docker-archive:FILE, docker://NAME:TAG (a registry), or an
+    /// engine as with --load
+    #[arg(short, long, value_name = "WHERE")]
+    output: Vec<Output>,
+    #[command(flatten)]
+    net: NetArgs,
     /// How to show progress
     #[arg(long, value_enum, default_value = "auto")]
     progress: Mode,
@@ -37,29 +46,29 @@ impl Build {
     /// Builds; the store is as it was when that fails.
     pub fn run(self, store: &Store) -> Result<(), Failure> {
         let progress = Progress::new(self.progress, self.quiet);
-        let built = build(store, &self.path, &self.tag, progress);
+        let client = self.net.client();
+        let built = build(store, &self.path, &self.tag, &client, progress);
         // What a failed build, or the image that had this name before, left behind. Whether that can be removed
         // now decides nothing: the next build or `hone rm` does it otherwise.
         let _ = store.collect();
-        let image = built?;
-        for sink in &self.load {
-            let step = progress.step(&format!("load {sink}"), None);
-            let delivery = ship(sink.engine().as_ref(), store, &self.tag, &image)?;
-            step.done(delivery.sent_bytes, &format!("{} layers sent", delivery.sent_layers));
+        let pack = built?;
+        for output in self.load.iter().cloned().map(Output::Engine).chain(self.output.iter().cloned()) {
+            output.deliver(&Deliver { store, name: &self.tag, client: &client, progress }, &pack)?;
         }
-        self.report(&image)
+        self.report(&pack)
     }
 
-    fn report(&self, image: &Image) -> Result<(), Failure> {
-        let digest = image.digest();
+    fn report(&self, pack: &Pack) -> Result<(), Failure> {
+        let digest = pack.digest();
         match (self.quiet, self.progress) {
             (true, _) => output::print(&format!("{digest}\n")),
             (false, Mode::Json) => {
                 output::print(&format!("{}\n", json!({"event": "built", "digest": digest, "reference": self.tag})))
             }
             (false, _) => {
-                let size = output::size(image.size());
-                output::print(&format!("{} {digest} ({size} in {} layers)\n", self.tag, image.layers().len()))
+                let layers = pack.layers();
+                let size = output::size(layers.iter().map(|d| d.size).sum());
+                output::print(&format!("{} {digest} ({size} in {} layers)\n", self.tag, layers.len()))
             }
         }
     }

@@ -6,14 +6,18 @@ pub mod convert;
 pub mod images;
 pub mod inspect;
 pub mod install;
+pub mod load;
 pub mod log;
 pub mod promote;
+pub mod pull;
+pub mod push;
 pub mod rm;
 pub mod rollback;
 pub mod save;
 pub mod staging;
 pub mod tag;
 pub mod trainer;
+pub mod verify;
 
 use std::process::ExitCode;
 
@@ -37,6 +41,10 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         Verb::Promote(verb) => verb.run(&store)?,
         Verb::Rollback(verb) => verb.run(&store)?,
         Verb::Save(verb) => verb.run(&store)?,
+        Verb::Push(verb) => verb.run(&store)?,
+        Verb::Pull(verb) => verb.run(&store)?,
+        Verb::Load(verb) => verb.run(&store)?,
+        Verb::Verify(verb) => return verb.run(&store),
         Verb::Staging(verb) => verb.run(&store)?,
         Verb::Commit(verb) => verb.run(&store)?,
         Verb::Trainer(verb) => verb.run()?,

@@ -1,13 +1,13 @@
-//! `hone save`: an image alone in an OCI layout of its own.
-
-use std::path::PathBuf;
+//! `hone save`: an image alone, in a layout or an archive of its own.
 
 use clap::Args;
 use hone_image::Reference;
-use hone_store::Store;
+use hone_store::{Resolved, Store};
 
-use crate::failure::{Failure, because};
-use crate::layout::write_layout;
+use crate::failure::Failure;
+use crate::net::NetArgs;
+use crate::out::{Deliver, Output};
+use crate::progress::{Mode, Progress};
 
 /// Arguments of `hone save`.
 #[derive(Debug, Args)]
@@ -15,32 +15,33 @@ pub struct Save {
     /// An image: its name, its digest, or the first digits of that
     #[arg(value_name = "REF")]
     image: String,
-    /// Where to write the layout; must not exist
-    #[arg(short, long, value_name = "oci:DIR")]
-    output: String,
+    /// Where to: oci:DIR (must not exist), oci-archive:FILE, docker-archive:FILE (`-` for standard output), or an
+    /// engine: docker, podman, containerd=NAMESPACE
+    #[arg(short, long, value_name = "WHERE")]
+    output: Output,
+    #[command(flatten)]
+    net: NetArgs,
 }
 
 impl Save {
-    /// Writes the layout, whole or not at all.
+    /// Writes it, whole or not at all.
     pub fn run(self, store: &Store) -> Result<(), Failure> {
-        let Some(dir) = self.output.strip_prefix("oci:").map(PathBuf::from) else {
-            return Err(format!("--output {}: want oci:DIR", self.output).into());
-        };
-        if dir.exists() {
+        if let Output::Layout(dir) = &self.output
+            && dir.exists()
+        {
             return Err(format!("--output {}: it exists already", dir.display()).into());
         }
         let found = store.resolve(&self.image)?;
-        let typed: Option<Reference> = self.image.parse().ok().filter(|r| found.references.contains(r));
-        let name = typed.or_else(|| found.references.first().cloned());
-        let name = name.ok_or("save: the image has no name; give it one with `hone tag`")?;
-        let saving = because(format!("save {}", dir.display()));
-        write_layout(&dir, |to| {
-            for layer in found.image.layers() {
-                let d = &layer.descriptor;
-                to.copy(d, store.open_blob(d.digest, d.size)?)?;
-            }
-            Ok(to.put_image(&name, &found.image)?)
-        })
-        .map_err(saving)
+        let name = name_of(&self.image, &found)?;
+        let pack = store.pack(found.descriptor.digest)?;
+        let progress = Progress::new(Mode::Auto, true);
+        self.output.deliver(&Deliver { store, name: &name, client: &self.net.client(), progress }, &pack)
     }
+}
+
+/// The name that was typed, else one that the image has.
+pub fn name_of(typed: &str, found: &Resolved) -> Result<Reference, Failure> {
+    let typed: Option<Reference> = typed.parse().ok().filter(|r| found.references.contains(r));
+    let name = typed.or_else(|| found.references.first().cloned());
+    name.ok_or_else(|| "the image has no name; give it one with `hone tag`".into())
 }

@@ -21,6 +21,6 @@ impl Tag {
     /// Names it.
     pub fn run(self, store: &Store) -> Result<(), Failure> {
         let found = store.resolve(&self.image)?;
-        Ok(store.tag(&found.image, &self.name)?)
+        Ok(store.tag(&found.descriptor, &self.name)?)
     }
 }

@@ -87,6 +87,7 @@ impl Pack {
                 variant: None,
                 config,
                 layers: vec![writer.finish()?],
+                annotations: Default::default(),
             };
             let image = Image::base(base);
             digest = Some(image.digest());

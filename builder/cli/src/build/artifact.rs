@@ -1,0 +1,280 @@
+//! A model artifact or an image, of a registry or a layout, as the files of a model.
+//!
+//! Blobs lie where they are: the store's, for a registry's; the layout's own. Tars that are not compressed are not
+//! unpacked either: a file is a place in its blob.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use hone_base::{SourceFile, Sources};
+use hone_image::foreign::{Form, Maker, maker, parts};
+use hone_image::layer::Compression;
+use hone_image::oci::{Descriptor, Index, MAX_DOCUMENT_BYTES, Manifest, Sealed};
+use hone_image::{Digest, media, tar::check_path};
+use hone_registry::Repository;
+use hone_store::{Ingest, Store, this_processor};
+
+use super::source::Model;
+use crate::download;
+use crate::failure::{Failure, because};
+use crate::progress::Progress;
+
+/// Entries in one layer; a Debian root with Python has ten thousand.
+const MAX_ENTRIES: usize = 1_000_000;
+/// How much larger than its blob a compressed layer may be: floats hardly compress, text ten times.
+const MAX_RATIO: u64 = 200;
+/// What any layer may hold, however small its blob is (bytes).
+const SMALL: u64 = 256 << 20;
+/// What begins the name of a file that hides another (image-spec, layer.md, "Whiteouts").
+const WHITEOUT: &str = ".wh.";
+/// Hides everything in its directory.
+const OPAQUE: &str = ".wh..wh..opq";
+
+/// Where manifests and blobs come from.
+pub trait Origin {
+    /// The manifest or index of this digest, or what the reference itself stands for.
+    fn document(&self, digest: Option<Digest>) -> Result<Vec<u8>, Failure>;
+    /// The file that holds a blob's bytes, verified.
+    fn blob(&self, blob: &Descriptor) -> Result<PathBuf, Failure>;
+}
+
+/// A repository's; its blobs are downloaded into the store.
+pub struct Remote<'a> {
+    /// The repository.
+    pub repository: Repository,
+    /// A tag or a digest.
+    pub target: String,
+    /// The store that is downloaded into.
+    pub ingest: &'a Ingest<'a>,
+    /// Shows downloads.
+    pub progress: Progress,
+}
+
+/// A layout's; its blobs stay there.
+pub struct Local {
+    /// The layout.
+    pub layout: Store,
+    /// What of it.
+    pub root: Descriptor,
+}
+
+impl Origin for Remote<'_> {
+    fn document(&self, digest: Option<Digest>) -> Result<Vec<u8>, Failure> {
+        let target = digest.map_or_else(|| self.target.clone(), |d| d.to_string());
+        Ok(self.repository.manifest(&target)?.bytes)
+    }
+
+    fn blob(&self, blob: &Descriptor) -> Result<PathBuf, Failure> {
+        download::blob(self.ingest, &self.repository, blob, self.progress)
+    }
+}
+
+impl Origin for Local {
+    fn document(&self, digest: Option<Digest>) -> Result<Vec<u8>, Failure> {
+        Ok(self.layout.read_blob(digest.unwrap_or(self.root.digest), MAX_DOCUMENT_BYTES)?)
+    }
+
+    fn blob(&self, blob: &Descriptor) -> Result<PathBuf, Failure> {
+        let path = self.layout.blob_path(blob.digest);
+        let mut reader = self.layout.open_blob(blob.digest, blob.size)?;
+        io::copy(&mut reader, &mut io::sink()).map_err(because(format!("read {}", path.display())))?;
+        Ok(path)
+    }
+}
+
+/// The model that an artifact or an image holds.
+pub fn model(origin: &dyn Origin, shown: &str, ingest: &Ingest<'_>) -> Result<Model, Failure> {
+    let reading = |error: Failure| because(format!("base.model {shown}"))(error);
+    let bytes = origin.document(None).map_err(reading)?;
+    let root = Digest::of(&bytes);
+    let manifest = manifest_of(origin, bytes).map_err(reading)?;
+    let wanted = parts(manifest.value()).map_err(|e| reading(e.into()))?;
+    let scratch = ingest.scratch_dir()?;
+    let mut files: BTreeMap<String, (SourceFile, Option<Digest>)> = BTreeMap::new();
+    for part in wanted {
+        let path = origin.blob(&part.blob).map_err(reading)?;
+        match part.form {
+            Form::Raw(name) => {
+                let file = SourceFile::whole(name.clone(), path, part.blob.size);
+                files.insert(name, (file, Some(part.blob.digest)));
+            }
+            Form::Tar(compression) => {
+                let tar = plain_tar(&path, compression, &part.blob, scratch.path()).map_err(reading)?;
+                add_entries(&tar, maker(manifest.value()) == Maker::Image, &mut files).map_err(reading)?;
+            }
+        }
+    }
+    let mut model = split(shown, files).map_err(reading)?;
+    model.provenance.digest = Some(root);
+    let annotation = |name: &str| manifest.value().annotations.get(name).cloned();
+    model.provenance.origin.source = annotation(media::SOURCE);
+    model.provenance.origin.revision = annotation(media::REVISION);
+    model.provenance.origin.licenses = annotation(media::LICENSES);
+    model.scratch = Some(scratch);
+    Ok(model)
+}
+
+/// The manifest that says most about the model: of an index the ModelPack artifact, else the image for this machine.
+fn manifest_of(origin: &dyn Origin, bytes: Vec<u8>) -> Result<Sealed<Manifest>, Failure> {
+    if let Ok(manifest) = Sealed::<Manifest>::parse("manifest", bytes.clone()) {
+        return Ok(manifest);
+    }
+    let index: Sealed<Index> = Sealed::parse("index", bytes)?;
+    let all = &index.value().manifests;
+    let model = all.iter().find(|d| d.artifact_type.as_deref() == Some(media::MODEL_MANIFEST));
+    let here = |d: &&Descriptor| d.platform.as_ref().is_some_and(|p| p.architecture == this_processor());
+    let chosen = model.or_else(|| all.iter().find(here)).or(all.first());
+    let chosen = chosen.ok_or("the index names no manifest")?;
+    let bytes = origin.document(Some(chosen.digest))?;
+    if Digest::of(&bytes) != chosen.digest {
+        return Err(format!("manifest {}: got {}", chosen.digest, Digest::of(&bytes)).into());
+    }
+    Ok(Sealed::parse("manifest", bytes)?)
+}
+
+/// A tar as a file: the blob itself, or what it holds, unpacked into `scratch`.
+fn plain_tar(blob: &Path, compression: Compression, of: &Descriptor, scratch: &Path) -> Result<PathBuf, Failure> {
+    if compression == Compression::None {
+        return Ok(blob.to_owned());
+    }
+    let file = File::open(blob)?;
+    let reader: Box<dyn Read> = match compression {
+        Compression::Gzip => Box::new(flate2::read::MultiGzDecoder::new(file)),
+        _ => Box::new(hone_store::zstd_reader(file)?),
+    };
+    let most = of.size.saturating_mul(MAX_RATIO).max(SMALL);
+    let path = scratch.join(of.digest.hex());
+    let unpacked = io::copy(&mut reader.take(most + 1), &mut File::create(&path)?)?;
+    if unpacked > most {
+        return Err(format!("layer {}: it unpacks to more than {most} bytes, which no model does", of.digest).into());
+    }
+    Ok(path)
+}
+
+/// Adds a tar's files, as places in it; of an image's layer only what is a model's, with what it hides taken away.
+fn add_entries(
+    tar: &Path,
+    image: bool,
+    files: &mut BTreeMap<String, (SourceFile, Option<Digest>)>,
+) -> Result<(), Failure> {
+    let mut archive = ::tar::Archive::new(File::open(tar)?);
+    for (n, entry) in archive.entries_with_seek()?.enumerate() {
+        let entry = entry?;
+        if n >= MAX_ENTRIES {
+            return Err(format!("a layer has more than {MAX_ENTRIES} entries").into());
+        }
+        let bytes = entry.path_bytes().into_owned();
+        let name = String::from_utf8(bytes).map_err(|_| "a file's name is not UTF-8")?;
+        let name = name.trim_start_matches("./").trim_start_matches('/').trim_end_matches('/').to_owned();
+        if name.is_empty() || image && !["models/", "hone/tokenizer/"].iter().any(|p| name.starts_with(p)) {
+            continue;
+        }
+        if image && hide(&name, files) {
+            continue;
+        }
+        check_path(&name).map_err(|e| format!("{e}; a model's files have plain names"))?;
+        match entry.header().entry_type() {
+            ::tar::EntryType::Regular | ::tar::EntryType::Continuous => {
+                let place = SourceFile {
+                    name: name.clone(),
+                    source: tar.to_owned(),
+                    offset: entry.raw_file_position(),
+                    size: entry.size(),
+                };
+                files.insert(name, (place, None));
+            }
+            ::tar::EntryType::Directory | ::tar::EntryType::XGlobalHeader => {}
+            other => return Err(format!("{name}: a model's files are regular files, this is a {other:?}").into()),
+        }
+    }
+    Ok(())
+}
+
+/// Takes away what a whiteout hides; `false` when `name` is none.
+fn hide(name: &str, files: &mut BTreeMap<String, (SourceFile, Option<Digest>)>) -> bool {
+    let (dir, last) = name.rsplit_once('/').unwrap_or(("", name));
+    let inside = |path: &str, dir: &str| path.strip_prefix(dir).is_some_and(|rest| rest.starts_with('/'));
+    if last == OPAQUE {
+        files.retain(|path, _| !inside(path, dir));
+    } else if let Some(hidden) = last.strip_prefix(WHITEOUT) {
+        let hidden = format!("{dir}/{hidden}");
+        files.retain(|path, _| *path != hidden && !inside(path, &hidden));
+    } else {
+        return false;
+    }
+    true
+}
+
+/// The model's files under names relative to their common directory; the tokenizer's apart.
+fn split(shown: &str, files: BTreeMap<String, (SourceFile, Option<Digest>)>) -> Result<Model, Failure> {
+    let (mut model, mut tokenizer) = (Vec::new(), Vec::new());
+    for (name, (file, digest)) in files {
+        match name.strip_prefix("hone/") {
+            Some(rest) => {
+                if let Some(inner) = rest.strip_prefix("tokenizer/") {
+                    tokenizer.push(SourceFile { name: inner.to_owned(), ..file });
+                }
+            }
+            None => model.push((file, digest)),
+        }
+    }
+    if model.is_empty() {
+        return Err("it holds no model; an image has one below /models".into());
+    }
+    let common = common_dir(model.iter().map(|(file, _)| file.name.as_str()));
+    let mut found = Model::new(shown);
+    for (mut file, digest) in model {
+        file.name = file.name[common..].to_owned();
+        found.digests.extend(digest.map(|d| (file.name.clone(), d)));
+        found.sources.files.push(file);
+    }
+    found.sources.lone = found.sources.files.len() == 1;
+    if !tokenizer.is_empty() {
+        found.tokenizer = Some(Sources { shown: PathBuf::from(shown), files: tokenizer, lone: false });
+    }
+    Ok(found)
+}
+
+/// Length of the directory, with its slash, that all names begin with.
+fn common_dir<'a>(mut names: impl Iterator<Item = &'a str>) -> usize {
+    let first = names.next().unwrap_or_default();
+    let mut dir = first.rfind('/').map_or("", |at| &first[..=at]);
+    for name in names {
+        while !name.starts_with(dir) {
+            dir = dir[..dir.len() - 1].rfind('/').map_or("", |at| &dir[..=at]);
+        }
+    }
+    dir.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_common_directory_is_taken_off() {
+        let common = |names: &[&str]| names[0][..common_dir(names.iter().copied())].to_owned();
+        assert_eq!(common(&["models/a/x", "models/a/b/y"]), "models/a/");
+        assert_eq!(common(&["models/a/x", "models/b/y"]), "models/");
+        assert_eq!(common(&["x", "models/b/y"]), "");
+        assert_eq!(common(&["models/m.gguf"]), "models/");
+        assert_eq!(common(&["ab/x", "abc/y"]), "");
+    }
+
+    #[test]
+    fn whiteouts_hide_what_is_below_them() {
+        let file = |name: &str| (name.to_owned(), (SourceFile::whole(name, "x".into(), 0), None));
+        let all = || BTreeMap::from(["models/a/x", "models/a/y", "models/ab", "models/b"].map(file));
+        let left = |whiteout: &str| {
+            let mut files = all();
+            assert!(hide(whiteout, &mut files));
+            files.into_keys().collect::<Vec<_>>()
+        };
+        assert_eq!(left("models/.wh.a"), ["models/ab", "models/b"]);
+        assert_eq!(left("models/a/.wh..wh..opq"), ["models/ab", "models/b"]);
+        assert_eq!(left("models/a/.wh.x"), ["models/a/y", "models/ab", "models/b"]);
+        assert!(!hide("models/a/x", &mut all()));
+    }
+}

@@ -1,0 +1,220 @@
+//! Where the base model is -> its files, on this disk.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use hone_base::{SourceFile, Sources};
+use hone_image::Digest;
+use hone_plan::{BasePlan, BuildPlan, ModelSource, Origin as Provided};
+use hone_registry::hub::{self, GitVerified, Identity};
+use hone_registry::{Client, Pinned};
+use hone_store::{Ingest, Store};
+use tempfile::TempDir;
+
+use super::artifact::{Local, Remote, model};
+use crate::download::{Wanted, download};
+use crate::failure::{Failure, because};
+use crate::net;
+use crate::progress::Progress;
+
+/// Endings of files that a fine-tune base needs; a hub's repository has many more.
+const WANTED: [&str; 7] = ["gguf", "jinja", "json", "md", "model", "safetensors", "txt"];
+
+/// A model's files, wherever they came from.
+#[derive(Debug)]
+pub struct Model {
+    /// The files.
+    pub sources: Sources,
+    /// Files of a tokenizer that came apart.
+    pub tokenizer: Option<Sources>,
+    /// sha256 of files that must be this.
+    pub digests: BTreeMap<String, Digest>,
+    /// Where they come from.
+    pub provenance: Provenance,
+    /// Files that go when the build is done.
+    pub scratch: Option<TempDir>,
+}
+
+/// Where a model comes from.
+#[derive(Debug, Clone, Default)]
+pub struct Provenance {
+    /// Its name there.
+    pub name: Option<String>,
+    /// Digest of its manifest there.
+    pub digest: Option<Digest>,
+    /// Source, revision, licence.
+    pub origin: Provided,
+}
+
+impl Model {
+    /// A model without files yet.
+    pub fn new(shown: &str) -> Self {
+        let sources = Sources { shown: PathBuf::from(shown), files: Vec::new(), lone: false };
+        let provenance = Provenance::default();
+        Self { sources, tokenizer: None, digests: BTreeMap::new(), provenance, scratch: None }
+    }
+}
+
+/// What fetching needs.
+pub struct Fetch<'a> {
+    /// The Honefile's directory.
+    pub dir: &'a Path,
+    /// What is built.
+    pub plan: &'a BuildPlan,
+    /// The store that is downloaded into.
+    pub ingest: &'a Ingest<'a>,
+    /// Reaches servers.
+    pub client: &'a Client,
+    /// Shows downloads.
+    pub progress: Progress,
+}
+
+impl Fetch<'_> {
+    /// The files of the plan's base, and of its tokenizer when that is named.
+    pub fn base(&self, base: &BasePlan) -> Result<Model, Failure> {
+        let mut found = match &base.model {
+            ModelSource::Path(path) => {
+                let sources = Sources::at(&self.dir.join(path))?;
+                Model { sources, ..Model::new(path) }
+            }
+            ModelSource::Url { url, name, sha256 } => self.url(url, name, *sha256)?,
+            ModelSource::Hub { repository, revision } => self.hub(repository, revision.as_deref())?,
+            ModelSource::Registry(name) => self.registry(name)?,
+            ModelSource::Layout { dir, tag } => self.layout(dir, tag.as_deref())?,
+        };
+        let said = &base.origin;
+        let origin = &mut found.provenance.origin;
+        for (ours, given) in [
+            (&mut origin.source, &said.source),
+            (&mut origin.revision, &said.revision),
+            (&mut origin.licenses, &said.licenses),
+        ] {
+            *ours = given.clone().or(ours.take());
+        }
+        if let Some(path) = &base.tokenizer {
+            found.tokenizer = Some(Sources::at(&self.dir.join(path)).map_err(because("base.tokenizer"))?);
+        }
+        Ok(found)
+    }
+
+    /// A file with a known sha256: not fetched when it was packed before.
+    fn url(&self, url: &str, name: &str, sha256: Digest) -> Result<Model, Failure> {
+        let mut found = Model::new(url);
+        let file = match self.packed_before(name, sha256) {
+            Some(file) => file,
+            None => {
+                let fetching = because(format!("base.model {url}"));
+                let path = self.download(name, sha256, None, |at| Ok(self.client.download(url)?.open(at)?));
+                let path = path.map_err(fetching)?;
+                let size = std::fs::metadata(&path)?.len();
+                SourceFile::whole(name, path, size)
+            }
+        };
+        found.digests.insert(name.to_owned(), sha256);
+        found.sources.files.push(file);
+        found.sources.lone = true;
+        found.provenance.name = Some(url.to_owned());
+        Ok(found)
+    }
+
+    fn registry(&self, name: &str) -> Result<Model, Failure> {
+        let pinned: Pinned = name.parse().map_err(because(format!("base.model oci://{name}")))?;
+        let repository = self.client.repository(&pinned.reference);
+        let remote = Remote { repository, target: pinned.target(), ingest: self.ingest, progress: self.progress };
+        let mut found = model(&remote, &format!("oci://{name}"), self.ingest)?;
+        found.provenance.name = Some(name.to_owned());
+        Ok(found)
+    }
+
+    fn layout(&self, dir: &str, tag: Option<&str>) -> Result<Model, Failure> {
+        let path = self.dir.join(dir);
+        let layout = Store::at(&path);
+        if !path.join("oci-layout").is_file() {
+            return Err(format!("base.model oci:{dir}: {} is no OCI layout", path.display()).into());
+        }
+        let root = layout.only(tag).map_err(because(format!("base.model oci:{dir}")))?;
+        model(&Local { layout, root }, &format!("oci:{dir}"), self.ingest)
+    }
+
+    fn hub(&self, repository: &str, revision: Option<&str>) -> Result<Model, Failure> {
+        let shown = format!("hf://{repository}");
+        let fetching = |error: Failure| because(format!("base.model {shown}"))(error);
+        let (endpoint, token) = net::hub();
+        let hub = self.client.hub(&endpoint, token).map_err(|e| fetching(e.into()))?;
+        let name = hub::Name { id: repository.to_owned(), revision: revision.unwrap_or("main").to_owned() };
+        let model = hub.model(&name).map_err(|e| fetching(e.into()))?;
+        let scratch = self.ingest.scratch_dir()?;
+        let mut found = Model::new(&shown);
+        for file in wanted(&model.files) {
+            let place = match &file.identity {
+                Identity::Sha256(digest) => {
+                    found.digests.insert(file.path.clone(), *digest);
+                    match self.packed_before(&file.path, *digest) {
+                        Some(known) => known,
+                        None => {
+                            let open = |at| Ok(hub.file(&model, file)?.open(at)?);
+                            let path = self.download(&file.path, *digest, Some(file.size), open);
+                            SourceFile::whole(file.path.clone(), path.map_err(fetching)?, file.size)
+                        }
+                    }
+                }
+                Identity::GitBlob(want) => {
+                    let path = scratch.path().join(&file.path);
+                    let source = hub.file(&model, file).and_then(|f| f.open(0));
+                    let source = source.map_err(|e| fetching(e.into()))?;
+                    small(&path, GitVerified::new(source, file.size, *want)).map_err(fetching)?;
+                    SourceFile::whole(file.path.clone(), path, file.size)
+                }
+            };
+            found.sources.files.push(place);
+        }
+        found.sources.files.sort_by(|a, b| a.name.cmp(&b.name));
+        found.scratch = Some(scratch);
+        found.provenance.name = Some(format!("{shown}@{}", model.commit));
+        found.provenance.origin = Provided {
+            source: Some(format!("{}/{repository}", endpoint.trim_end_matches('/'))),
+            revision: Some(model.commit),
+            licenses: model.licence,
+        };
+        Ok(found)
+    }
+
+    /// Where the content is, when it is in the store already.
+    fn packed_before(&self, name: &str, digest: Digest) -> Option<SourceFile> {
+        let path = format!("models/{}/{name}", self.plan.name);
+        let (source, offset, size) = self.ingest.store().packed_before(&path, digest)?;
+        Some(SourceFile { name: name.to_owned(), source, offset, size })
+    }
+
+    fn download(
+        &self,
+        name: &str,
+        digest: Digest,
+        size: Option<u64>,
+        open: impl Fn(u64) -> Result<hone_registry::Source, Failure>,
+    ) -> Result<PathBuf, Failure> {
+        let label = format!("fetch {name}");
+        download(self.ingest, &Wanted { label: &label, digest, size }, self.progress, open)
+    }
+}
+
+/// Of a hub's files those that a fine-tune base needs: weights of one kind, and small files at the top.
+fn wanted(files: &[hub::File]) -> Vec<&hub::File> {
+    let ending = |f: &hub::File| f.path.rsplit_once('.').map(|(_, e)| e.to_ascii_lowercase()).unwrap_or_default();
+    let top: Vec<&hub::File> = files
+        .iter()
+        .filter(|f| !f.path.contains('/') && !f.path.starts_with('.') && WANTED.contains(&ending(f).as_str()))
+        .collect();
+    let safetensors = top.iter().any(|f| ending(f) == "safetensors");
+    // A repository with both has the same model twice.
+    top.into_iter().filter(|f| !(safetensors && ending(f) == "gguf")).collect()
+}
+
+fn small(path: &Path, mut source: impl Read) -> Result<(), Failure> {
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    std::io::copy(&mut source, &mut std::fs::File::create(path)?)?;
+    Ok(())
+}

@@ -1,0 +1,165 @@
+//! The ways out of the store: layouts, archives, engines, registries. Each is written whole or not at all.
+
+use std::fmt;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use hone_engines::{Delivery, write_docker_archive, write_oci_archive};
+use hone_image::{Pack, Reference};
+use hone_registry::Client;
+use hone_store::Store;
+
+use crate::failure::{Failure, because};
+use crate::layout::write_layout;
+use crate::progress::Progress;
+use crate::push::push;
+use crate::ship::{Sink, local_image, modelpack_tag, oci_shipment, shipment};
+
+/// Standard output, as every tool of the field names it.
+const STDOUT: &str = "-";
+
+/// Where an image goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// An OCI layout; replaced when one is there.
+    Layout(PathBuf),
+    /// An OCI layout as one file.
+    OciArchive(PathBuf),
+    /// What `docker save` writes.
+    DockerArchive(PathBuf),
+    /// An engine.
+    Engine(Sink),
+    /// A registry, under this name.
+    Registry(Reference),
+}
+
+impl FromStr for Output {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let path =
+            |p: &str| if p.is_empty() { Err(format!("{text}: want a path after the colon")) } else { Ok(p.into()) };
+        if let Some(name) = text.strip_prefix("docker://") {
+            return name.parse().map(Self::Registry).map_err(|e: hone_image::reference::BadReference| e.to_string());
+        }
+        match text.split_once(':') {
+            Some(("oci", dir)) => path(dir).map(Self::Layout),
+            Some(("oci-archive", file)) => path(file).map(Self::OciArchive),
+            Some(("docker-archive", file)) => path(file).map(Self::DockerArchive),
+            _ => text.parse().map(Self::Engine).map_err(|_| {
+                "want oci:DIR, oci-archive:FILE, docker-archive:FILE, docker://NAME:TAG, docker, podman or containerd"
+                    .to_owned()
+            }),
+        }
+    }
+}
+
+impl fmt::Display for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Layout(path) => write!(f, "oci:{}", path.display()),
+            Self::OciArchive(path) => write!(f, "oci-archive:{}", path.display()),
+            Self::DockerArchive(path) => write!(f, "docker-archive:{}", path.display()),
+            Self::Engine(sink) => write!(f, "{sink}"),
+            Self::Registry(name) => write!(f, "docker://{name}"),
+        }
+    }
+}
+
+/// What delivering needs.
+pub struct Deliver<'a> {
+    /// Where the blobs are.
+    pub store: &'a Store,
+    /// What the image is called here.
+    pub name: &'a Reference,
+    /// Reaches registries.
+    pub client: &'a Client,
+    /// Shows steps.
+    pub progress: Progress,
+}
+
+impl Output {
+    /// Takes the pack there.
+    pub fn deliver(&self, to: &Deliver<'_>, pack: &Pack) -> Result<(), Failure> {
+        let writing = || because(format!("write {self}"));
+        let step = self.step(to);
+        let sent = match self {
+            Self::Layout(dir) => layout(to, pack, dir).map_err(writing())?,
+            Self::OciArchive(path) => {
+                let shipment = oci_shipment(to.store, to.name, pack)?;
+                file(path, |out| Ok(write_oci_archive(&shipment, out)?)).map_err(writing())?
+            }
+            Self::DockerArchive(path) => {
+                let shipment = shipment(to.store, to.name, local_image(to.name, pack)?);
+                file(path, |out| Ok(write_docker_archive(&shipment, out)?)).map_err(writing())?
+            }
+            Self::Engine(sink) => sink.deliver(to.store, to.name, pack)?,
+            Self::Registry(name) => return push(to.client, to.store, name, pack, to.progress).map(drop),
+        };
+        if let Some(step) = step {
+            step.done(sent.sent_bytes, &format!("{} layers sent", sent.sent_layers));
+        }
+        Ok(())
+    }
+
+    /// A registry has a step for each blob.
+    fn step(&self, to: &Deliver<'_>) -> Option<crate::progress::Step> {
+        let label = match self {
+            Self::Registry(_) => return None,
+            Self::Engine(sink) => format!("load {sink}"),
+            other => other.to_string(),
+        };
+        Some(to.progress.step(&label, None))
+    }
+}
+
+fn layout(to: &Deliver<'_>, pack: &Pack, dir: &Path) -> Result<Delivery, Failure> {
+    let mut sent = Delivery { sent_layers: 0, sent_bytes: 0 };
+    let tag = modelpack_tag(to.name)?;
+    write_layout(dir, |new| {
+        for d in pack.layers() {
+            new.take(d, to.store)?;
+            sent = Delivery { sent_layers: sent.sent_layers + 1, sent_bytes: sent.sent_bytes + d.size };
+        }
+        new.put_pack(to.name, pack)?;
+        if let Some(model) = pack.model() {
+            new.store().tag(&hone_image::oci::Descriptor { platform: None, ..model.descriptor() }, &tag)?;
+        }
+        for referrer in to.store.referrers(pack.digest())? {
+            for d in &referrer.manifest.value().layers {
+                new.take(d, to.store)?;
+            }
+            new.put_referrer(&referrer)?;
+        }
+        Ok(())
+    })?;
+    Ok(sent)
+}
+
+/// Writes a file beside its place and moves it there; `-` is standard output.
+fn file(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<Delivery, Failure>) -> Result<Delivery, Failure> {
+    if path.as_os_str() == STDOUT {
+        let mut out = io::BufWriter::with_capacity(1 << 20, io::stdout().lock());
+        let sent = write(&mut out)?;
+        out.flush()?;
+        return Ok(sent);
+    }
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let mut new = tempfile::Builder::new().prefix(".hone-archive-").tempfile_in(parent)?;
+    let sent = {
+        let mut out = io::BufWriter::with_capacity(1 << 20, new.as_file_mut());
+        let sent = write(&mut out)?;
+        out.flush()?;
+        sent
+    };
+    new.as_file().sync_all()?;
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    fs::set_permissions(new.path(), mode)?;
+    new.persist(path)?;
+    Ok(sent)
+}

@@ -1,0 +1,145 @@
+//! A pack into a registry: layers, documents, the name last; then the model's own tag, and what is said about it.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+
+use hone_image::oci::Descriptor;
+use hone_image::{Digest, Pack, Reference, media};
+use hone_registry::{Client, Pushed, Repository};
+use hone_store::Store;
+
+use crate::failure::{Failure, because};
+use crate::progress::Progress;
+use crate::ship::modelpack_tag;
+
+/// What a push came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Blobs that went over.
+    pub blobs: usize,
+    /// Their bytes, those sent twice included.
+    pub bytes: u64,
+    /// Blobs that were there, or were taken over from another repository.
+    pub known: usize,
+}
+
+/// Sends the pack as `name`; the name stands for it when everything is there.
+pub fn push(
+    client: &Client,
+    store: &Store,
+    name: &Reference,
+    pack: &Pack,
+    progress: Progress,
+) -> Result<Sent, Failure> {
+    let pushing = |error: Failure| because(format!("push {name}"))(error);
+    if let Some(absent) = pack.missing().first() {
+        let why =
+            format!("its index names {}, which is not here; `hone pull --all-platforms` fetches it", absent.digest);
+        return Err(pushing(why.into()));
+    }
+    let repository = client.repository(name);
+    let push = Push { repository: &repository, store, mounts: neighbours(store, name, pack)?, progress };
+    let mut sent = Sent::default();
+    for layer in pack.layers() {
+        push.blob(layer, &mut sent).map_err(pushing)?;
+    }
+    push.documents(pack, name.tag(), &mut sent).map_err(pushing)?;
+    if let Some(model) = pack.model() {
+        let tag = modelpack_tag(name)?;
+        let pushed = repository.push_manifest(tag.tag(), media::MANIFEST, model.manifest.bytes());
+        pushed.map_err(|e| pushing(e.into()))?;
+    }
+    for referrer in store.referrers(pack.digest())? {
+        for layer in &referrer.manifest.value().layers {
+            push.blob(layer, &mut sent).map_err(pushing)?;
+        }
+        push.bytes(&referrer.manifest.value().config, referrer.config.bytes(), &mut sent).map_err(pushing)?;
+        let digest = referrer.manifest.digest().to_string();
+        let pushed = repository.push_manifest(&digest, media::MANIFEST, referrer.manifest.bytes());
+        pushed.map_err(|e| pushing(e.into()))?;
+    }
+    Ok(sent)
+}
+
+struct Push<'a> {
+    repository: &'a Repository,
+    store: &'a Store,
+    mounts: Vec<String>,
+    progress: Progress,
+}
+
+impl Push<'_> {
+    fn blob(&self, blob: &Descriptor, sent: &mut Sent) -> Result<(), Failure> {
+        let kind = blob.annotations.get(media::LAYER_KIND).map_or("blob", |kind| kind);
+        let step = self.progress.step(&format!("push {kind} {}", blob.digest.short()), Some(blob.size));
+        let path = self.store.blob_path(blob.digest);
+        let open = |at: u64| -> io::Result<Box<dyn Read + Send>> {
+            let mut file = File::open(&path)?;
+            file.seek(SeekFrom::Start(at))?;
+            Ok(Box::new(file))
+        };
+        let mounts: Vec<&str> = self.mounts.iter().map(String::as_str).collect();
+        let pushed = self.repository.push_blob(blob, &open, &mounts, &mut |n| step.seen(n))?;
+        let how = count(pushed, sent);
+        step.done(blob.size, how);
+        Ok(())
+    }
+
+    fn bytes(&self, blob: &Descriptor, bytes: &[u8], sent: &mut Sent) -> Result<(), Failure> {
+        let open = |at: u64| -> io::Result<Box<dyn Read + Send>> {
+            let from = usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
+            Ok(Box::new(io::Cursor::new(bytes[from..].to_vec())))
+        };
+        count(self.repository.push_blob(blob, &open, &[], &mut |_| {})?, sent);
+        Ok(())
+    }
+
+    /// Configurations are blobs; manifests go by digest, and the last of them, the root, by the tag.
+    fn documents(&self, pack: &Pack, tag: &str, sent: &mut Sent) -> Result<(), Failure> {
+        let root = pack.digest();
+        for (descriptor, bytes) in pack.documents() {
+            if descriptor.is_manifest() || descriptor.is_index() {
+                let digest = descriptor.digest.to_string();
+                let target = if descriptor.digest == root { tag } else { &digest };
+                self.repository.push_manifest(target, &descriptor.media_type, bytes)?;
+            } else {
+                self.bytes(&descriptor, bytes, sent)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn count(pushed: Pushed, sent: &mut Sent) -> &'static str {
+    match pushed {
+        Pushed::Existed => {
+            sent.known += 1;
+            "exists already"
+        }
+        Pushed::Mounted => {
+            sent.known += 1;
+            "mounted"
+        }
+        Pushed::Sent { bytes } => {
+            sent.blobs += 1;
+            sent.bytes += bytes;
+            "pushed"
+        }
+    }
+}
+
+/// Repositories of the same registry that a layer of this pack may be in: those of images here that share one.
+fn neighbours(store: &Store, name: &Reference, pack: &Pack) -> Result<Vec<String>, Failure> {
+    let ours: Vec<Digest> = pack.layers().iter().map(|d| d.digest).collect();
+    let mut found = Vec::new();
+    for (other, descriptor) in store.references()? {
+        let same_host = other.domain() == name.domain() && other.path() != name.path();
+        if same_host && !found.contains(&other.path().to_owned()) {
+            let pack = store.pack(descriptor.digest)?;
+            if pack.layers().iter().any(|d| ours.contains(&d.digest)) {
+                found.push(other.path().to_owned());
+            }
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,148 @@
+//! `hone pull`: an image of a registry into the store, resumable and verified.
+
+use std::io::{self, Read};
+
+use clap::Args;
+use hone_image::oci::{Descriptor, Index, MAX_DOCUMENT_BYTES, Manifest, Sealed};
+use hone_image::{Digest, Reference, media};
+use hone_registry::{Pinned, Repository};
+use hone_store::{Ingest, Store, Verified, this_processor};
+
+use crate::download;
+use crate::failure::{Failure, because};
+use crate::net::NetArgs;
+use crate::output;
+use crate::progress::{Mode, Progress};
+
+/// Arguments of `hone pull`.
+#[derive(Debug, Args)]
+pub struct Pull {
+    /// REGISTRY/NAME:TAG or NAME@sha256:...
+    #[arg(value_name = "NAME")]
+    name: Pinned,
+    /// The name it gets here [default: the same]
+    #[arg(short, long, value_name = "NAME:TAG")]
+    tag: Option<Reference>,
+    /// Fetch the images for all processors, not only this machine's
+    #[arg(long)]
+    all_platforms: bool,
+    #[command(flatten)]
+    net: NetArgs,
+    /// How to show progress
+    #[arg(long, value_enum, default_value = "auto")]
+    progress: Mode,
+    /// Print the digest and nothing else
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+impl Pull {
+    /// Pulls; the name here changes last.
+    pub fn run(self, store: &Store) -> Result<(), Failure> {
+        let pulling = because(format!("pull {}", self.name.reference));
+        let repository = self.net.client().repository(&self.name.reference);
+        let progress = Progress::new(self.progress, self.quiet);
+        let name = self.tag.clone().unwrap_or_else(|| self.name.reference.clone());
+        let pulled = {
+            let ingest = store.ingest()?;
+            let pull = Pulling { repository: &repository, ingest: &ingest, progress, all: self.all_platforms };
+            pull.run(&self.name, &name)
+        };
+        let digest = pulled.map_err(pulling)?;
+        if self.quiet { output::print(&format!("{digest}\n")) } else { output::print(&format!("{name} {digest}\n")) }
+    }
+}
+
+struct Pulling<'a> {
+    repository: &'a Repository,
+    ingest: &'a Ingest<'a>,
+    progress: Progress,
+    all: bool,
+}
+
+impl Pulling<'_> {
+    fn run(&self, wanted: &Pinned, name: &Reference) -> Result<Digest, Failure> {
+        let root = self.repository.manifest(&wanted.target())?;
+        let (digest, size) = (root.digest, root.bytes.len() as u64);
+        let bytes = root.bytes.clone();
+        let media_type = match Sealed::<Index>::parse("index", root.bytes) {
+            Ok(index) => {
+                for child in self.chosen(index.value())? {
+                    let fetched = self.repository.manifest(&child.digest.to_string())?;
+                    self.manifest(fetched.bytes)?;
+                }
+                media::INDEX
+            }
+            Err(_) => {
+                self.manifest(bytes.clone())?;
+                media::MANIFEST
+            }
+        };
+        self.ingest.put(&bytes)?;
+        let store = self.ingest.store();
+        self.diff_ids(digest)?;
+        store.tag(&Descriptor::of(media_type, digest, size), name)?;
+        Ok(digest)
+    }
+
+    /// Of an index's manifests those for this machine, and artifacts.
+    fn chosen<'i>(&self, index: &'i Index) -> Result<Vec<&'i Descriptor>, Failure> {
+        let here = |d: &&Descriptor| {
+            let platform = d.platform.as_ref();
+            self.all || d.artifact_type.is_some() || platform.is_none_or(|p| p.architecture == this_processor())
+        };
+        let manifests: Vec<&Descriptor> = index.manifests.iter().filter(|d| d.is_manifest()).collect();
+        let chosen: Vec<&Descriptor> = manifests.iter().copied().filter(here).collect();
+        if chosen.iter().all(|d| d.artifact_type.is_some()) && !manifests.is_empty() {
+            let has: Vec<String> = manifests
+                .iter()
+                .filter_map(|d| d.platform.as_ref())
+                .map(|p| format!("{}/{}", p.os, p.architecture))
+                .collect();
+            let why = format!(
+                "no image for linux/{}; it has {}; --all-platforms takes them",
+                this_processor(),
+                has.join(", ")
+            );
+            return Err(why.into());
+        }
+        Ok(chosen)
+    }
+
+    /// A manifest and the blobs it names.
+    fn manifest(&self, bytes: Vec<u8>) -> Result<(), Failure> {
+        let manifest: Sealed<Manifest> = Sealed::parse("manifest", bytes)?;
+        let Manifest { config, layers, .. } = manifest.value();
+        if config.size > MAX_DOCUMENT_BYTES {
+            return Err(format!(
+                "config {}: {} bytes, want at most {MAX_DOCUMENT_BYTES}",
+                config.digest, config.size
+            )
+            .into());
+        }
+        if !self.ingest.store().has(config.digest, config.size) {
+            let mut bytes = Vec::new();
+            let source = self.repository.blob(config, 0)?;
+            let mut verified = Verified::new(source, config.digest, Some(config.size));
+            verified.read_to_end(&mut bytes)?;
+            self.ingest.put(&bytes)?;
+        }
+        for layer in layers {
+            download::blob(self.ingest, self.repository, layer, self.progress)?;
+        }
+        self.ingest.put(manifest.bytes())?;
+        Ok(())
+    }
+
+    /// Digests were earned on the way; a compressed layer's diff id is still the configuration's word.
+    fn diff_ids(&self, root: Digest) -> Result<(), Failure> {
+        let store = self.ingest.store();
+        for image in store.pack(root)?.images() {
+            for layer in image.layers().iter().filter(|l| l.diff_id != l.descriptor.digest) {
+                let reading = because(format!("layer {}", layer.descriptor.digest));
+                io::copy(&mut store.open_layer(layer)?, &mut io::sink()).map_err(reading)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,51 @@
+//! `hone push`: an image of the store into a registry.
+
+use clap::Args;
+use hone_image::Reference;
+use hone_store::Store;
+
+use super::save::name_of;
+use crate::failure::Failure;
+use crate::net::NetArgs;
+use crate::output;
+use crate::progress::{Mode, Progress};
+use crate::push::push;
+
+/// Arguments of `hone push`.
+#[derive(Debug, Args)]
+pub struct Push {
+    /// An image: its name, its digest, or the first digits of that
+    #[arg(value_name = "REF")]
+    image: String,
+    /// The name it gets there, with its registry [default: its name here]
+    #[arg(value_name = "REGISTRY/NAME:TAG")]
+    to: Option<Reference>,
+    #[command(flatten)]
+    net: NetArgs,
+    /// How to show progress
+    #[arg(long, value_enum, default_value = "auto")]
+    progress: Mode,
+    /// Print the digest and nothing else
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+impl Push {
+    /// Pushes; the name there changes last.
+    pub fn run(self, store: &Store) -> Result<(), Failure> {
+        let found = store.resolve(&self.image)?;
+        let name = match self.to {
+            Some(name) => name,
+            None => name_of(&self.image, &found)?,
+        };
+        let pack = store.pack(found.descriptor.digest)?;
+        let progress = Progress::new(self.progress, self.quiet);
+        let sent = push(&self.net.client(), store, &name, &pack, progress)?;
+        let digest = pack.digest();
+        if self.quiet {
+            return output::print(&format!("{digest}\n"));
+        }
+        let (sent, bytes, known) = (sent.blobs, output::size(sent.bytes), sent.known);
+        output::print(&format!("{name} {digest} ({sent} blobs sent, {bytes}; {known} were there)\n"))
+    }
+}

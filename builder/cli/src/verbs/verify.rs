@@ -1,0 +1,292 @@
+//! `hone verify`: an image re-hashed, and every claim that is made of it checked against what it holds.
+//!
+//! What is wrong is said, one line each; nothing is mended. Each blob is read once.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::process::ExitCode;
+
+use clap::Args;
+use hone_base::identity;
+use hone_image::job::{BaseFile, JOB_PATH, Job, MAX_JOB_BYTES};
+use hone_image::{Digest, Image, Layer, LayerKind, Pack, media};
+use hone_store::Store;
+
+use crate::failure::{Failure, chain};
+use crate::output;
+
+/// Files in one layer; a Debian root with Python has ten thousand.
+const MAX_FILES: usize = 2_000_000;
+
+/// Arguments of `hone verify`.
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// An image: its name, its digest, or the first digits of that
+    #[arg(value_name = "REF")]
+    image: String,
+}
+
+/// What was read, and what is wrong with it.
+#[derive(Default)]
+struct Report {
+    problems: Vec<String>,
+    blobs: usize,
+    bytes: u64,
+    /// Files of each layer that was read.
+    layers: BTreeMap<Digest, BTreeMap<String, (u64, Digest)>>,
+    jobs: BTreeMap<Digest, Job>,
+}
+
+impl Verify {
+    /// Verifies; exits with 1 when something is wrong.
+    pub fn run(self, store: &Store) -> Result<ExitCode, Failure> {
+        let found = store.resolve(&self.image)?;
+        let pack = store.pack(found.descriptor.digest)?;
+        let mut report = Report::default();
+        for image in pack.images() {
+            report.image(store, image);
+        }
+        report.model(&pack);
+        report.referrers(store, &pack)?;
+        report.documents(store, &pack);
+        for problem in &report.problems {
+            output::print(&format!("{problem}\n"))?;
+        }
+        let (blobs, size) = (report.blobs, output::size(report.bytes));
+        match report.problems.len() {
+            0 => output::print(&format!("{}: ok ({blobs} blobs, {size})\n", self.image)).map(|()| ExitCode::SUCCESS),
+            n => {
+                output::print(&format!("{}: {n} claims are wrong ({blobs} blobs, {size} read)\n", self.image))?;
+                Ok(ExitCode::FAILURE)
+            }
+        }
+    }
+}
+
+impl Report {
+    fn wrong(&mut self, what: impl Into<String>) {
+        self.problems.push(what.into());
+    }
+
+    fn differs<T: PartialEq + std::fmt::Display>(&mut self, what: &str, got: T, want: T) {
+        if got != want {
+            self.wrong(format!("{what}: got {got}, want {want}"));
+        }
+    }
+
+    /// Documents own their digests from the moment they were read; they are counted here, and read again from the disk.
+    fn documents(&mut self, store: &Store, pack: &Pack) {
+        for (descriptor, bytes) in pack.documents() {
+            self.blobs += 1;
+            self.bytes += bytes.len() as u64;
+            match store.read_blob(descriptor.digest, bytes.len() as u64) {
+                Ok(_) => {
+                    self.differs(&format!("document {}", descriptor.digest), bytes.len() as u64, descriptor.size)
+                }
+                Err(error) => self.wrong(chain(&error)),
+            }
+        }
+        for absent in pack.missing() {
+            let platform =
+                absent.platform.as_ref().map_or("?".to_owned(), |p| format!("{}/{}", p.os, p.architecture));
+            self.wrong(format!("manifest {} ({platform}): it is not here", absent.digest));
+        }
+    }
+
+    fn image(&mut self, store: &Store, image: &Image) {
+        for layer in image.layers() {
+            if !self.layers.contains_key(&layer.descriptor.digest) {
+                match self.read(store, layer) {
+                    Ok(files) => drop(self.layers.insert(layer.descriptor.digest, files)),
+                    Err(error) => {
+                        self.wrong(format!("{} layer {}: {}", layer.kind, layer.descriptor.digest, chain(&*error)))
+                    }
+                }
+            }
+            self.weight(layer);
+        }
+        let job = image.layer(LayerKind::Job).and_then(|l| self.jobs.get(&l.descriptor.digest).cloned());
+        match job {
+            Some(job) => self.job(image, &job),
+            None if image.config().value().config.label(media::LABEL_CONTRACT).is_some() => {
+                self.wrong(format!(
+                    "image {}: it has the label {} and no job",
+                    image.digest(),
+                    media::LABEL_CONTRACT
+                ));
+            }
+            None => {}
+        }
+    }
+
+    /// Reads a layer to its end: its digest and diff id are earned by that, and the hash of each file on the way.
+    fn read(&mut self, store: &Store, layer: &Layer) -> Result<BTreeMap<String, (u64, Digest)>, Failure> {
+        self.blobs += 1;
+        self.bytes += layer.descriptor.size;
+        let mut tar = store.open_layer(layer)?;
+        let mut files = BTreeMap::new();
+        let mut archive = ::tar::Archive::new(&mut tar);
+        for entry in archive.entries()? {
+            let mut entry = entry?;
+            let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+            if !entry.header().entry_type().is_file() {
+                continue;
+            }
+            let mut job = Vec::new();
+            let mut hashing = Hashing::default();
+            if path == JOB_PATH.trim_start_matches('/') && layer.kind == LayerKind::Job {
+                entry.by_ref().take(MAX_JOB_BYTES + 1).read_to_end(&mut job)?;
+                io::copy(&mut &job[..], &mut hashing)?;
+                self.jobs.insert(layer.descriptor.digest, Job::parse(&job)?);
+            }
+            io::copy(&mut entry, &mut hashing)?;
+            files.insert(path, hashing.finish());
+            if files.len() > MAX_FILES {
+                return Err(format!("more than {MAX_FILES} files").into());
+            }
+        }
+        io::copy(&mut tar, &mut io::sink())?;
+        Ok(files)
+    }
+
+    /// A weight layer holds the one file that its annotations describe.
+    fn weight(&mut self, layer: &Layer) {
+        let Some(files) = self.layers.get(&layer.descriptor.digest).filter(|_| layer.kind == LayerKind::Weight)
+        else {
+            return;
+        };
+        let files: Vec<(String, (u64, Digest))> = files.iter().map(|(p, f)| (format!("/{p}"), *f)).collect();
+        let of = format!("weight layer {}", layer.descriptor.digest);
+        let [(path, (size, digest))] = files.as_slice() else {
+            return self.wrong(format!("{of}: got {} files, want one", files.len()));
+        };
+        let claims = &layer.descriptor.annotations;
+        for (name, got) in [
+            (media::WEIGHT_PATH, path.clone()),
+            (media::FILE_SIZE, size.to_string()),
+            (media::FILE_DIGEST, digest.to_string()),
+        ] {
+            match claims.get(name) {
+                Some(want) => self.differs(&format!("{of}: {name}"), got, want.clone()),
+                None => self.wrong(format!("{of}: it has no annotation {name}")),
+            }
+        }
+    }
+
+    /// The job: the base's files are those in the image, the trainer its layers, the annotations its words.
+    fn job(&mut self, image: &Image, job: &Job) {
+        let of = format!("image {}", image.digest());
+        if let Some(base) = &job.base {
+            let here: BTreeMap<String, (u64, Digest)> = image
+                .layers()
+                .iter()
+                .filter_map(|l| self.layers.get(&l.descriptor.digest))
+                .flatten()
+                .map(|(p, f)| (format!("/{p}"), *f))
+                .collect();
+            let mut found = Vec::new();
+            for file in &base.files {
+                let path = format!("{}/{}", base.path, file.path);
+                match here.get(&path) {
+                    Some((size, digest)) => {
+                        found.push(BaseFile { path: file.path.clone(), size: *size, digest: *digest })
+                    }
+                    None => self.wrong(format!("{of}: {path} is not in it; job.json names it")),
+                }
+            }
+            for (want, got) in base.files.iter().zip(&found).filter(|(want, got)| want != got) {
+                self.wrong(format!(
+                    "{of}: {}: got {} ({} bytes), want {} ({} bytes)",
+                    got.path, got.digest, got.size, want.digest, want.size
+                ));
+            }
+            self.differs(&format!("{of}: base identity"), identity(&found), base.identity);
+            let size: u64 = found.iter().map(|f| f.size).sum();
+            for (name, got) in
+                [(media::BASE_IDENTITY, base.identity.to_string()), (media::BASE_SIZE, size.to_string())]
+            {
+                if let Some(want) = image.manifest().value().annotations.get(name) {
+                    self.differs(&format!("{of}: {name}"), got, want.clone());
+                }
+            }
+        }
+        if let Some(trainer) = &job.trainer {
+            let lines =
+                image.layers().iter().filter(|l| l.kind == LayerKind::Trainer).map(|l| format!("{}\n", l.diff_id));
+            let digest = Digest::of(lines.collect::<String>().as_bytes());
+            self.differs(&format!("{of}: trainer"), digest, trainer.digest);
+            let (got, want) = (image.config().value().config.command_line().join(" "), trainer.command.join(" "));
+            self.differs(&format!("{of}: command"), got, want);
+        }
+        let label = |name| image.config().value().config.label(name).unwrap_or_default().to_owned();
+        self.differs(
+            &format!("{of}: label {}", media::LABEL_CONTRACT),
+            label(media::LABEL_CONTRACT),
+            job.contract.to_string(),
+        );
+        self.differs(&format!("{of}: label {}", media::LABEL_NAME), label(media::LABEL_NAME), job.name.clone());
+    }
+
+    /// The model's artifact is over layers that the images have, and its diff ids are theirs.
+    fn model(&mut self, pack: &Pack) {
+        let Some(model) = pack.model() else {
+            return;
+        };
+        let of = format!("model {}", model.manifest.digest());
+        let ids =
+            model.config.value().pointer("/modelfs/diffIds").and_then(|v| v.as_array()).cloned().unwrap_or_default();
+        let layers = &model.manifest.value().layers;
+        self.differs(&format!("{of}: diff ids"), ids.len(), layers.len());
+        for (layer, id) in layers.iter().zip(&ids) {
+            let known = pack.images().iter().flat_map(|i| i.layers()).find(|l| l.descriptor.digest == layer.digest);
+            match known {
+                Some(known) => {
+                    let (got, want) = (known.diff_id.to_string(), id.as_str().unwrap_or_default().to_owned());
+                    self.differs(&format!("{of}: diff id of {}", layer.digest), got, want);
+                    self.differs(&format!("{of}: size of {}", layer.digest), known.descriptor.size, layer.size);
+                }
+                None => self.wrong(format!("{of}: layer {} is in no image beside it", layer.digest)),
+            }
+        }
+    }
+
+    fn referrers(&mut self, store: &Store, pack: &Pack) -> Result<(), Failure> {
+        for artifact in store.referrers(pack.digest())? {
+            for blob in &artifact.manifest.value().layers {
+                self.blobs += 1;
+                self.bytes += blob.size;
+                let read = store.open_blob(blob.digest, blob.size).map_err(Failure::from);
+                let read = read.and_then(|mut r| Ok(io::copy(&mut r, &mut io::sink())?));
+                if let Err(error) = read {
+                    self.wrong(format!("referrer {}: {}", artifact.manifest.digest(), chain(&*error)));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Counts and hashes what is written to it.
+#[derive(Default)]
+struct Hashing {
+    hasher: sha2::Sha256,
+    size: u64,
+}
+
+impl Hashing {
+    fn finish(self) -> (u64, Digest) {
+        (self.size, Digest::from_sha256(sha2::Digest::finalize(self.hasher).into()))
+    }
+}
+
+impl io::Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        sha2::Digest::update(&mut self.hasher, bytes);
+        self.size += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
