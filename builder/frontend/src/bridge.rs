@@ -105,8 +105,9 @@ impl Bridge {
 /// An error as BuildKit shows it: its own ones keep what they say of the step that failed.
 fn wire(error: FrontendError) -> RpcStatus {
     let message = error.to_string();
-    let FrontendError::BuildKit(status) = error else {
-        return RpcStatus { code: tonic::Code::InvalidArgument as i32, message, details: vec![] };
+    let (FrontendError::BuildKit(status) | FrontendError::NoTrainer { status, .. }) = error else {
+        // Any other code would be shown in front of the message.
+        return RpcStatus { code: tonic::Code::Unknown as i32, message, details: vec![] };
     };
     let details: Vec<Any> = RpcStatus::decode(status.details()).map(|status| status.details).unwrap_or_default();
     RpcStatus { code: status.code() as i32, message, details }
@@ -120,10 +121,10 @@ mod tests {
     fn buildkits_own_errors_keep_their_code_and_details() {
         let details = vec![Any { type_url: "github.com/moby/buildkit/stack.Stack+json".into(), value: vec![1] }];
         let inner = RpcStatus { code: 2, message: "exit code: 1".into(), details: details.clone() };
-        let status = Status::with_details(tonic::Code::Unknown, "exit code: 1", inner.encode_to_vec().into());
+        let status = Status::with_details(tonic::Code::NotFound, "exit code: 1", inner.encode_to_vec().into());
         let sent = wire(FrontendError::BuildKit(Box::new(status)));
-        assert_eq!(sent, RpcStatus { code: 2, message: "exit code: 1".into(), details });
+        assert_eq!(sent, RpcStatus { code: 5, message: "exit code: 1".into(), details });
         let sent = wire(FrontendError::Protocol("x"));
-        assert_eq!(sent.code, 3);
+        assert_eq!(sent.code, 2);
     }
 }

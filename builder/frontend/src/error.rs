@@ -66,6 +66,14 @@ pub enum FrontendError {
     /// BuildKit does not do as its protocol says.
     #[error("talk to BuildKit: {0}")]
     Protocol(&'static str),
+    /// No trainer's image; the status is BuildKit's.
+    #[error("trainer {image}: {}; name another image with --build-arg HONE_TRAINER_IMAGE=IMAGE", status.message())]
+    NoTrainer {
+        /// The image.
+        image: String,
+        /// Why.
+        status: Box<Status>,
+    },
     /// BuildKit, or a step that it ran, failed.
     #[error("{}", .0.message())]
     BuildKit(Box<Status>),

@@ -100,7 +100,7 @@ impl Assembly<'_, '_> {
         };
         let mut lines = vec![line(LayerKind::Trainer.to_string()); self.trainer.layers];
         if let Some(found) = self.model.map(|model| &model.found) {
-            lines.extend(found.weights.iter().map(|weight| line(format!("{} {}", LayerKind::Weight, weight.path))));
+            lines.extend(found.weights.iter().map(|weight| line(format!("{} /{}", LayerKind::Weight, weight.path))));
             lines.extend((!found.texts.is_empty()).then(|| line(LayerKind::Model.to_string())));
             lines.extend((!found.tokenizer.is_empty()).then(|| line(LayerKind::Tokenizer.to_string())));
         }

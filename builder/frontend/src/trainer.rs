@@ -52,7 +52,11 @@ pub async fn find(build: &mut Build<'_>, asked: Option<&Platform>) -> Result<Fou
                 Some(another) => ImageRef::parse(another)?,
                 None => beside(&build.options.source, name)?,
             };
-            of_image(build, &name, asked).await
+            let found = of_image(build, &name, asked).await;
+            found.map_err(|error| match error {
+                FrontendError::BuildKit(status) => FrontendError::NoTrainer { image: name.to_string(), status },
+                error => error,
+            })
         }
         TrainerPlan::Own(OwnTrainer { from: TrainerSource::Image(name), .. }) => {
             of_image(build, &ImageRef::parse(name)?, asked).await
