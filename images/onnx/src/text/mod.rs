@@ -182,8 +182,12 @@ impl Text {
     }
 }
 
+/// By way of a value: crate `tokenizers` expects parts of a document to be JSON, and ends the program when they are not.
 fn parse(file: &str, bytes: Vec<u8>) -> Result<Tokenizer> {
-    Tokenizer::from_bytes(bytes).map_err(|e| TrainError::tokenizer(file, format!("is not usable: {e}")))
+    let unusable = |e: serde_json::Error| TrainError::tokenizer(file, format!("is not usable: {e}"));
+    let value: Value = serde_json::from_slice(&bytes).map_err(unusable)?;
+    drop(bytes);
+    serde_json::from_value(value).map_err(unusable)
 }
 
 /// A JSON file that may be absent: null then.
