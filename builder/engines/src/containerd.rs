@@ -75,6 +75,16 @@ impl Containerd {
         }
     }
 
+    /// Whether it is there, and this user may use it.
+    pub(crate) fn answers(&self) -> bool {
+        output(&mut self.command(&["--connect-timeout", "2s", "version"])).is_ok()
+    }
+
+    /// The configuration of the image that this manifest or index is.
+    pub(crate) fn config_of(&self, digest: Digest) -> Result<Option<Digest>, Error> {
+        Ok(self.image(digest)?.map(|image| image.config().digest()))
+    }
+
     fn import(&self, shipment: &OciShipment<'_>, held: &BTreeSet<Digest>) -> Result<Delivery, Error> {
         let mut sent = Delivery { sent_layers: 0, sent_bytes: 0 };
         let mut command = self.command(&["images", "import", "--no-unpack"]);
@@ -113,14 +123,14 @@ impl Containerd {
         }
     }
 
-    /// The images of these names, or all; those that are not there whole, or are none of containers, left out.
-    fn images(&self, names: &[String]) -> Result<Vec<(String, Image)>, Error> {
+    /// The images of these names, or all, with the digests they are listed under; those that are not there whole, or are none of containers, left out.
+    fn images(&self, names: &[String]) -> Result<Vec<(Digest, Image)>, Error> {
         let filters: Vec<_> = names.iter().map(|name| format!("name=={name:?}")).collect();
         let table = output(self.command(&["images", "ls"]).args(filters))?;
         let mut images = Vec::new();
-        for listed in ctr::images(&table)? {
-            if let Some(image) = self.image(listed.digest)? {
-                images.push((listed.name, image));
+        for digest in ctr::images(&table)? {
+            if let Some(image) = self.image(digest)? {
+                images.push((digest, image));
             }
         }
         Ok(images)
@@ -188,11 +198,12 @@ impl Engine for Containerd {
             true => self.images(&[])?,
             false => self.images(&[canonical(reference)])?,
         };
-        let wanted = |image: &Image| {
-            let ids = [image.config().digest(), image.digest()].map(|digest| digest.to_string());
+        // By digest: of its configuration, its manifest, or the index that it is in.
+        let wanted = |(named, image): &&(Digest, Image)| {
+            let ids = [*named, image.digest(), image.config().digest()].map(|digest| digest.to_string());
             !reference.starts_with("sha256:") || ids.iter().any(|id| id == reference)
         };
-        images.iter().map(|(_, image)| image).find(|image| wanted(image)).map(ctr::found).transpose()
+        images.iter().find(wanted).map(|(_, image)| ctr::found(image)).transpose()
     }
 
     fn load(&self, shipment: &Shipment<'_>) -> Result<Delivery, Error> {

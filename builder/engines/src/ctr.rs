@@ -8,21 +8,11 @@ use hone_image::{Digest, Image};
 use crate::command::Error;
 use crate::engine::Found;
 
-/// An image's line in `ctr images ls`: name, media type, digest.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Listed {
-    pub(crate) name: String,
-    pub(crate) digest: Digest,
-}
-
-/// Reads the table of `ctr images ls`.
-pub(crate) fn images(table: &[u8]) -> Result<Vec<Listed>, Error> {
+/// Reads the digests in the table of `ctr images ls`, whose columns begin with name, media type, digest.
+pub(crate) fn images(table: &[u8]) -> Result<Vec<Digest>, Error> {
     let text = String::from_utf8_lossy(table);
     let rows = text.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let listed = rows
-        .filter(|columns| columns.len() >= 3)
-        .map(|columns| Ok(Listed { name: columns[0].to_owned(), digest: digest(columns[2], "ctr images ls")? }));
-    listed.collect()
+    rows.filter(|columns| columns.len() >= 3).map(|columns| digest(columns[2], "ctr images ls")).collect()
 }
 
 /// Reads the lines of `ctr content ls --quiet`; digests of other algorithms are none of ours.
@@ -85,8 +75,7 @@ mod tests {
         let table = format!(
             "REF TYPE DIGEST SIZE PLATFORMS LABELS \ndocker.io/library/a:b application/x {digest} 17.9 MiB linux/amd64 - \n"
         );
-        let want = Listed { name: "docker.io/library/a:b".into(), digest };
-        assert_eq!(images(table.as_bytes()).unwrap(), [want]);
+        assert_eq!(images(table.as_bytes()).unwrap(), [digest]);
         assert!(images(b"REF TYPE DIGEST SIZE PLATFORMS LABELS \n").unwrap().is_empty());
         assert_eq!(content(format!("{digest}\nsha512:00\n").as_bytes()), BTreeSet::from([digest]));
     }

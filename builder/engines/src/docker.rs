@@ -1,6 +1,11 @@
 //! Images in docker, through its command line: `docker image inspect`, `docker load`, `docker save`,
 //! `docker container inspect`.
+//!
+//! A docker that keeps its images in containerd (new installations since 29) calls them by their manifests' digests
+//! and loads no archive that lacks a layer. Where this user may ask that containerd, it is asked instead: images are
+//! then called by their configurations here, too, and are sent only what is missing.
 
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
@@ -8,8 +13,9 @@ use hone_image::run::ImageRef;
 
 use crate::archive::{self, Archive};
 use crate::command::{Error, feed, output};
+use crate::containerd::Containerd;
 use crate::engine::{Delivery, Engine, Found};
-use crate::held;
+use crate::held::{self, ImageStore};
 use crate::saved;
 use crate::shipment::Shipment;
 
@@ -65,10 +71,35 @@ impl Docker {
         let json = output(self.command(&["image", "inspect"]).args(ids))?;
         held::images(&json, "docker image inspect")
     }
+
+    /// Where the daemon keeps its images.
+    fn image_store(&self) -> ImageStore {
+        let info = output(&mut self.command(&["info", "--format", "{{json .}}"])).unwrap_or_default();
+        let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        held::image_store(&info, host.trim())
+    }
+
+    /// The containerd that the daemon keeps its images in, if it does and this user may ask it.
+    fn containerd(&self) -> Option<Containerd> {
+        let ImageStore::Containerd(address, namespace) = self.image_store() else { return None };
+        Some(Containerd::at(&address, &namespace)).filter(Containerd::answers)
+    }
+
+    fn send(&self, shipment: &Shipment<'_>, skip: usize) -> Result<Delivery, Error> {
+        let mut sent = Delivery { sent_layers: 0, sent_bytes: 0 };
+        feed(&mut self.command(&["load", "--quiet"]), |to| {
+            sent = archive::docker::write(shipment, skip, to)?;
+            Ok(())
+        })?;
+        Ok(sent)
+    }
 }
 
 impl Engine for Docker {
     fn inspect(&self, reference: &str) -> Result<Option<Found>, Error> {
+        if let Some(containerd) = self.containerd() {
+            return containerd.inspect(reference);
+        }
         match self.ask(&[reference]) {
             Ok(images) => Ok(images.into_iter().next()),
             Err(error) if error.is_absent() => Ok(None),
@@ -77,13 +108,14 @@ impl Engine for Docker {
     }
 
     fn load(&self, shipment: &Shipment<'_>) -> Result<Delivery, Error> {
-        let skip = held::prefix(&self.held()?, shipment);
-        let mut sent = Delivery { sent_layers: 0, sent_bytes: 0 };
-        feed(&mut self.command(&["load", "--quiet"]), |to| {
-            sent = archive::docker::write(shipment, skip, to)?;
-            Ok(())
-        })?;
-        Ok(sent)
+        match self.image_store() {
+            ImageStore::Own => self.send(shipment, held::prefix(&self.held()?, shipment)),
+            // A docker that keeps images in containerd wants an archive whole.
+            _ => match self.containerd() {
+                Some(containerd) => containerd.load(shipment),
+                None => self.send(shipment, 0),
+            },
+        }
     }
 
     fn save(&self, reference: &str, dir: &Path) -> Result<Archive, Error> {
@@ -94,6 +126,11 @@ impl Engine for Docker {
 
     fn image_of(&self, container: &str) -> Result<ImageRef, Error> {
         let json = output(&mut self.command(&["container", "inspect", container]))?;
-        held::container(&json, "docker container inspect")
+        let image = held::container(&json, "docker container inspect")?;
+        let config = match self.containerd() {
+            Some(containerd) => containerd.config_of(image.config)?,
+            None => None,
+        };
+        Ok(ImageRef { config: config.unwrap_or(image.config), ..image })
     }
 }

@@ -1,4 +1,4 @@
-//! What `image inspect` and `container inspect` print, in docker and in podman.
+//! What `image inspect` and `container inspect` print, in docker and in podman, and what `docker info` does.
 //!
 //! Both speak the same JSON but for ids, which podman gives without `sha256:`.
 
@@ -42,6 +42,54 @@ struct Container {
 #[serde(rename_all = "PascalCase")]
 struct ContainerConfig {
     image: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Info {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    driver_status: Option<Vec<Vec<String>>>,
+    #[serde(default)]
+    containerd: Option<ContainerdInfo>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ContainerdInfo {
+    address: String,
+    namespaces: Namespaces,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Namespaces {
+    containers: String,
+}
+
+/// Where a docker daemon keeps its images.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum ImageStore {
+    /// In its own storage.
+    Own,
+    /// In containerd's, of this machine: address and namespace.
+    Containerd(String, String),
+    /// In a containerd elsewhere, or nobody says where.
+    Elsewhere,
+}
+
+/// Reads what `docker info` says about the images of a daemon, on the machine named `host`.
+pub(crate) fn image_store(json: &[u8], host: &str) -> ImageStore {
+    // Whoever does not answer as expected is an old docker, or none, of which the next command tells.
+    let Ok(info) = serde_json::from_slice::<Info>(json) else { return ImageStore::Own };
+    let status = info.driver_status.unwrap_or_default();
+    let snapshots = |row: &Vec<String>| row[..].concat().starts_with("driver-typeio.containerd.snapshotter");
+    match info.containerd {
+        _ if !status.iter().any(snapshots) => ImageStore::Own,
+        Some(at) if info.name == host => ImageStore::Containerd(at.address, at.namespaces.containers),
+        _ => ImageStore::Elsewhere,
+    }
 }
 
 fn digest(text: &str) -> Result<Digest, BadDigest> {
@@ -114,6 +162,21 @@ mod tests {
             let image = container(json.as_bytes(), "x").unwrap();
             assert_eq!((image.reference.as_str(), image.config.hex().as_str()), ("assistant:base", ID));
         }
+    }
+
+    #[test]
+    fn images_in_containerd_are_told_from_images_in_docker() {
+        let info = |status: &str| {
+            format!(
+                r#"{{"Name":"here","DriverStatus":[["{status}","io.containerd.snapshotter.v1"]],
+                     "Containerd":{{"Address":"/run/c.sock","Namespaces":{{"Containers":"moby","Plugins":"p"}}}}}}"#
+            )
+        };
+        let here = image_store(info("driver-type").as_bytes(), "here");
+        assert_eq!(here, ImageStore::Containerd("/run/c.sock".into(), "moby".into()));
+        assert_eq!(image_store(info("driver-type").as_bytes(), "there"), ImageStore::Elsewhere);
+        assert_eq!(image_store(info("Backing Filesystem").as_bytes(), "here"), ImageStore::Own);
+        assert_eq!(image_store(br#"{"ServerErrors":["no daemon"],"DriverStatus":null}"#, "here"), ImageStore::Own);
     }
 
     #[test]
