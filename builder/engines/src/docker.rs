@@ -62,7 +62,7 @@ impl Docker {
             },
         }
         for id in ids {
-            found.extend(self.inspect(id)?);
+            found.extend(self.described(id)?);
         }
         Ok(found)
     }
@@ -72,17 +72,19 @@ impl Docker {
         held::images(&json, "docker image inspect")
     }
 
+    fn described(&self, reference: &str) -> Result<Option<Found>, Error> {
+        match self.ask(&[reference]) {
+            Ok(images) => Ok(images.into_iter().next()),
+            Err(error) if error.is_absent() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Where the daemon keeps its images.
     fn image_store(&self) -> ImageStore {
         let info = output(&mut self.command(&["info", "--format", "{{json .}}"])).unwrap_or_default();
         let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         held::image_store(&info, host.trim())
-    }
-
-    /// The containerd that the daemon keeps its images in, if it does and this user may ask it.
-    fn containerd(&self) -> Option<Containerd> {
-        let ImageStore::Containerd(address, namespace) = self.image_store() else { return None };
-        Some(Containerd::at(&address, &namespace)).filter(Containerd::answers)
     }
 
     fn send(&self, shipment: &Shipment<'_>, skip: usize) -> Result<Delivery, Error> {
@@ -95,26 +97,29 @@ impl Docker {
     }
 }
 
+impl ImageStore {
+    /// The containerd that has the images, if one has them and this user may ask it.
+    fn containerd(&self) -> Option<Containerd> {
+        let Self::Containerd(address, namespace) = self else { return None };
+        Some(Containerd::at(address, namespace)).filter(Containerd::answers)
+    }
+}
+
 impl Engine for Docker {
     fn inspect(&self, reference: &str) -> Result<Option<Found>, Error> {
-        if let Some(containerd) = self.containerd() {
-            return containerd.inspect(reference);
-        }
-        match self.ask(&[reference]) {
-            Ok(images) => Ok(images.into_iter().next()),
-            Err(error) if error.is_absent() => Ok(None),
-            Err(error) => Err(error),
+        match self.image_store().containerd() {
+            Some(containerd) => containerd.inspect(reference),
+            None => self.described(reference),
         }
     }
 
     fn load(&self, shipment: &Shipment<'_>) -> Result<Delivery, Error> {
-        match self.image_store() {
-            ImageStore::Own => self.send(shipment, held::prefix(&self.held()?, shipment)),
+        let store = self.image_store();
+        match store.containerd() {
+            Some(containerd) => containerd.load(shipment),
+            None if store == ImageStore::Own => self.send(shipment, held::prefix(&self.held()?, shipment)),
             // A docker that keeps images in containerd wants an archive whole.
-            _ => match self.containerd() {
-                Some(containerd) => containerd.load(shipment),
-                None => self.send(shipment, 0),
-            },
+            None => self.send(shipment, 0),
         }
     }
 
@@ -127,7 +132,7 @@ impl Engine for Docker {
     fn image_of(&self, container: &str) -> Result<ImageRef, Error> {
         let json = output(&mut self.command(&["container", "inspect", container]))?;
         let image = held::container(&json, "docker container inspect")?;
-        let config = match self.containerd() {
+        let config = match self.image_store().containerd() {
             Some(containerd) => containerd.config_of(image.config)?,
             None => None,
         };
