@@ -42,7 +42,7 @@ impl Client {
         Self { wire: Arc::new(Wire::new(name, options.retry.clone())), options: Arc::new(options) }
     }
 
-    /// The repository that a reference is in.
+    /// The repository that a reference is in. What is learnt of our identity there is kept in it: share one.
     pub fn repository(&self, reference: &Reference) -> Repository {
         let plain = parse::is_loopback(reference.domain())
             || self.options.insecure.iter().any(|host| host == reference.domain());

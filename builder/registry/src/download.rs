@@ -48,6 +48,8 @@ impl Download {
             Some(token) => wire.follow(&task, &ask.clone().header(header::AUTHORIZATION, format!("Bearer {token}"))),
             None => wire.follow(&task, ask),
         });
-        Source::new(self.task.clone(), self.url.clone(), from, self.size, &self.wire.retry, open).connected()
+        let source = Source::new(self.task.clone(), self.url.clone(), from, self.size, &self.wire.retry, open);
+        // A hub's files are those of a commit.
+        if self.task.peer == Peer::Hub { source.connected() } else { source.mutable().connected() }
     }
 }

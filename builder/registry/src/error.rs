@@ -23,7 +23,7 @@ pub enum Error {
         /// HTTP status.
         status: u16,
         /// The server's own words.
-        error: RegistryError,
+        error: Box<RegistryError>,
         /// What to do, after `; `, or nothing.
         advice: String,
     },

@@ -20,14 +20,14 @@ mod repository;
 mod retry;
 mod session;
 mod source;
+mod upload;
 mod wire;
 
 pub use client::{Client, Options, Pinned};
 pub use credentials::auth_files;
 pub use download::Download;
 pub use error::Error;
-pub use push::Pushed;
-pub use referrers::Referrer;
+pub use push::{OpenAt, Pushed};
 pub use repository::{Fetched, Repository};
 pub use retry::Retry;
 pub use source::Source;

@@ -20,15 +20,6 @@ const MAX_PAGES: usize = 100;
 /// Most referrers of one list.
 const MAX_REFERRERS: usize = 10_000;
 
-/// A manifest that refers to another one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Referrer {
-    /// Where it is.
-    pub descriptor: Descriptor,
-    /// What it is.
-    pub artifact_type: Option<String>,
-}
-
 /// What a pushed manifest says about itself, as far as a list of referrers needs it.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -59,7 +50,7 @@ impl Repository {
     ///
     /// # Errors
     /// When the registry does not say, or its list is none.
-    pub fn referrers(&self, digest: Digest) -> Result<Vec<Referrer>, Error> {
+    pub fn referrers(&self, digest: Digest) -> Result<Vec<Descriptor>, Error> {
         let task = self.task(&format!("list referrers of {}@{digest}", self.name()));
         let mut url = self.url(&format!("referrers/{digest}"));
         let mut found = Vec::new();
@@ -87,7 +78,7 @@ impl Repository {
         Err(task.protocol(&format!("lists referrers on more than {MAX_PAGES} pages")))
     }
 
-    fn tagged_referrers(&self, task: &Task, digest: Digest) -> Result<Vec<Referrer>, Error> {
+    fn tagged_referrers(&self, task: &Task, digest: Digest) -> Result<Vec<Descriptor>, Error> {
         match self.fetch_manifest(task, &fallback_tag(digest))? {
             Ok(list) => parse::referrers(&list.bytes).map_err(|why| task.protocol(why)),
             Err(answer) if answer.status() == 404 => Ok(Vec::new()),
@@ -170,7 +161,7 @@ mod tests {
         let second = json!({"mediaType": "m", "digest": other, "size": 1, "artifactType": "x"});
         let both = entered(Some(&first), &second, other).expect("list").expect("new");
         let listed = parse::referrers(&both).expect("referrers");
-        assert_eq!(listed.iter().map(|r| r.descriptor.digest).collect::<Vec<_>>(), [digest, other]);
+        assert_eq!(listed.iter().map(|r| r.digest).collect::<Vec<_>>(), [digest, other]);
         assert!(entered(Some(b"{}"), &entry, digest).is_err());
         assert!(entered(Some(b"x"), &entry, digest).is_err());
     }

@@ -210,8 +210,9 @@ impl Repository {
 
 /// A tag or digest that may stand in a URL.
 fn target_of(target: &str) -> Result<&str, Error> {
-    let tag = |t: &str| t.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
-    let valid = target.parse::<Digest>().is_ok() || (!target.is_empty() && target.len() <= 128 && tag(target));
+    let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    let tag = target.bytes().next().is_some_and(word) && target.bytes().all(|b| word(b) || b".-".contains(&b));
+    let valid = target.parse::<Digest>().is_ok() || (tag && target.len() <= 128);
     valid
         .then_some(target)
         .ok_or_else(|| Error::name("tag or digest", target, "want a tag or sha256:<64 hex digits>"))
@@ -227,5 +228,29 @@ fn check_digest(task: &Task, got: Digest, want: Option<Digest>) -> Result<(), Er
             Err(Error::Digest { task: task.text.clone(), host: task.host.clone(), got, want })
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_may_share_a_repository_and_take_a_stream_along() {
+        fn shared<T: Send + Sync>() {}
+        fn sent<T: Send>() {}
+        shared::<Repository>();
+        shared::<crate::Client>();
+        sent::<Source>();
+    }
+
+    #[test]
+    fn targets_are_tags_or_digests() {
+        for good in ["v1", "a_b.c-D", &Digest::of(b"x").to_string(), &format!("sha256-{}", Digest::of(b"x").hex())] {
+            assert!(target_of(good).is_ok(), "{good}");
+        }
+        for bad in ["", "a/b", "..", "a b", "a%2fb", "sha256:zz", &"x".repeat(129)] {
+            assert!(target_of(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -199,7 +199,7 @@ impl Task {
         let _ = answer.into_body().into_reader().take(MAX_ERROR_BODY).read_to_end(&mut body);
         let error = parse::registry_error(&body);
         let advice = advice(self.peer, &self.host, status, &error);
-        Error::Answer { task: self.text.clone(), host: self.host.clone(), status, error, advice }
+        Error::Answer { task: self.text.clone(), host: self.host.clone(), status, error: Box::new(error), advice }
     }
 
     /// A whole body of at most `limit` bytes. `Ok(None)`: the connection broke in its middle.

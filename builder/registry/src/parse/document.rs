@@ -4,7 +4,6 @@ use hone_image::oci::{Descriptor, MAX_DOCUMENT_BYTES};
 use serde::Deserialize;
 
 use super::shown;
-use crate::Referrer;
 
 /// Longest token that is sent back to a registry (bytes): a header must carry it.
 const MAX_TOKEN: usize = 64 << 10;
@@ -57,16 +56,7 @@ struct TokenDocument {
 #[derive(Deserialize)]
 struct ReferrersDocument {
     #[serde(default)]
-    manifests: Vec<ReferrerDocument>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ReferrerDocument {
-    #[serde(flatten)]
-    descriptor: Descriptor,
-    #[serde(default)]
-    artifact_type: Option<String>,
+    manifests: Vec<Descriptor>,
 }
 
 /// What a failed request's body says; a body that is no error document gives its first line as the message.
@@ -102,7 +92,7 @@ pub fn token(body: &[u8]) -> Option<Token> {
 ///
 /// # Errors
 /// When it is not an index, or has more than 10,000 entries.
-pub fn referrers(body: &[u8]) -> Result<Vec<Referrer>, &'static str> {
+pub fn referrers(body: &[u8]) -> Result<Vec<Descriptor>, &'static str> {
     if body.len() as u64 > MAX_DOCUMENT_BYTES {
         return Err("the list of referrers is larger than 8 MiB");
     }
@@ -111,8 +101,7 @@ pub fn referrers(body: &[u8]) -> Result<Vec<Referrer>, &'static str> {
     if document.manifests.len() > MAX_REFERRERS {
         return Err("the list of referrers has more than 10,000 entries");
     }
-    let entry = |r: ReferrerDocument| Referrer { descriptor: r.descriptor, artifact_type: r.artifact_type };
-    Ok(document.manifests.into_iter().map(entry).collect())
+    Ok(document.manifests)
 }
 
 #[cfg(test)]
@@ -152,7 +141,7 @@ mod tests {
         );
         let list = referrers(text.as_bytes()).expect("list");
         assert_eq!(list.len(), 1);
-        assert_eq!(list[0].descriptor.digest, digest);
+        assert_eq!(list[0].digest, digest);
         assert_eq!(list[0].artifact_type.as_deref(), Some("t/x"));
         assert_eq!(referrers(br#"{"schemaVersion":2}"#), Ok(Vec::new()));
         assert!(referrers(b"[]").is_err() || referrers(b"[]") == Ok(Vec::new()));

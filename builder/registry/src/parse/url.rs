@@ -57,7 +57,7 @@ pub fn authority(url: &str) -> Option<&str> {
 /// then. `None` for what is no http(s) URL, and for any other step from https down to http.
 pub fn join(base: &str, location: &str) -> Option<String> {
     let (scheme, authority, path) = split(base)?;
-    let location = location.split('#').next().unwrap_or(location);
+    let location = location.split('#').next().filter(|l| !l.is_empty())?;
     let target = if split(location).is_some() {
         location.to_owned()
     } else if location.contains("://") && !location.starts_with(['/', '?']) {
@@ -140,6 +140,8 @@ mod tests {
             ("file:///etc/passwd", None),
             ("https://user@r.example/x", None),
             ("/a b", None),
+            ("", None),
+            ("//", None),
         ] {
             assert_eq!(join(base, location).as_deref(), want, "{location}");
         }

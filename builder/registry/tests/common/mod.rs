@@ -1,0 +1,85 @@
+//! What the tests of this crate share: quick patience, seeded bytes, and the two registries.
+
+#![allow(dead_code, missing_docs)]
+
+pub mod distribution;
+pub mod fake;
+
+use std::io::{self, Cursor, Read};
+use std::time::Duration;
+
+use hone_image::digest::Digest;
+use hone_image::oci::Descriptor;
+use hone_registry::{Client, Options, Repository, Retry};
+
+/// Fails soon: tests do not wait.
+pub fn quick() -> Retry {
+    let ms = Duration::from_millis;
+    Retry { attempts: 5, base: ms(1), cap: ms(5), total: Duration::from_secs(20) }
+}
+
+pub fn client() -> Client {
+    Client::new(Options { retry: quick(), ..Options::default() })
+}
+
+/// A repository of a registry on this machine.
+pub fn repository(client: &Client, host: &str, path: &str) -> Repository {
+    client.repository(&format!("{host}/{path}:t").parse().expect("reference"))
+}
+
+/// Bytes that do not repeat, the same for everyone.
+pub fn seeded(size: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut bytes = Vec::with_capacity(size + 8);
+    while bytes.len() < size {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(size);
+    bytes
+}
+
+pub fn described(bytes: &[u8]) -> Descriptor {
+    Descriptor {
+        media_type: "application/octet-stream".into(),
+        digest: Digest::of(bytes),
+        size: bytes.len() as u64,
+        artifact_type: None,
+        platform: None,
+        annotations: Default::default(),
+    }
+}
+
+/// Opens `bytes` at an offset, as a blob of the store would be.
+pub fn opener(bytes: &[u8]) -> impl Fn(u64) -> io::Result<Box<dyn Read + Send>> + '_ {
+    move |at| Ok(Box::new(Cursor::new(bytes[usize::try_from(at).expect("offset")..].to_vec())))
+}
+
+pub fn read(mut from: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.read_to_end(&mut bytes).map(|_| bytes)
+}
+
+/// An error with all its causes, as a program prints it.
+pub fn whole(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text.push_str(&format!(": {next}"));
+        cause = next.source();
+    }
+    text
+}
+
+/// Starts one test of this program again, in another environment: a test cannot change its own.
+pub fn again(test: &str, environment: &[(&str, &std::ffi::OsStr)]) {
+    let output = std::process::Command::new(std::env::current_exe().expect("this test"))
+        .args(["--exact", test, "--nocapture"])
+        .env_remove("REGISTRY_AUTH_FILE")
+        .envs(environment.iter().copied())
+        .output()
+        .expect("start this test");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}

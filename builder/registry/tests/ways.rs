@@ -1,0 +1,107 @@
+//! The ways out of this machine: certificates of a private authority, and proxies.
+
+#![allow(missing_docs)]
+
+mod common;
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+
+use common::distribution::Distribution;
+use common::fake::{Fake, Script};
+use common::{again, client, described, read, repository, seeded, whole};
+use hone_registry::Error;
+
+/// An authority of our own (`ca.pem`), and its certificate for 127.0.0.1; `None` where there is no openssl.
+fn certificate(dir: &std::path::Path) -> Option<()> {
+    let leaf = "[req]\ndistinguished_name=n\nx509_extensions=e\n[n]\n[e]\n\
+                basicConstraints=CA:FALSE\nsubjectAltName=IP:127.0.0.1\n";
+    std::fs::write(dir.join("leaf.cnf"), leaf).expect("configuration");
+    let make = |arguments: &str| {
+        let common = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2";
+        let mut openssl = Command::new("openssl");
+        openssl.args(common.split(' ')).args(arguments.split(' ')).current_dir(dir).stderr(Stdio::null());
+        openssl.status().is_ok_and(|status| status.success())
+    };
+    let made = make("-subj /CN=authority -keyout ca.key -out ca.pem")
+        && make("-subj /CN=registry -config leaf.cnf -CA ca.pem -CAkey ca.key -keyout key.pem -out cert.pem");
+    if !made {
+        println!("skipped: no openssl 3 that makes a certificate");
+    }
+    made.then_some(())
+}
+
+#[test]
+fn a_private_authority_is_trusted_when_named() {
+    if let Ok(url) = std::env::var("HONE_TEST_URL") {
+        let body = read(client().download(&url).expect("url").open(0).expect("open")).expect("read");
+        assert_eq!(body, b"{}");
+        return;
+    }
+    let dir = tempfile::tempdir().expect("directory");
+    if certificate(dir.path()).is_none() {
+        return;
+    }
+    let Some(registry) = Distribution::start_tls(dir.path()) else { return };
+    let url = format!("https://{}/v2/", registry.host);
+    let authority = dir.path().join("ca.pem");
+    again(
+        "a_private_authority_is_trusted_when_named",
+        &[("HONE_TEST_URL", url.as_ref()), ("SSL_CERT_FILE", authority.as_ref())],
+    );
+    // Without it: refused, at once, with the way out.
+    let error = client().download(&url).expect("url").open(0).expect_err("unknown authority");
+    assert!(matches!(error, Error::Unreachable { .. }), "{}", whole(&error));
+    assert!(error.to_string().contains("a certificate that this machine trusts"), "{}", whole(&error));
+    // Plain HTTP to a server that wants TLS.
+    let plain = repository(&client(), &registry.host, "a").has_blob(&described(b"x")).expect_err("plain");
+    assert_eq!(plain.status(), Some(400), "{plain}");
+}
+
+/// A proxy that sends every `CONNECT` to one host, and keeps what it was asked.
+fn proxy(host: String) -> (String, std::sync::mpsc::Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
+    let address = listener.local_addr().expect("address").to_string();
+    let (asked, asks) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let mut input = BufReader::new(client.try_clone().expect("clone"));
+            let mut first = String::new();
+            input.read_line(&mut first).expect("request");
+            let mut line = String::new();
+            while input.read_line(&mut line).is_ok_and(|n| n > 2) {
+                line.clear();
+            }
+            asked.send(first.trim_end().to_owned()).expect("keep");
+            (&client).write_all(b"HTTP/1.1 200 OK\r\n\r\n").expect("answer");
+            let server = TcpStream::connect(&host).expect("connect");
+            let (mut up, mut from_server) = (server.try_clone().expect("clone"), server);
+            std::thread::spawn(move || std::io::copy(&mut input, &mut up));
+            let mut down = client;
+            std::thread::spawn(move || std::io::copy(&mut from_server, &mut down));
+        }
+    });
+    (address, asks)
+}
+
+#[test]
+fn a_proxy_is_used_but_for_this_machine() {
+    if let Ok(urls) = std::env::var("HONE_TEST_URL") {
+        for url in urls.split(' ') {
+            let body = read(client().download(url).expect("url").open(0).expect("open")).expect("read");
+            assert!(body == seeded(1000));
+        }
+        return;
+    }
+    let fake = Fake::start(Script::default());
+    fake.state().files.insert("/m".into(), seeded(1000));
+    let (address, asks) = proxy(fake.host.clone());
+    let urls = format!("http://models.invalid/m http://{}/m", fake.host);
+    let proxy = format!("http://{address}");
+    again(
+        "a_proxy_is_used_but_for_this_machine",
+        &[("HONE_TEST_URL", urls.as_ref()), ("HTTP_PROXY", proxy.as_ref())],
+    );
+    assert_eq!(asks.try_iter().collect::<Vec<_>>(), ["CONNECT models.invalid:80 HTTP/1.1"]);
+}
