@@ -5,10 +5,10 @@
 mod common;
 
 use common::fake::{Canned, Fake, Script, Seen};
-use common::{client, described, opener, read, repository, seeded, whole};
+use common::{client, described, opener, quick, read, repository, seeded, whole};
 use hone_image::digest::Digest;
 use hone_image::media;
-use hone_registry::{Error, Pushed, Repository};
+use hone_registry::{Client, Error, Options, Pushed, Repository};
 
 const MIB: usize = 1 << 20;
 
@@ -162,6 +162,61 @@ fn a_token_that_ends_in_the_middle_is_renewed() {
     push(&fake, &repository, 7 * MIB);
     assert!(fake.state().tokens >= 3, "{} tokens", fake.state().tokens);
     pull(&fake, &repository, MIB);
+}
+
+/// A repository whose credentials are in a file of this text.
+fn with_auths(fake: &Fake, auth: &str) -> (tempfile::TempDir, Repository) {
+    let dir = tempfile::tempdir().expect("directory");
+    let file = dir.path().join("auth.json");
+    std::fs::write(&file, format!(r#"{{"auths":{{"{}/team":{auth}}}}}"#, fake.host)).expect("write");
+    let options = Options { auth_files: vec![file], retry: quick(), ..Options::default() };
+    let repository = repository(&Client::new(options), &fake.host, "team/a");
+    (dir, repository)
+}
+
+#[test]
+fn a_token_service_hears_who_we_are_and_the_registry_does_not() {
+    let fake = Fake::start(Script { token_uses: Some(99), ..Script::default() });
+    // hone:pw
+    let (_dir, repository) = with_auths(&fake, r#"{"auth":"aG9uZTpwdw=="}"#);
+    push(&fake, &repository, 1000);
+    let (_dir, repository) = with_auths(&fake, r#"{"auth":"","identitytoken":"a+b"}"#);
+    push(&fake, &repository, 2000);
+    let seen = fake.state().seen.clone();
+    let (asked, others): (Vec<Seen>, Vec<Seen>) = seen.into_iter().partition(|s| s.target.starts_with("/token"));
+    assert_eq!(asked[0].header("authorization"), Some("Basic aG9uZTpwdw=="));
+    assert_eq!((asked[1].method.as_str(), asked[1].header("authorization")), ("POST", None));
+    assert!(asked[1].form.contains("grant_type=refresh_token&refresh_token=a%2Bb"), "{}", asked[1].form);
+    let bearer = |s: &Seen| s.header("authorization").is_none_or(|a| a.starts_with("Bearer "));
+    assert!(others.iter().all(bearer));
+}
+
+#[test]
+fn a_token_service_that_is_none_is_refused() {
+    for realm in ["ftp://x/", "/token", "", "https://user:pw@x/"] {
+        let question = format!("Bearer realm=\"{realm}\"");
+        let script =
+            Script { canned: vec![canned("HEAD", 401, &[("WWW-Authenticate", &question)], "")], ..Script::default() };
+        let (_fake, repository) = start(script);
+        let error = repository.has_blob(&described(b"x")).expect_err("realm");
+        assert!(error.to_string().contains("token service"), "{realm}: {error}");
+    }
+    let (fake, repository) = start(Script { token_uses: Some(9), ..Script::default() });
+    fake.state().script.canned = vec![canned("GET /token", 200, &[], "{}"), canned("GET /token", 403, &[], "no")];
+    assert!(repository.has_blob(&described(b"x")).expect_err("no token").to_string().contains("no usable token"));
+    let error = repository.has_blob(&described(b"x")).expect_err("refused");
+    assert!(error.status() == Some(403) && error.to_string().contains("docker login"), "{error}");
+}
+
+#[test]
+fn threads_push_side_by_side() {
+    let (fake, repository) = start(Script { token_uses: Some(3), ..Script::default() });
+    std::thread::scope(|scope| {
+        for size in [1, 1000, MIB, 2 * MIB, 3 * MIB] {
+            let (fake, repository) = (&fake, &repository);
+            scope.spawn(move || push(fake, repository, size));
+        }
+    });
 }
 
 #[test]

@@ -17,6 +17,8 @@ pub struct Seen {
     pub target: String,
     pub headers: Vec<(String, String)>,
     pub body: usize,
+    /// The body of a form.
+    pub form: String,
 }
 
 impl Seen {
@@ -136,6 +138,9 @@ impl Fake {
             return;
         }
         request.body = body.len();
+        if request.header("content-type") == Some("application/x-www-form-urlencoded") {
+            request.form = String::from_utf8_lossy(&body).into_owned();
+        }
         self.state().seen.push(request.clone());
         if cut.is_some() {
             self.keep(&request, &body);
@@ -336,7 +341,7 @@ fn head(input: &mut impl BufRead) -> Option<Seen> {
         let Some((name, value)) = line.trim_end().split_once(':') else { break };
         headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
-    Some(Seen { method, target, headers, body: 0 })
+    Some(Seen { method, target, headers, body: 0, form: String::new() })
 }
 
 fn send(stream: &TcpStream, status: u16, headers: &[(String, String)], body: &[u8], cut: Option<usize>) {
