@@ -52,7 +52,8 @@ struct Understood {
 /// When the plan's trainer cannot use the model, or the model lies about itself.
 pub fn understand(model: &Sources, apart: Option<&Sources>, plan: &BuildPlan) -> Result<BaseModel, BaseError> {
     for file in &model.files {
-        pickle::refuse(Path::new(&file.name), &read::head(file)?)?;
+        let shown = if model.lone { model.shown.clone() } else { model.shown.join(&file.name) };
+        pickle::refuse(&shown, &read::head(file)?)?;
         if ending(&file.name) == "onnx" {
             read::onnx(file)?;
         }

@@ -8,7 +8,7 @@ use hone_store::{Ingest, Store};
 use crate::failure::{Failure, because};
 
 /// What a store has beside the layout.
-const OF_STORE: [&str; 5] = ["lineages", "staging", "tmp", "lock", "ingest.lock"];
+const OF_STORE: [&str; 7] = ["cache", "partial", "lineages", "staging", "tmp", "lock", "ingest.lock"];
 
 /// Writes a layout at `path` with what `fill` puts into it, beside it first; one that is there is replaced.
 pub fn write_layout(path: &Path, fill: impl FnOnce(&Ingest<'_>) -> Result<(), Failure>) -> Result<(), Failure> {

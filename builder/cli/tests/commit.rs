@@ -83,13 +83,15 @@ fn a_run_that_exited_with_0_becomes_a_version() {
     let base = site.json(&["inspect", "--json", "assistant:base"]);
     let v1 = site.json(&["inspect", "--json", "assistant:base-v1"]);
     let layers = |v: &Value| v["layers"].as_array().expect("layers").clone();
-    assert_eq!(layers(&v1)[..4], layers(&base)[..]);
+    let digests = |v: &Value| layers(v).iter().map(|l| l["digest"].clone()).collect::<Vec<_>>();
+    assert_eq!(digests(&v1)[..4], digests(&base)[..]);
+    assert_eq!(layers(&base)[1]["sharedWith"], json!(["assistant:base-v1"]));
     assert_eq!(layers(&v1).len(), 5);
     assert_eq!(layers(&v1)[4]["kind"], "adapter");
     assert_eq!(layers(&v1)[4]["digest"], layers(&v1)[4]["diffId"]);
     assert_eq!(v1["lineage"], "assistant:base");
     assert_eq!(v1["base"]["name"], "assistant:base");
-    assert_eq!(v1["base"]["digest"], base["digest"]);
+    assert_eq!(v1["base"]["digest"], base["manifest"]);
     assert_eq!(v1["base"]["config"], base["config"]);
     assert_eq!(v1["version"], 1);
     assert_eq!(v1["state"], "candidate");
@@ -255,8 +257,9 @@ fn versions_are_promoted_rolled_back_and_removed() {
     assert_eq!(said, "hone: tag assistant:base-v1: it is the current version; roll back or promote another first");
     let before = site.files("blobs/sha256").len();
     let said = site.ok(&["rm", "assistant:base-v3"]);
-    assert!(said.starts_with("removed assistant:base-v3\nfreed ") && said.ends_with(" in 3 blobs\n"), "{said}");
-    assert_eq!(site.files("blobs/sha256").len(), before - 3);
+    assert!(said.starts_with("removed assistant:base-v3\nfreed ") && said.ends_with(" in 6 blobs\n"), "{said}");
+    // The adapter, and manifest and configuration of the image and of the model's artifact, and the index over both.
+    assert_eq!(site.files("blobs/sha256").len(), before - 6);
     // A number is given out once.
     let staging = site.stage("run4", "assistant:base", exited(0));
     edit_tensors(&staging, |_, data| data[..4].copy_from_slice(&4f32.to_le_bytes()));

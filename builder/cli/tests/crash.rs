@@ -56,7 +56,8 @@ fn a_killed_build_leaves_the_old_image_or_the_new_one() {
     site.ok(&["build", "-q", "-t", "tiny:base"]);
     whole(&site);
     assert!(site.files("tmp").is_empty());
-    assert_eq!(site.files("blobs/sha256").len(), 4, "weight, job, configuration, manifest");
+    let want = "weight, job, index, and manifest and configuration of the image and of the model's artifact";
+    assert_eq!(site.files("blobs/sha256").len(), 7, "{want}");
 }
 
 #[test]
@@ -76,5 +77,5 @@ fn two_builds_at_once_both_succeed() {
     });
     assert!(digests.iter().all(|d| *d == digests[0]));
     assert_eq!(site.json(&["images", "--json"]).as_array().map(Vec::len), Some(3));
-    assert_eq!(site.files("blobs/sha256").len(), 4);
+    assert_eq!(site.files("blobs/sha256").len(), 7);
 }

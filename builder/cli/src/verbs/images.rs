@@ -63,7 +63,7 @@ fn rows(store: &Store) -> Result<Vec<Row>, Failure> {
             if version.is_some() { image.layers().last().map(|l| l.descriptor.size) } else { Some(image.size()) };
         rows.push(Row {
             reference,
-            digest: Some(image.digest()),
+            digest: Some(descriptor.digest),
             config: image.config().digest(),
             size: Some(image.size()),
             own_size: own,

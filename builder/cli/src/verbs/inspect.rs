@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 
 use clap::Args;
 use hone_image::{Digest, Image, LayerKind, Reference, media};
-use hone_store::Store;
 use hone_store::versions::{State, VersionRecord};
+use hone_store::{Resolved, Store};
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -28,8 +28,18 @@ pub struct Inspect {
 #[serde(rename_all = "camelCase")]
 struct View {
     references: Vec<Reference>,
-    /// Manifest digest; null when only an engine has the image.
+    /// Of what the name stands for: an index, or a manifest; null when only an engine has the image.
     digest: Option<Digest>,
+    /// Manifest digest of the image for this machine.
+    manifest: Option<Digest>,
+    /// What there is an image for.
+    platforms: Vec<String>,
+    /// Manifest digest of the model's artifact (ModelPack).
+    modelpack: Option<Digest>,
+    /// Statements about it: artifact type and manifest digest.
+    referrers: Vec<(String, Digest)>,
+    /// Where the model comes from, and more that the manifest says.
+    annotations: BTreeMap<String, String>,
     /// Configuration digest: docker's image id.
     config: Digest,
     architecture: String,
@@ -60,6 +70,12 @@ struct LayerView {
     size: Option<u64>,
     media_type: Option<String>,
     diff_id: Digest,
+    /// Its part of the image's bytes, from 0 to 1.
+    share: Option<f64>,
+    /// Other images here that have the layer, too: it is stored once.
+    shared_with: Vec<Reference>,
+    /// The file in a weight's layer.
+    file: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -88,7 +104,7 @@ impl Inspect {
 
 fn view(store: &Store, name: &str) -> Result<View, Failure> {
     let error = match store.resolve(name) {
-        Ok(found) => return of_image(store, found.references, &found.image),
+        Ok(found) => return of_image(store, &found),
         Err(error) => error,
     };
     let reference: Option<Reference> = name.parse().ok();
@@ -98,25 +114,41 @@ fn view(store: &Store, name: &str) -> Result<View, Failure> {
     }
 }
 
-fn of_image(store: &Store, references: Vec<Reference>, image: &Image) -> Result<View, Failure> {
+fn of_image(store: &Store, found: &Resolved) -> Result<View, Failure> {
+    let image = &found.image;
+    let pack = store.pack(found.descriptor.digest)?;
+    let others = others(store, found)?;
+    let total = image.size().max(1) as f64;
     let layers = image.layers().iter().map(|layer| LayerView {
         kind: layer.kind,
         digest: Some(layer.descriptor.digest),
         size: Some(layer.descriptor.size),
         media_type: Some(layer.descriptor.media_type.clone()),
         diff_id: layer.diff_id,
+        share: Some(layer.descriptor.size as f64 / total),
+        shared_with: others.get(&layer.descriptor.digest).cloned().unwrap_or_default(),
+        file: layer.descriptor.annotations.get(media::WEIGHT_PATH).cloned(),
     });
-    let base_digest = image.manifest().value().annotations.get(media::BASE_DIGEST).cloned();
+    let annotations = image.manifest().value().annotations.clone();
     let mut view = common(image.config().value(), image.config().digest(), layers.collect());
-    view.digest = Some(image.digest());
+    view.digest = Some(found.descriptor.digest);
+    view.manifest = Some(image.digest());
+    view.platforms = pack.images().iter().map(platform).collect();
+    view.modelpack = pack.model().map(|model| model.manifest.digest());
+    view.referrers = store
+        .referrers(found.descriptor.digest)?
+        .iter()
+        .map(|r| (r.manifest.value().artifact_type.clone().unwrap_or_default(), r.manifest.digest()))
+        .collect();
     view.size = image.size();
     if let Some(base) = &mut view.base {
-        base.digest = base_digest;
+        base.digest = annotations.get(media::BASE_DIGEST).cloned();
     } else {
-        view.lineage = references.first().map(Reference::to_string);
+        view.lineage = found.references.first().map(Reference::to_string);
     }
+    view.annotations = annotations;
     view.state = state(store, &view)?;
-    view.references = references;
+    view.references = found.references.clone();
     view.model = store.job_of(image)?.and_then(|job| job.base).map(|base| ModelView {
         identity: base.identity,
         path: base.path,
@@ -124,6 +156,25 @@ fn of_image(store: &Store, references: Vec<Reference>, image: &Image) -> Result<
         family: base.family,
     });
     Ok(view)
+}
+
+fn platform(image: &Image) -> String {
+    let config = image.config().value();
+    let variant = config.variant.as_ref().map(|v| format!("/{v}")).unwrap_or_default();
+    format!("{}/{}{variant}", config.os, config.architecture)
+}
+
+/// Which other images have a layer.
+fn others(store: &Store, found: &Resolved) -> Result<BTreeMap<Digest, Vec<Reference>>, Failure> {
+    let mut others: BTreeMap<Digest, Vec<Reference>> = BTreeMap::new();
+    for (name, descriptor) in store.references()? {
+        if descriptor.digest != found.descriptor.digest {
+            for layer in store.pack(descriptor.digest)?.layers() {
+                others.entry(layer.digest).or_default().push(name.clone());
+            }
+        }
+    }
+    Ok(others)
 }
 
 fn of_record(store: &Store, version: VersionRecord) -> Result<View, Failure> {
@@ -137,6 +188,9 @@ fn of_record(store: &Store, version: VersionRecord) -> Result<View, Failure> {
             size: adapter.map(|d| d.size),
             media_type: adapter.map(|d| d.media_type.clone()),
             diff_id,
+            share: None,
+            shared_with: Vec::new(),
+            file: None,
         }
     });
     let mut view = common(config.value(), config.digest(), layers.collect());
@@ -153,6 +207,11 @@ fn common(config: &hone_image::oci::ImageConfig, digest: Digest, layers: Vec<Lay
     View {
         references: Vec::new(),
         digest: None,
+        manifest: None,
+        platforms: Vec::new(),
+        modelpack: None,
+        referrers: Vec::new(),
+        annotations: BTreeMap::new(),
         config: digest,
         architecture: config.architecture.clone(),
         os: config.os.clone(),
@@ -185,7 +244,16 @@ fn text(view: &View) -> String {
         row("digest", digest.to_string());
     }
     row("config", view.config.to_string());
-    row("platform", format!("{}/{}", view.os, view.architecture));
+    if let Some(manifest) = view.manifest.filter(|m| Some(*m) != view.digest) {
+        row("manifest", manifest.to_string());
+    }
+    if let Some(model) = view.modelpack {
+        row("modelpack", model.to_string());
+    }
+    match view.platforms.as_slice() {
+        [] => row("platform", format!("{}/{}", view.os, view.architecture)),
+        platforms => row("platform", platforms.join(", ")),
+    }
     row("size", output::size(view.size));
     if let Some(base) = &view.base {
         row("base", format!("{} {}", base.name, base.digest.as_ref().or(base.config.as_ref()).map_or("", |d| d)));
@@ -200,7 +268,15 @@ fn text(view: &View) -> String {
         let family = model.family.as_deref().unwrap_or("unknown family");
         row("model", format!("{} ({}, {family})", model.path, model.format));
     }
+    for (key, name) in [("source", media::SOURCE), ("revision", media::REVISION), ("licence", media::LICENSES)] {
+        if let Some(value) = view.annotations.get(name) {
+            row(key, value.clone());
+        }
+    }
     row("command", view.command.join(" "));
+    for (kind, digest) in &view.referrers {
+        row("referrer", format!("{kind} {digest}"));
+    }
     let mut text = output::table(&rows);
     let _ = writeln!(text, "layers");
     let layers: Vec<Vec<String>> = view
@@ -208,7 +284,14 @@ fn text(view: &View) -> String {
         .iter()
         .map(|layer| {
             let size = layer.size.map_or("-".to_owned(), output::size);
-            vec![format!("  {}", layer.kind), size, layer.digest.unwrap_or(layer.diff_id).to_string()]
+            let share = layer.share.map_or("-".to_owned(), |share| format!("{:.1} %", share * 100.0));
+            let shared = match layer.shared_with.len() {
+                0 => String::new(),
+                1 => format!("shared with {}", layer.shared_with[0]),
+                n => format!("shared with {} and {} more", layer.shared_with[0], n - 1),
+            };
+            let digest = layer.digest.unwrap_or(layer.diff_id).to_string();
+            vec![format!("  {}", layer.kind), size, share, digest, shared]
         })
         .collect();
     text.push_str(&output::table(&layers));
