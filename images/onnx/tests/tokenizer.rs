@@ -32,3 +32,19 @@ fn parts_that_are_no_json_or_too_deep_are_errors_and_no_panic() {
         }
     }
 }
+
+#[test]
+fn merges_that_do_not_fit_the_vocabulary_are_errors_and_no_panic() {
+    let with = |merges: &str, prefix: &str| {
+        let prefix = format!("\"continuing_subword_prefix\":{prefix},\"vocab\"");
+        load(&GOOD.replace("[[\"a\",\"b\"]]", merges).replace("\"vocab\"", &prefix))
+    };
+    for merges in
+        [r#"[["ab","ab"]]"#, r#"["ab a"]"#, r#"[["a"]]"#, r#"["ab"]"#, "[7]", r#"[["b","a"]]"#, r#"["a b c"]"#]
+    {
+        assert!(with(merges, "null").is_err(), "{merges}");
+    }
+    assert!(with(r#"[["a","b"]]"#, "\"##\"").is_err());
+    assert!(with(r#"[["a","b"]]"#, "null").is_ok());
+    assert!(with(r#"["a b"]"#, "\"\"").is_ok());
+}

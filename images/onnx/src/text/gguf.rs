@@ -5,7 +5,6 @@
 
 use hone_model::GgufTokenizer;
 use serde_json::{Map, Value, json};
-use tokenizers::Tokenizer;
 
 use super::Text;
 use crate::error::{Result, TrainError};
@@ -51,8 +50,7 @@ pub(super) fn open(file: &str, raw: &GgufTokenizer) -> Result<Text> {
             "vocab": vocab, "merges": merges.collect::<Result<Vec<_>>>()?,
         },
     });
-    let tokenizer: Tokenizer = serde_json::from_value(description)
-        .map_err(|e| TrainError::tokenizer(file, format!("its vocabulary and merges do not fit: {e}")))?;
+    let tokenizer = super::tokenizer_of(file, description)?;
     let ends = raw.eos.into_iter().collect();
     Text::new(tokenizer, raw.chat_template.clone(), ends, raw.eos, raw.bos.filter(|_| raw.add_bos))
 }
@@ -134,6 +132,8 @@ mod tests {
         let bad = GgufTokenizer { merges: vec!["ab".to_owned()], ..raw("smollm") };
         assert!(say(&bad).contains("not two tokens"));
         let bad = GgufTokenizer { merges: vec!["x y".to_owned()], ..raw("smollm") };
-        assert!(say(&bad).contains("do not fit"));
+        assert!(say(&bad).contains("not usable"));
+        let bad = GgufTokenizer { merges: vec!["<|im_end|> a".to_owned()], ..raw("smollm") };
+        assert!(say(&bad).contains("does not fit"));
     }
 }

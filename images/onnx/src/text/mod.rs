@@ -187,7 +187,32 @@ fn parse(file: &str, bytes: Vec<u8>) -> Result<Tokenizer> {
     let unusable = |e: serde_json::Error| TrainError::tokenizer(file, format!("is not usable: {e}"));
     let value: Value = serde_json::from_slice(&bytes).map_err(unusable)?;
     drop(bytes);
-    serde_json::from_value(value).map_err(unusable)
+    tokenizer_of(file, value)
+}
+
+/// The tokenizer that `description`, a tokenizer.json's content, describes.
+fn tokenizer_of(file: &str, description: Value) -> Result<Tokenizer> {
+    check_merges(file, &description["model"])?;
+    serde_json::from_value(description).map_err(|e| TrainError::tokenizer(file, format!("is not usable: {e}")))
+}
+
+/// Crate `tokenizers` joins the halves of a merge where the longest token has room, and ends the program when they
+/// have none.
+fn check_merges(file: &str, model: &Value) -> Result<()> {
+    let longest = model["vocab"].as_object().and_then(|vocab| vocab.keys().map(String::len).max()).unwrap_or(0);
+    let prefix = model["continuing_subword_prefix"].as_str().unwrap_or_default();
+    for merge in model["merges"].as_array().into_iter().flatten() {
+        let halves = match merge {
+            Value::String(text) => text.split_once(' '),
+            Value::Array(pair) => pair.first().and_then(Value::as_str).zip(pair.get(1).and_then(Value::as_str)),
+            _ => None,
+        };
+        let joined = halves.and_then(|(left, right)| Some(left.len() + right.strip_prefix(prefix)?.len()));
+        if joined.is_none_or(|length| length > longest) {
+            return Err(TrainError::tokenizer(file, format!("merge {merge} does not fit its vocabulary")));
+        }
+    }
+    Ok(())
 }
 
 /// A JSON file that may be absent: null then.
