@@ -162,15 +162,46 @@ pub(crate) fn unreachable_advice(peer: Peer, host: &str, error: &ureq::Error) ->
         ureq::Error::Io(e) => e.kind() == io::ErrorKind::InvalidData,
         _ => false,
     };
+    // The TLS library's own error is private to it: its words are all there is.
+    let certificate = tls && error.to_string().contains("certificate");
     let text = match (error, peer) {
         (ureq::Error::HostNotFound, _) => "check the name and the network".into(),
         (ureq::Error::ConnectProxyFailed(_) | ureq::Error::InvalidProxyUrl, _) => "check the proxy's settings".into(),
-        (_, Peer::Registry) if tls => format!(
-            "give {host} a certificate that this machine trusts, or name it as an insecure registry if it speaks plain HTTP"
-        ),
-        (_, Peer::Web | Peer::Hub) if tls => format!("give {host} a certificate that this machine trusts"),
+        _ if certificate => {
+            format!("give {host} a certificate that this machine trusts, or name its authority's in SSL_CERT_FILE")
+        }
+        (_, Peer::Registry) if tls => format!("if {host} speaks plain HTTP, name it as an insecure registry"),
+        _ if tls => format!("if {host} speaks plain HTTP, write http://"),
         (ureq::Error::Protocol(_), _) => format!("check whether {host} speaks https rather than http"),
         _ => return String::new(),
     };
     format!("; {text}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advice_fits_who_was_asked_and_what_was_said() {
+        let none = RegistryError::default();
+        let said = |message: &str| RegistryError { message: message.into(), ..none.clone() };
+        assert!(advice(Peer::Registry, "r.example", 401, &none).contains("`podman login r.example`"));
+        assert!(advice(Peer::Hub, "h", 403, &none).contains("HF_TOKEN"));
+        assert!(
+            advice(Peer::Registry, "r", 400, &said("Client sent an HTTP request to an HTTPS server."))
+                .contains("https")
+        );
+        assert_eq!(advice(Peer::Registry, "r", 400, &none), "");
+    }
+
+    #[test]
+    fn plain_http_and_unknown_certificates_are_told_apart() {
+        let broken = |text: &str| ureq::Error::Io(io::Error::new(io::ErrorKind::InvalidData, text.to_owned()));
+        let plain = broken("received corrupt message of type InvalidContentType");
+        assert!(unreachable_advice(Peer::Registry, "r", &plain).contains("insecure registry"));
+        assert!(unreachable_advice(Peer::Web, "r", &plain).contains("write http://"));
+        let unknown = broken("invalid peer certificate: UnknownIssuer");
+        assert!(unreachable_advice(Peer::Registry, "r", &unknown).contains("SSL_CERT_FILE"));
+    }
 }

@@ -59,6 +59,13 @@ fn a_private_authority_is_trusted_when_named() {
     assert_eq!(plain.status(), Some(400), "{plain}");
 }
 
+#[test]
+fn tls_to_a_server_without_it_is_said_so() {
+    let Some(registry) = Distribution::start(false) else { return };
+    let error = client().download(&format!("https://{}/m", registry.host)).expect("url").open(0).expect_err("no TLS");
+    assert!(error.to_string().contains("write http://"), "{}", whole(&error));
+}
+
 /// A proxy that sends every `CONNECT` to one host, and keeps what it was asked.
 fn proxy(host: String) -> (String, std::sync::mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("listen");

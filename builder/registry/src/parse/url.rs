@@ -17,8 +17,8 @@ fn split(url: &str) -> Option<(&'static str, &str, &str)> {
     };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
-    (is_authority(authority) && url.len() <= MAX_URL && url.bytes().all(|b| b.is_ascii_graphic()))
-        .then_some((scheme, authority, path))
+    let valid = |b: u8| b.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&b);
+    (is_authority(authority) && url.len() <= MAX_URL && url.bytes().all(valid)).then_some((scheme, authority, path))
 }
 
 /// A host with an optional port; an address in brackets may have colons of its own.
@@ -140,6 +140,7 @@ mod tests {
             ("file:///etc/passwd", None),
             ("https://user@r.example/x", None),
             ("/a b", None),
+            ("/a<b", None),
             ("", None),
             ("//", None),
         ] {
