@@ -19,7 +19,7 @@ use crate::exchange::{
 };
 use crate::image::Assembly;
 use crate::image_ref::ImageRef;
-use crate::llb::{Output, Put, Run, Shown};
+use crate::llb::{Output, Read, Run, Shown};
 use crate::options::Options;
 use crate::proto::gateway::{BuildResult, Filesystems, Reference, References, ResolveImageConfigRequest};
 use crate::proto::ops;
@@ -49,9 +49,9 @@ pub struct Model {
     /// What the steps found.
     pub found: Inspected,
     /// Where its files are.
-    pub files: Output,
+    pub files: Fetched,
     /// Where those of a tokenizer that came apart are.
-    pub tokenizer: Option<Output>,
+    pub tokenizer: Option<Fetched>,
 }
 
 /// Builds what the environment asks for.
@@ -116,13 +116,13 @@ impl Build<'_> {
         let hash = self.hash(&model)?;
         let found = self.inspect(&model, tokenizer.as_ref(), &hash, honefile)?;
         let found = self.ask(&found, "inspect").await?;
-        Ok(Some(Model { found, files: model.output, tokenizer: tokenizer.map(|t| t.output) }))
+        Ok(Some(Model { found, files: model, tokenizer }))
     }
 
     /// Depends on the model alone: another Honefile hashes nothing.
     fn hash(&self, model: &Fetched) -> Result<Output, FrontendError> {
         let mut run = self.step(vec!["hash".to_owned(), model.argument()], model.mount);
-        run.reads = vec![(&model.output, model.mount)];
+        run.reads = vec![model.whole()];
         only(Output::run(run, &self.shown("hash the model")))
     }
 
@@ -133,14 +133,13 @@ impl Build<'_> {
         hashes: &Output,
         honefile: &str,
     ) -> Result<Output, FrontendError> {
-        let file = vec![Put::File(HONEFILE.to_owned(), honefile.as_bytes().to_vec())];
-        let request = Output::files(None, file, &Shown::new("[hone] the Honefile", false));
+        let request = request(vec![(HONEFILE, honefile.as_bytes().to_vec())], "the Honefile");
         let mut args = vec!["inspect".to_owned(), model.argument()];
         args.extend(tokenizer.map(Fetched::argument));
         let cwd = tokenizer.map_or(model.mount, |_| CONTEXT);
         let mut run = self.step(args, cwd);
-        run.reads = vec![(&model.output, model.mount), (hashes, HASHES), (&request, REQUEST)];
-        run.reads.extend(tokenizer.filter(|t| t.mount != model.mount).map(|t| (&t.output, t.mount)));
+        run.reads = vec![model.whole(), whole(hashes, HASHES), whole(&request, REQUEST)];
+        run.reads.extend(tokenizer.filter(|t| t.mount != model.mount).map(Fetched::whole));
         only(Output::run(run, &self.shown("check the model")))
     }
 
@@ -207,6 +206,16 @@ pub fn wire(platform: &Platform) -> ops::Platform {
         os: "linux".to_owned(),
         variant: platform.variant.clone().unwrap_or_default(),
     }
+}
+
+/// What a step is asked, as files.
+pub fn request(files: Vec<(&str, Vec<u8>)>, what: &str) -> Output {
+    Output::files(files, &Shown::new(format!("[hone] {what}"), false))
+}
+
+/// All of a filesystem, for a step to read.
+pub fn whole<'a>(from: &'a Output, at: &str) -> Read<'a> {
+    Read { from, part: String::new(), at: at.to_owned() }
 }
 
 /// A step's only output.

@@ -4,7 +4,7 @@ use hone_plan::{BasePlan, ModelSource};
 
 use crate::error::FrontendError;
 use crate::exchange::{CONTEXT, DOWNLOAD};
-use crate::llb::{Output, Shown};
+use crate::llb::{Output, Read, Shown};
 use crate::options::Options;
 
 /// Files of the user in a filesystem of BuildKit's.
@@ -19,9 +19,19 @@ pub struct Fetched {
 }
 
 impl Fetched {
+    /// All of it, for a step to read.
+    pub fn whole(&self) -> Read<'_> {
+        Read { from: &self.output, part: String::new(), at: self.mount.to_owned() }
+    }
+
+    /// Where a step finds a file of it.
+    pub fn place(&self, path: &str) -> String {
+        format!("{}/{path}", self.mount)
+    }
+
     /// What a step in the build context's directory calls it.
     pub fn argument(&self) -> String {
-        if self.mount == CONTEXT { self.path.clone() } else { format!("{}/{}", self.mount, self.path) }
+        if self.mount == CONTEXT { self.path.clone() } else { self.place(&self.path) }
     }
 }
 

@@ -30,8 +30,8 @@ pub const ANSWER_FILE: &str = "answer.json";
 pub const HONEFILE: &str = "Honefile";
 /// The job's name in a request.
 pub const JOB: &str = "job.json";
-/// The name of a list of directories in a request.
-pub const DIRS: &str = "dirs.json";
+/// The name of a [`Laid`] in a request.
+pub const LAID: &str = "laid.json";
 
 /// What a step has to say.
 #[derive(Debug, Serialize, Deserialize)]
@@ -70,8 +70,18 @@ pub struct Inspected {
 pub struct Placed {
     /// Path in the image.
     pub path: String,
-    /// Path in the build context, or below the download.
+    /// Path in the filesystem that it is in.
     pub from: String,
+}
+
+/// What `lay` is to add to an image: one layer.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Laid {
+    /// Directories, those above first.
+    pub dirs: BTreeSet<String>,
+    /// Files; `from` is where the step finds them.
+    pub files: Vec<Placed>,
 }
 
 /// The answer of `tree`.

@@ -1,18 +1,19 @@
 //! The image as a graph: the trainer's layers, one a weight file, one of the model's small files, one of a tokenizer
 //! that came apart, one of the job; and its configuration.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use hone_base::parents;
 use hone_image::image::BaseImage;
-use hone_image::job::{Job, OUT_DIR, TOKENIZER_DIR};
+use hone_image::job::{JOB_PATH, Job, OUT_DIR};
 use hone_image::oci::{History, Sealed};
 use hone_image::{Image, LayerKind};
 
-use crate::build::{Build, Model, only};
+use crate::build::{Build, Model, only, request, whole};
+use crate::context::Fetched;
 use crate::error::FrontendError;
-use crate::exchange::{DIRS, IMAGE, JOB, Placed, REQUEST};
-use crate::llb::{Output, Put, Shown};
+use crate::exchange::{IMAGE, JOB, LAID, Laid, Placed, REQUEST};
+use crate::llb::{Output, Read};
 use crate::trainer::FoundTrainer;
 
 /// Everything that an image is made of.
@@ -35,45 +36,64 @@ impl Assembly<'_, '_> {
     /// Never, as long as each step has an output.
     pub fn output(&self) -> Result<Output, FrontendError> {
         let mut files = self.trainer.files.clone();
-        if let Some(model) = self.model {
-            for weight in &model.found.weights {
-                let shown = self.build.shown(&format!("weight {}", weight.path));
-                files = Some(copies(files.as_ref(), &model.files, std::slice::from_ref(weight), &shown));
+        if let Some(Model { found, files: from, tokenizer }) = self.model {
+            for weight in &found.weights {
+                let name = format!("weight {}", weight.path);
+                // Of its directory this one file: another one that changes does not change this layer.
+                let read = Read { from: &from.output, part: weight.from.clone(), at: from.place(&weight.from) };
+                files = Some(self.copies(files.as_ref(), (from, read), std::slice::from_ref(weight), &name)?);
             }
-            let found = &model.found;
-            let apart = model.tokenizer.as_ref().unwrap_or(&model.files);
-            for (from, list, name) in
-                [(&model.files, &found.texts, "the model's small files"), (apart, &found.tokenizer, "the tokenizer")]
-            {
-                if !list.is_empty() {
-                    files = Some(copies(files.as_ref(), from, list, &self.build.shown(name)));
-                }
+            if !found.texts.is_empty() {
+                let name = "the model's small files";
+                files = Some(self.copies(files.as_ref(), (from, from.whole()), &found.texts, name)?);
+            }
+            if let Some(from) = tokenizer {
+                let name = "the tokenizer";
+                files = Some(self.copies(files.as_ref(), (from, from.whole()), &found.tokenizer, name)?);
             }
         }
-        self.finish(files.as_ref())
+        self.job(files.as_ref())
     }
 
-    /// The job's layer has every directory that is not the trainer's, with its own times: making a file in a directory
-    /// changed them.
-    fn finish(&self, files: Option<&Output>) -> Result<Output, FrontendError> {
-        let dirs = serde_json::json!(self.dirs()).to_string();
-        let puts =
-            vec![Put::File(DIRS.to_owned(), dirs.into_bytes()), Put::File(JOB.to_owned(), self.job.to_bytes())];
-        let request = Output::files(None, puts, &Shown::new("[hone] the job", false));
-        let mut run = self.build.step(vec!["finish".to_owned()], "/");
-        run.reads = vec![(&request, REQUEST)];
-        run.writes = vec![(files, IMAGE)];
-        only(Output::run(run, &self.build.shown("write the job")))
+    /// A layer of copies, with the directories above them.
+    fn copies(
+        &self,
+        onto: Option<&Output>,
+        (from, read): (&Fetched, Read<'_>),
+        list: &[Placed],
+        name: &str,
+    ) -> Result<Output, FrontendError> {
+        let dirs = list.iter().flat_map(|file| parents(&file.path)).collect();
+        let placed = |file: &Placed| Placed { path: file.path.clone(), from: from.place(&file.from) };
+        let laid = Laid { dirs, files: list.iter().map(placed).collect() };
+        self.lay(onto, Some(read), &laid, vec![], name)
     }
 
-    fn dirs(&self) -> BTreeSet<String> {
+    /// The job, and as in an image of `hone build` every directory that is not the trainer's.
+    fn job(&self, onto: Option<&Output>) -> Result<Output, FrontendError> {
         let mut dirs = self.model.map(|model| model.found.dirs.clone()).unwrap_or_default();
         let out = OUT_DIR.trim_start_matches('/');
         dirs.extend(parents(out).into_iter().chain([out.to_owned()]));
-        if self.model.is_some_and(|model| !model.found.tokenizer.is_empty()) {
-            dirs.insert(TOKENIZER_DIR.trim_start_matches('/').to_owned());
-        }
-        dirs
+        let path = JOB_PATH.trim_start_matches('/').to_owned();
+        let laid = Laid { dirs, files: vec![Placed { path, from: format!("{REQUEST}/{JOB}") }] };
+        self.lay(onto, None, &laid, vec![(JOB, self.job.to_bytes())], "the job")
+    }
+
+    fn lay(
+        &self,
+        onto: Option<&Output>,
+        read: Option<Read<'_>>,
+        laid: &Laid,
+        mut files: Vec<(&str, Vec<u8>)>,
+        name: &str,
+    ) -> Result<Output, FrontendError> {
+        files.push((LAID, serde_json::json!(laid).to_string().into_bytes()));
+        let asked = request(files, &format!("list of {name}"));
+        let mut run = self.build.step(vec!["lay".to_owned()], "/");
+        run.reads = vec![whole(&asked, REQUEST)];
+        run.reads.extend(read);
+        run.writes = vec![(onto, IMAGE)];
+        only(Output::run(run, &self.build.shown(name)))
     }
 
     /// The configuration; BuildKit adds the layers' digests.
@@ -107,12 +127,4 @@ impl Assembly<'_, '_> {
         lines.push(line(LayerKind::Job.to_string()));
         lines
     }
-}
-
-/// A layer of copies, and the directories above them.
-fn copies(base: Option<&Output>, from: &Output, list: &[Placed], shown: &Shown) -> Output {
-    let dirs: BTreeSet<String> = list.iter().filter_map(|file| parents(&file.path).pop()).collect();
-    let mut puts: Vec<Put<'_>> = dirs.into_iter().map(Put::Dir).collect();
-    puts.extend(list.iter().map(|file| Put::Copy { from, source: file.from.clone(), path: file.path.clone() }));
-    Output::files(base, puts, shown)
 }

@@ -28,7 +28,7 @@ pub enum Kind {
     /// Fetches something.
     #[prost(message, tag = "3")]
     Source(SourceOp),
-    /// Makes files.
+    /// Writes files.
     #[prost(message, tag = "4")]
     File(FileOp),
 }
@@ -100,6 +100,9 @@ pub struct Mount {
     /// Which input; [`NONE`]: empty at first.
     #[prost(int64, tag = "1")]
     pub input: i64,
+    /// What of the input; empty: all of it.
+    #[prost(string, tag = "2")]
+    pub selector: String,
     /// Where.
     #[prost(string, tag = "3")]
     pub dest: String,
@@ -111,7 +114,7 @@ pub struct Mount {
     pub readonly: bool,
 }
 
-/// Makes files.
+/// Writes files.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct FileOp {
     /// In this order.
@@ -119,7 +122,7 @@ pub struct FileOp {
     pub actions: Vec<FileAction>,
 }
 
-/// Makes files. An index counts the inputs of the step, then its actions.
+/// Writes a file. An index counts the inputs of the step, then its actions.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct FileAction {
     /// On what.
@@ -132,45 +135,16 @@ pub struct FileAction {
     #[prost(int64, tag = "3")]
     pub output: i64,
     /// What.
-    #[prost(oneof = "FileActionKind", tags = "4, 5, 6")]
+    #[prost(oneof = "FileActionKind", tags = "5")]
     pub action: Option<FileActionKind>,
 }
 
 /// What a file action does.
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub enum FileActionKind {
-    /// Copies a file.
-    #[prost(message, tag = "4")]
-    Copy(FileActionCopy),
     /// Writes a file.
     #[prost(message, tag = "5")]
     MkFile(FileActionMkFile),
-    /// Makes a directory.
-    #[prost(message, tag = "6")]
-    MkDir(FileActionMkDir),
-}
-
-/// Copies a file.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct FileActionCopy {
-    /// From.
-    #[prost(string, tag = "1")]
-    pub src: String,
-    /// To.
-    #[prost(string, tag = "2")]
-    pub dest: String,
-    /// Whose it becomes.
-    #[prost(message, optional, tag = "3")]
-    pub owner: Option<ChownOpt>,
-    /// Its permissions.
-    #[prost(int32, tag = "4")]
-    pub mode: i32,
-    /// Copies what a link leads to.
-    #[prost(bool, tag = "5")]
-    pub follow_symlink: bool,
-    /// Nanoseconds after the start of 1970: 0 is that moment, not "unset".
-    #[prost(int64, tag = "11")]
-    pub timestamp: i64,
 }
 
 /// Writes a file.
@@ -185,53 +159,9 @@ pub struct FileActionMkFile {
     /// Its bytes.
     #[prost(bytes = "vec", tag = "3")]
     pub data: Vec<u8>,
-    /// As [`FileActionCopy::timestamp`].
+    /// Nanoseconds after the start of 1970: 0 is that moment, not "unset".
     #[prost(int64, tag = "5")]
     pub timestamp: i64,
-}
-
-/// Makes a directory, and those above it.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct FileActionMkDir {
-    /// Where.
-    #[prost(string, tag = "1")]
-    pub path: String,
-    /// Their permissions.
-    #[prost(int32, tag = "2")]
-    pub mode: i32,
-    /// Those above it, too.
-    #[prost(bool, tag = "3")]
-    pub make_parents: bool,
-    /// As [`FileActionCopy::timestamp`].
-    #[prost(int64, tag = "5")]
-    pub timestamp: i64,
-}
-
-/// An owner.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct ChownOpt {
-    /// The user.
-    #[prost(message, optional, tag = "1")]
-    pub user: Option<UserOpt>,
-    /// The group.
-    #[prost(message, optional, tag = "2")]
-    pub group: Option<UserOpt>,
-}
-
-/// A user or a group.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct UserOpt {
-    /// By number.
-    #[prost(oneof = "User", tags = "2")]
-    pub user: Option<User>,
-}
-
-/// A user or a group by number; a zero is written, too.
-#[derive(Clone, PartialEq, prost::Oneof)]
-pub enum User {
-    /// The number.
-    #[prost(uint32, tag = "2")]
-    ById(u32),
 }
 
 /// A graph.

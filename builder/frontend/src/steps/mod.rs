@@ -3,9 +3,9 @@
 //!
 //! A refusal of the user's files is an answer. A failure of the machine is an exit code, so that it is not kept.
 
-mod finish;
 mod hash;
 mod inspect;
+mod lay;
 mod tree;
 
 use std::fs;
@@ -89,7 +89,7 @@ pub fn run(args: &[String]) -> Result<(), StepError> {
             answer_with(answer, inspect::inspect(Path::new(model), Some(Path::new(tokenizer))))
         }
         ["tree", dir] => answer_with(answer, tree::tree(Path::new(dir), Path::new(crate::exchange::IMAGE))),
-        ["finish"] => finish::finish(Path::new(crate::exchange::REQUEST), Path::new(crate::exchange::IMAGE)),
+        ["lay"] => lay::lay(Path::new(crate::exchange::REQUEST), Path::new(crate::exchange::IMAGE)),
         words => Err(StepError::NoStep(words.join(" "))),
     }
 }
