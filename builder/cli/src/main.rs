@@ -7,6 +7,7 @@
 mod args;
 mod build;
 mod commit;
+mod contents;
 mod download;
 mod external;
 mod failure;
@@ -17,6 +18,7 @@ mod output;
 mod progress;
 mod push;
 mod root;
+mod sbom;
 mod ship;
 mod tree;
 mod verbs;

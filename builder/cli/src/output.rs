@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
+use hone_image::sbom::date;
 use serde::Serialize;
 
 use crate::failure::{Failure, because};
@@ -62,18 +63,7 @@ pub fn size(bytes: u64) -> String {
 
 /// A moment as people read it, in UTC (`2026-11-23 03:00`).
 pub fn moment(milliseconds: u64) -> String {
-    let seconds = milliseconds / 1000;
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    // Days since 1970 to a date in the proleptic Gregorian calendar: eras of 400 years, years that begin in March.
-    let shifted = days + 719_468;
-    let (era, day) = (shifted / 146_097, shifted % 146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let date = day - (153 * month + 2) / 5 + 1;
-    let (month, carry) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    let year = year + era * 400 + carry;
-    format!("{year:04}-{month:02}-{date:02} {:02}:{:02}", rest / 3600, rest % 3600 / 60)
+    date(milliseconds / 1000)[..16].replace('T', " ")
 }
 
 #[cfg(test)]

@@ -24,21 +24,31 @@ use hone_store::{Ingest, Store};
 
 use crate::failure::Failure;
 use crate::progress::Progress;
+use crate::sbom::{self, Format};
 use base::{PackedBase, Packer};
 use source::{Fetch, Provenance};
 use trainer::PackedTrainer;
 
-/// Builds the Honefile at `path` (or in the directory `path`) into `store` as `reference`.
-pub fn build(
-    store: &Store,
-    path: &Path,
-    reference: &Reference,
-    client: &Client,
-    progress: Progress,
-) -> Result<Pack, Failure> {
+/// Where an image is built, and with what.
+pub struct Site<'a> {
+    /// The store it is built into.
+    pub store: &'a Store,
+    /// The name it gets.
+    pub reference: &'a Reference,
+    /// Reaches servers.
+    pub client: &'a Client,
+    /// Shows steps.
+    pub progress: Progress,
+    /// A bill of materials is attached.
+    pub sbom: Option<Format>,
+}
+
+/// Builds the Honefile at `path` (or in the directory `path`).
+pub fn build(site: &Site<'_>, path: &Path) -> Result<Pack, Failure> {
     let (dir, plan) = honefile::read(path)?;
-    let ingest = store.ingest()?;
-    let fetch = Fetch { dir: &dir, plan: &plan, ingest: &ingest, client, progress };
+    let progress = site.progress;
+    let ingest = site.store.ingest()?;
+    let fetch = Fetch { dir: &dir, plan: &plan, ingest: &ingest, client: site.client, progress };
     let trainer = fetch.trainer()?;
     let fetched = plan.base.as_ref().map(|base| fetch.base(base)).transpose()?;
     let model = match &fetched {
@@ -56,8 +66,19 @@ pub fn build(
     };
     let provenance = fetched.as_ref().map(|f| f.provenance.clone()).unwrap_or_default();
     let pack = build.pack(trainers, model.as_ref(), packed.as_ref(), &provenance)?;
-    ingest.put_pack(reference, &pack)?;
+    site.finish(&ingest, &pack)?;
     Ok(pack)
+}
+
+impl Site<'_> {
+    /// Gives the pack its name, and says what it is made of.
+    fn finish(&self, ingest: &Ingest<'_>, pack: &Pack) -> Result<(), Failure> {
+        ingest.put_pack(self.reference, pack)?;
+        if let Some(format) = self.sbom {
+            sbom::attach(ingest, self.reference, pack, format)?;
+        }
+        Ok(())
+    }
 }
 
 struct Build<'a> {

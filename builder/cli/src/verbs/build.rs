@@ -7,12 +7,13 @@ use hone_image::{Pack, Reference};
 use hone_store::Store;
 use serde_json::json;
 
-use crate::build::build;
+use crate::build::{Site, build};
 use crate::failure::Failure;
 use crate::net::NetArgs;
 use crate::out::{Deliver, Output};
 use crate::output;
 use crate::progress::{Mode, Progress};
+use crate::sbom::Format;
 use crate::ship::Sink;
 
 /// Arguments of `hone build`.
@@ -32,6 +33,9 @@ pub struct Build {
     /// engine as with --load
     #[arg(short, long, value_name = "WHERE")]
     output: Vec<Output>,
+    /// Attach a bill of materials: spdx or cyclonedx
+    #[arg(long, value_name = "FORMAT", num_args = 0..=1, default_missing_value = "spdx", require_equals = true)]
+    sbom: Option<Format>,
     #[command(flatten)]
     net: NetArgs,
     /// How to show progress
@@ -47,7 +51,8 @@ impl Build {
     pub fn run(self, store: &Store) -> Result<(), Failure> {
         let progress = Progress::new(self.progress, self.quiet);
         let client = self.net.client();
-        let built = build(store, &self.path, &self.tag, &client, progress);
+        let site = Site { store, reference: &self.tag, client: &client, progress, sbom: self.sbom };
+        let built = build(&site, &self.path);
         // What a failed build, or the image that had this name before, left behind. Whether that can be removed
         // now decides nothing: the next build or `hone rm` does it otherwise.
         let _ = store.collect();

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use clap::Args;
+use hone_image::oci::MAX_DOCUMENT_BYTES;
+use hone_image::sbom::{CYCLONEDX_JSON, SPDX_JSON};
 use hone_image::{Digest, Image, LayerKind, Reference, media};
 use hone_store::versions::{State, VersionRecord};
 use hone_store::{Resolved, Store};
@@ -21,6 +23,9 @@ pub struct Inspect {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Print its bill of materials, as `hone build --sbom` attached it
+    #[arg(long, conflicts_with = "json")]
+    sbom: bool,
 }
 
 /// An image, as `--json` prints it.
@@ -97,9 +102,25 @@ struct ModelView {
 impl Inspect {
     /// Shows it.
     pub fn run(self, store: &Store) -> Result<(), Failure> {
+        if self.sbom {
+            return output::print(&sbom(store, &self.image)?);
+        }
         let view = view(store, &self.image)?;
         if self.json { output::json(&view) } else { output::print(&text(&view)) }
     }
+}
+
+fn sbom(store: &Store, name: &str) -> Result<String, Failure> {
+    let found = store.resolve(name)?;
+    let kinds = [SPDX_JSON, CYCLONEDX_JSON];
+    for referrer in store.referrers(found.descriptor.digest)? {
+        let documents = referrer.manifest.value().layers.iter();
+        if let Some(document) = documents.clone().find(|d| kinds.contains(&d.media_type.as_str())) {
+            let bytes = store.read_blob(document.digest, MAX_DOCUMENT_BYTES)?;
+            return Ok(String::from_utf8_lossy(&bytes).into_owned());
+        }
+    }
+    Err(format!("{name}: it has no bill of materials; `hone build --sbom` attaches one").into())
 }
 
 fn view(store: &Store, name: &str) -> Result<View, Failure> {

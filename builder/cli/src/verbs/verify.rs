@@ -3,20 +3,18 @@
 //! What is wrong is said, one line each; nothing is mended. Each blob is read once.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read};
+use std::io;
 use std::process::ExitCode;
 
 use clap::Args;
 use hone_base::identity;
-use hone_image::job::{BaseFile, JOB_PATH, Job, MAX_JOB_BYTES};
+use hone_image::job::{BaseFile, JOB_PATH, Job};
 use hone_image::{Digest, Image, Layer, LayerKind, Pack, media};
 use hone_store::Store;
 
+use crate::contents::{self, Content};
 use crate::failure::{Failure, chain};
 use crate::output;
-
-/// Files in one layer; a Debian root with Python has ten thousand.
-const MAX_FILES: usize = 2_000_000;
 
 /// Arguments of `hone verify`.
 #[derive(Debug, Args)]
@@ -33,7 +31,7 @@ struct Report {
     blobs: usize,
     bytes: u64,
     /// Files of each layer that was read.
-    layers: BTreeMap<Digest, BTreeMap<String, (u64, Digest)>>,
+    layers: BTreeMap<Digest, BTreeMap<String, Content>>,
     jobs: BTreeMap<Digest, Job>,
 }
 
@@ -98,9 +96,7 @@ impl Report {
             if !self.layers.contains_key(&layer.descriptor.digest) {
                 match self.read(store, layer) {
                     Ok(files) => drop(self.layers.insert(layer.descriptor.digest, files)),
-                    Err(error) => {
-                        self.wrong(format!("{} layer {}: {}", layer.kind, layer.descriptor.digest, chain(&*error)))
-                    }
+                    Err(error) => self.wrong(chain(&*error)),
                 }
             }
             self.weight(layer);
@@ -119,34 +115,16 @@ impl Report {
         }
     }
 
-    /// Reads a layer to its end: its digest and diff id are earned by that, and the hash of each file on the way.
-    fn read(&mut self, store: &Store, layer: &Layer) -> Result<BTreeMap<String, (u64, Digest)>, Failure> {
+    /// Reads a layer, and the job that it holds if it is the job's.
+    fn read(&mut self, store: &Store, layer: &Layer) -> Result<BTreeMap<String, Content>, Failure> {
         self.blobs += 1;
         self.bytes += layer.descriptor.size;
-        let mut tar = store.open_layer(layer)?;
-        let mut files = BTreeMap::new();
-        let mut archive = ::tar::Archive::new(&mut tar);
-        for entry in archive.entries()? {
-            let mut entry = entry?;
-            let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-            if !entry.header().entry_type().is_file() {
-                continue;
-            }
-            let mut job = Vec::new();
-            let mut hashing = Hashing::default();
-            if path == JOB_PATH.trim_start_matches('/') && layer.kind == LayerKind::Job {
-                entry.by_ref().take(MAX_JOB_BYTES + 1).read_to_end(&mut job)?;
-                io::copy(&mut &job[..], &mut hashing)?;
-                self.jobs.insert(layer.descriptor.digest, Job::parse(&job)?);
-            }
-            io::copy(&mut entry, &mut hashing)?;
-            files.insert(path, hashing.finish());
-            if files.len() > MAX_FILES {
-                return Err(format!("more than {MAX_FILES} files").into());
-            }
+        let job = JOB_PATH.trim_start_matches('/');
+        let contents = contents::read(store, layer, &[job])?;
+        if let (LayerKind::Job, Some(bytes)) = (layer.kind, contents.kept.get(job)) {
+            self.jobs.insert(layer.descriptor.digest, Job::parse(bytes)?);
         }
-        io::copy(&mut tar, &mut io::sink())?;
-        Ok(files)
+        Ok(contents.files)
     }
 
     /// A weight layer holds the one file that its annotations describe.
@@ -155,9 +133,9 @@ impl Report {
         else {
             return;
         };
-        let files: Vec<(String, (u64, Digest))> = files.iter().map(|(p, f)| (format!("/{p}"), *f)).collect();
+        let files: Vec<(String, Content)> = files.iter().map(|(p, f)| (format!("/{p}"), *f)).collect();
         let of = format!("weight layer {}", layer.descriptor.digest);
-        let [(path, (size, digest))] = files.as_slice() else {
+        let [(path, Content { size, digest, .. })] = files.as_slice() else {
             return self.wrong(format!("{of}: got {} files, want one", files.len()));
         };
         let claims = &layer.descriptor.annotations;
@@ -177,7 +155,7 @@ impl Report {
     fn job(&mut self, image: &Image, job: &Job) {
         let of = format!("image {}", image.digest());
         if let Some(base) = &job.base {
-            let here: BTreeMap<String, (u64, Digest)> = image
+            let here: BTreeMap<String, Content> = image
                 .layers()
                 .iter()
                 .filter_map(|l| self.layers.get(&l.descriptor.digest))
@@ -188,7 +166,7 @@ impl Report {
             for file in &base.files {
                 let path = format!("{}/{}", base.path, file.path);
                 match here.get(&path) {
-                    Some((size, digest)) => {
+                    Some(Content { size, digest, .. }) => {
                         found.push(BaseFile { path: file.path.clone(), size: *size, digest: *digest })
                     }
                     None => self.wrong(format!("{of}: {path} is not in it; job.json names it")),
@@ -262,31 +240,6 @@ impl Report {
                 }
             }
         }
-        Ok(())
-    }
-}
-
-/// Counts and hashes what is written to it.
-#[derive(Default)]
-struct Hashing {
-    hasher: sha2::Sha256,
-    size: u64,
-}
-
-impl Hashing {
-    fn finish(self) -> (u64, Digest) {
-        (self.size, Digest::from_sha256(sha2::Digest::finalize(self.hasher).into()))
-    }
-}
-
-impl io::Write for Hashing {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        sha2::Digest::update(&mut self.hasher, bytes);
-        self.size += bytes.len() as u64;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }

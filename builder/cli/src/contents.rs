@@ -1,0 +1,94 @@
+//! What a layer holds, read to its end: the blob's digest and the diff id are earned by that, and the hash of each file
+//! on the way.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+
+use hone_image::{Digest, Layer};
+use hone_store::Store;
+
+use crate::failure::{Failure, because};
+
+/// Files in one layer; a Debian root with Python has ten thousand.
+const MAX_FILES: usize = 2_000_000;
+/// A file that is kept whole is not larger than this (bytes).
+const MAX_KEPT: u64 = 8 << 20;
+
+/// One file of a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Content {
+    /// Bytes.
+    pub size: u64,
+    /// sha256.
+    pub digest: Digest,
+    /// Whether its owner may execute it.
+    pub executable: bool,
+}
+
+/// A layer's regular files.
+#[derive(Debug, Default)]
+pub struct Contents {
+    /// By path from the root, without the leading slash.
+    pub files: BTreeMap<String, Content>,
+    /// The bytes of those that were to be kept.
+    pub kept: BTreeMap<String, Vec<u8>>,
+}
+
+/// Reads a layer; the files of `keep` whole.
+pub fn read(store: &Store, layer: &Layer, keep: &[&str]) -> Result<Contents, Failure> {
+    let reading = because(format!("{} layer {}", layer.kind, layer.descriptor.digest));
+    let read = || -> Result<Contents, Failure> {
+        let mut tar = store.open_layer(layer)?;
+        let mut contents = Contents::default();
+        let mut archive = ::tar::Archive::new(&mut tar);
+        for entry in archive.entries()? {
+            let mut entry = entry?;
+            if !entry.header().entry_type().is_file() {
+                continue;
+            }
+            let path = String::from_utf8_lossy(&entry.path_bytes()).trim_start_matches("./").to_owned();
+            let executable = entry.header().mode()? & 0o100 != 0;
+            let mut hashing = Hashing::default();
+            if keep.contains(&path.as_str()) {
+                let mut bytes = Vec::new();
+                entry.by_ref().take(MAX_KEPT).read_to_end(&mut bytes)?;
+                io::copy(&mut &bytes[..], &mut hashing)?;
+                contents.kept.insert(path.clone(), bytes);
+            }
+            io::copy(&mut entry, &mut hashing)?;
+            let (size, digest) = hashing.finish();
+            contents.files.insert(path, Content { size, digest, executable });
+            if contents.files.len() > MAX_FILES {
+                return Err(format!("more than {MAX_FILES} files").into());
+            }
+        }
+        io::copy(&mut tar, &mut io::sink())?;
+        Ok(contents)
+    };
+    read().map_err(reading)
+}
+
+/// Counts and hashes what is written to it.
+#[derive(Default)]
+struct Hashing {
+    hasher: sha2::Sha256,
+    size: u64,
+}
+
+impl Hashing {
+    fn finish(self) -> (u64, Digest) {
+        (self.size, Digest::from_sha256(sha2::Digest::finalize(self.hasher).into()))
+    }
+}
+
+impl io::Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        sha2::Digest::update(&mut self.hasher, bytes);
+        self.size += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
