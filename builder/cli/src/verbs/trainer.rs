@@ -37,10 +37,10 @@ struct Pack {
     /// The program that trains
     #[arg(long, value_name = "PATH", default_value = "/hone/bin/hone-train")]
     entrypoint: String,
-    /// Its arguments, one an option
+    /// Its arguments, one an option; '' for none
     #[arg(long, value_name = "ARG", default_values_t = ["train".to_owned()])]
     cmd: Vec<String>,
-    /// Who runs it: uid:gid, or a name of its /etc/passwd
+    /// Who runs it: uid:gid, or a name of its /etc/passwd; '' for root
     #[arg(long, default_value = "65532:65532")]
     user: String,
     /// Its environment, NAME=VALUE
@@ -49,6 +49,9 @@ struct Pack {
     /// Its directory
     #[arg(long, value_name = "DIR")]
     workdir: Option<String>,
+    /// A label of its image, NAME=VALUE
+    #[arg(long, value_name = "NAME=VALUE")]
+    label: Vec<String>,
 }
 
 impl Trainer {
@@ -69,12 +72,17 @@ impl Pack {
         };
         let name = self.layout.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let reference: Reference = name.parse()?;
+        let label = |pair: &String| pair.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let labels =
+            self.label.iter().map(|pair| label(pair).ok_or_else(|| format!("--label {pair}: want NAME=VALUE")));
+        let cmd: Vec<String> = self.cmd.into_iter().filter(|word| !word.is_empty()).collect();
         let config = RuntimeConfig {
-            user: Some(self.user),
+            user: Some(self.user).filter(|user| !user.is_empty()),
             env: (!self.env.is_empty()).then_some(self.env),
             entrypoint: Some(vec![self.entrypoint]),
-            cmd: Some(self.cmd),
+            cmd: Some(cmd).filter(|cmd| !cmd.is_empty()),
             working_dir: self.workdir,
+            labels: Some(labels.collect::<Result<_, _>>()?),
             ..RuntimeConfig::default()
         };
         let mut digest = None;
