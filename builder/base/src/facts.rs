@@ -13,6 +13,12 @@ const MAX_TEXT: usize = 200;
 /// How far into a README its front matter is looked for (lines).
 const FRONT_MATTER: usize = 200;
 
+/// The facts of a model, as far as its headers can be read.
+pub fn facts_of(name: &str, format: &str, model: &Sources) -> ModelFacts {
+    let headers: Vec<Header> = model.files.iter().filter_map(|file| crate::headers::parse(file).ok()).collect();
+    of(name, format, &headers, model)
+}
+
 /// The facts of a model with these headers.
 pub(crate) fn of(name: &str, format: &str, headers: &[Header], model: &Sources) -> ModelFacts {
     let mut facts = ModelFacts { name: name.to_owned(), format: format.to_owned(), ..ModelFacts::default() };

@@ -18,8 +18,8 @@ pub fn base_of(model: &BaseModel, mut files: Vec<BaseFile>) -> Base {
     Base {
         identity: identity(&files),
         path: format!("/{}", model.dir),
-        format: model.format.to_owned(),
-        family: model.family.map(str::to_owned),
+        format: model.format.clone(),
+        family: model.family.clone(),
         files,
         tokenizer: model.tokenizer.clone(),
     }

@@ -16,8 +16,9 @@ mod tokenizer;
 mod tree;
 
 pub use error::BaseError;
+pub use facts::facts_of;
 pub use files::{SourceFile, Sources};
 pub use job::{base_of, identity, parents, runtime_config, trainer_job};
-pub use model::{BaseModel, understand};
+pub use model::{BaseModel, is_weight, understand};
 pub use tokenizer::{FILE as TOKENIZER_FILE, tokens_of};
 pub use tree::{Tree, TreeError, TreeItem, TreeKind};

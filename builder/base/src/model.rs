@@ -23,9 +23,9 @@ pub struct BaseModel {
     /// Its directory in the image, without the leading slash.
     pub dir: String,
     /// `gguf`, `safetensors`, `onnx` or `other`.
-    pub format: &'static str,
+    pub format: String,
     /// The family, when the trainer knows it.
-    pub family: Option<&'static str>,
+    pub family: Option<String>,
     /// Weight files, by name.
     pub weights: Vec<SourceFile>,
     /// Its other files, by name.
@@ -76,8 +76,8 @@ pub fn understand(model: &Sources, apart: Option<&Sources>, plan: &BuildPlan) ->
     };
     let mut base = BaseModel {
         dir: format!("models/{}", plan.name),
-        format,
-        family: understood.as_ref().map(|u| u.config.family.name()),
+        format: format.to_owned(),
+        family: understood.as_ref().map(|u| u.config.family.name().to_owned()),
         weights,
         texts,
         tokenizer_files: Vec::new(),
@@ -85,7 +85,7 @@ pub fn understand(model: &Sources, apart: Option<&Sources>, plan: &BuildPlan) ->
         tensors: None,
         facts,
     };
-    base.facts.family = base.family.map(str::to_owned);
+    base.facts.family = base.family.clone();
     settle_tokenizer(&mut base, model, apart, understood.as_mut(), plan)?;
     if let (Some(known), Some(finetune)) = (&understood, &plan.finetune) {
         let tensors = adapter_tensors(&known.config, &finetune.targets, u64::from(finetune.rank));
@@ -201,7 +201,8 @@ fn format_of(files: &[SourceFile]) -> &'static str {
     }
 }
 
-fn is_weight(file: &SourceFile) -> bool {
+/// Whether a file gets a layer of its own.
+pub fn is_weight(file: &SourceFile) -> bool {
     WEIGHTS.contains(&ending(&file.name).as_str()) || file.size >= LARGE
 }
 

@@ -54,7 +54,11 @@ impl Ingest<'_> {
         self.store.names()?.add_unnamed(Descriptor { platform: None, ..artifact.descriptor() })
     }
 
-    pub(crate) fn put_documents(&self, pack: &Pack) -> Result<Descriptor, StoreError> {
+    /// Stores a pack's documents, without a name yet. Its layers must be there already.
+    ///
+    /// # Errors
+    /// When a layer is not, or the disk refuses.
+    pub fn put_documents(&self, pack: &Pack) -> Result<Descriptor, StoreError> {
         self.present(pack.layers())?;
         let documents: Vec<&[u8]> = pack.documents().into_iter().map(|(_, bytes)| bytes).collect();
         self.put_all(&documents)?;

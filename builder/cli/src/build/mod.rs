@@ -5,6 +5,7 @@
 
 mod artifact;
 mod base;
+mod from_image;
 mod honefile;
 mod source;
 mod trainer;
@@ -14,11 +15,12 @@ use std::path::Path;
 
 use hone_base::{BaseModel, understand};
 use hone_image::image::BaseImage;
-use hone_image::job::{JOB_PATH, Job};
+use hone_image::job::{Base, JOB_PATH, Job};
 use hone_image::modelpack::{self, ModelFacts};
+use hone_image::oci::RuntimeConfig;
 use hone_image::tar::Entry;
 use hone_image::{Image, Layer, LayerKind, Pack, Reference, media};
-use hone_plan::{BuildPlan, JobParts};
+use hone_plan::{BuildPlan, JobParts, Platform};
 use hone_registry::Client;
 use hone_store::{Ingest, Store};
 
@@ -28,6 +30,8 @@ use crate::sbom::{self, Format};
 use base::{PackedBase, Packer};
 use source::{Fetch, Provenance};
 use trainer::PackedTrainer;
+
+pub use from_image::from_image;
 
 /// Where an image is built, and with what.
 pub struct Site<'a> {
@@ -55,7 +59,6 @@ pub fn build(site: &Site<'_>, path: &Path) -> Result<Pack, Failure> {
         Some(found) => Some(understand(&found.sources, found.tokenizer.as_ref(), &plan)?),
         None => None,
     };
-    let build = Build { ingest: &ingest, plan: &plan, progress };
     let trainers = trainer.pack(&ingest, progress)?;
     let packed = match (&model, &fetched) {
         (Some(model), Some(fetched)) => {
@@ -65,9 +68,40 @@ pub fn build(site: &Site<'_>, path: &Path) -> Result<Pack, Failure> {
         _ => None,
     };
     let provenance = fetched.as_ref().map(|f| f.provenance.clone()).unwrap_or_default();
-    let pack = build.pack(trainers, model.as_ref(), packed.as_ref(), &provenance)?;
+    let each = trainers.into_iter().map(|t| Assembly::of(&plan, t, model.as_ref(), packed.as_ref()));
+    let facts = model.as_ref().map(|m| facts(m, &provenance));
+    let pack = assemble(&ingest, progress, each.collect(), facts, &provenance)?;
     site.finish(&ingest, &pack)?;
     Ok(pack)
+}
+
+/// One platform's image before it is one.
+struct Assembly {
+    trainer: Vec<Layer>,
+    base: Vec<Layer>,
+    job: Job,
+    /// Directories of the model.
+    dirs: BTreeSet<String>,
+    config: RuntimeConfig,
+    platform: Platform,
+}
+
+impl Assembly {
+    fn of(plan: &BuildPlan, trainer: PackedTrainer, model: Option<&BaseModel>, base: Option<&PackedBase>) -> Self {
+        let job = plan.job(JobParts {
+            base: base.map(|b| b.base.clone()),
+            trainer: trainer.job,
+            tensors: model.and_then(|m| m.tensors.clone()),
+        });
+        Self {
+            trainer: trainer.layers,
+            base: base.map(|b| b.layers.clone()).unwrap_or_default(),
+            job,
+            dirs: model.map(BaseModel::dirs).unwrap_or_default(),
+            config: trainer.config,
+            platform: trainer.platform,
+        }
+    }
 }
 
 impl Site<'_> {
@@ -81,69 +115,58 @@ impl Site<'_> {
     }
 }
 
-struct Build<'a> {
-    ingest: &'a Ingest<'a>,
-    plan: &'a BuildPlan,
+/// An image a platform, and the model's artifact over the same layers.
+fn assemble(
+    ingest: &Ingest<'_>,
     progress: Progress,
+    assemblies: Vec<Assembly>,
+    facts: Option<ModelFacts>,
+    provenance: &Provenance,
+) -> Result<Pack, Failure> {
+    let mut images = Vec::new();
+    for each in assemblies {
+        let annotations = annotations(each.job.base.as_ref(), facts.as_ref(), provenance);
+        let job_layer = job_layer(ingest, progress, &each.job, each.dirs)?;
+        images.push(Image::base(BaseImage {
+            name: each.job.name,
+            architecture: each.platform.architecture,
+            variant: each.platform.variant,
+            config: each.config,
+            layers: [each.trainer, each.base, vec![job_layer]].concat(),
+            annotations,
+        }));
+    }
+    let artifact = images.first().zip(facts).and_then(|(image, facts)| modelpack::artifact(image, &facts));
+    Ok(Pack::new(images, artifact.into_iter().collect()))
 }
 
-impl Build<'_> {
-    /// An image a trainer, and the model's artifact over the same layers.
-    fn pack(
-        &self,
-        trainers: Vec<PackedTrainer>,
-        model: Option<&BaseModel>,
-        base: Option<&PackedBase>,
-        provenance: &Provenance,
-    ) -> Result<Pack, Failure> {
-        let facts = model.map(|m| facts_of(m, provenance));
-        let annotations = annotations(base, facts.as_ref(), provenance);
-        let mut images = Vec::new();
-        for trainer in trainers {
-            let mut layers = trainer.layers;
-            layers.extend(base.iter().flat_map(|b| b.layers.iter().cloned()));
-            let job = self.plan.job(JobParts {
-                base: base.map(|b| b.base.clone()),
-                trainer: trainer.job,
-                tensors: model.and_then(|m| m.tensors.clone()),
-            });
-            layers.push(self.job_layer(&job, model.map(BaseModel::dirs).unwrap_or_default())?);
-            images.push(Image::base(BaseImage {
-                name: self.plan.name.clone(),
-                architecture: trainer.platform.architecture,
-                variant: trainer.platform.variant,
-                config: trainer.config,
-                layers,
-                annotations: annotations.clone(),
-            }));
+/// The job, `/hone/out`, and every directory of the model: a weight layer holds its file alone, and engines
+/// make the directories above it as they like (docker 20.10 with mode 0600).
+fn job_layer(
+    ingest: &Ingest<'_>,
+    progress: Progress,
+    job: &Job,
+    mut dirs: BTreeSet<String>,
+) -> Result<Layer, Failure> {
+    let step = progress.step("job", None);
+    let bytes = job.to_bytes();
+    let path = JOB_PATH.trim_start_matches('/');
+    dirs.extend(["hone".to_owned(), "hone/out".to_owned(), path.to_owned()]);
+    let mut writer = ingest.layer(LayerKind::Job)?;
+    for entry in &dirs {
+        if entry == path {
+            writer.tar().file(path, false, bytes.len() as u64, &mut &bytes[..])?;
+        } else {
+            writer.tar().add(entry, Entry::Dir)?;
         }
-        let artifact = facts.and_then(|facts| modelpack::artifact(images.first()?, &facts));
-        Ok(Pack::new(images, artifact.into_iter().collect()))
     }
-
-    /// The job, `/hone/out`, and every directory of the model: a weight layer holds its file alone, and engines
-    /// make the directories above it as they like (docker 20.10 with mode 0600).
-    fn job_layer(&self, job: &Job, mut dirs: BTreeSet<String>) -> Result<Layer, Failure> {
-        let step = self.progress.step("job", None);
-        let bytes = job.to_bytes();
-        let path = JOB_PATH.trim_start_matches('/');
-        dirs.extend(["hone".to_owned(), "hone/out".to_owned(), path.to_owned()]);
-        let mut writer = self.ingest.layer(LayerKind::Job)?;
-        for entry in &dirs {
-            if entry == path {
-                writer.tar().file(path, false, bytes.len() as u64, &mut &bytes[..])?;
-            } else {
-                writer.tar().add(entry, Entry::Dir)?;
-            }
-        }
-        let layer = writer.finish()?;
-        step.done(layer.descriptor.size, &layer.descriptor.digest.to_string());
-        Ok(layer)
-    }
+    let layer = writer.finish()?;
+    step.done(layer.descriptor.size, &layer.descriptor.digest.to_string());
+    Ok(layer)
 }
 
 /// What the model's files say, and over it what is known of where they come from.
-fn facts_of(model: &BaseModel, provenance: &Provenance) -> ModelFacts {
+fn facts(model: &BaseModel, provenance: &Provenance) -> ModelFacts {
     let mut facts = model.facts.clone();
     let origin = &provenance.origin;
     facts.source = origin.source.clone().or(facts.source);
@@ -155,11 +178,7 @@ fn facts_of(model: &BaseModel, provenance: &Provenance) -> ModelFacts {
 }
 
 /// Where the model comes from, as annotations of the manifest (image-spec, annotations.md).
-fn annotations(
-    base: Option<&PackedBase>,
-    facts: Option<&ModelFacts>,
-    provenance: &Provenance,
-) -> BTreeMap<String, String> {
+fn annotations(base: Option<&Base>, facts: Option<&ModelFacts>, provenance: &Provenance) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
     let mut say = |name: &str, value: Option<String>| {
         all.extend(value.map(|value| (name.to_owned(), value)));
@@ -171,9 +190,9 @@ fn annotations(
         say(media::REVISION, facts.revision.clone());
         say(media::LICENSES, (!facts.licenses.is_empty()).then(|| facts.licenses.join(" AND ")));
     }
-    if let Some(packed) = base {
-        say(media::BASE_IDENTITY, Some(packed.base.identity.to_string()));
-        say(media::BASE_SIZE, Some(packed.base.files.iter().map(|f| f.size).sum::<u64>().to_string()));
+    if let Some(base) = base {
+        say(media::BASE_IDENTITY, Some(base.identity.to_string()));
+        say(media::BASE_SIZE, Some(base.files.iter().map(|f| f.size).sum::<u64>().to_string()));
     }
     all
 }

@@ -4,11 +4,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 use hone_image::{Pack, Reference};
+use hone_registry::Pinned;
 use hone_store::Store;
 use serde_json::json;
 
-use crate::build::{Site, build};
-use crate::failure::Failure;
+use super::load;
+use super::pull::Pulling;
+use crate::build::{Site, build, from_image};
+use crate::failure::{Failure, because};
 use crate::net::NetArgs;
 use crate::out::{Deliver, Output};
 use crate::output;
@@ -33,6 +36,10 @@ pub struct Build {
     /// engine as with --load
     #[arg(short, long, value_name = "WHERE")]
     output: Vec<Output>,
+    /// Make Hone's own layers of an image that `docker build` made with Hone's frontend: its name here or in its
+    /// registry, or oci:DIR, oci-archive:FILE, docker-archive:FILE, docker:NAME, podman:NAME, containerd:NAME
+    #[arg(long, value_name = "IMAGE", conflicts_with = "path")]
+    from_image: Option<String>,
     /// Attach a bill of materials: spdx or cyclonedx
     #[arg(long, value_name = "FORMAT", num_args = 0..=1, default_missing_value = "spdx", require_equals = true)]
     sbom: Option<Format>,
@@ -52,7 +59,10 @@ impl Build {
         let progress = Progress::new(self.progress, self.quiet);
         let client = self.net.client();
         let site = Site { store, reference: &self.tag, client: &client, progress, sbom: self.sbom };
-        let built = build(&site, &self.path);
+        let built = match &self.from_image {
+            Some(image) => convert(&site, image),
+            None => build(&site, &self.path),
+        };
         // What a failed build, or the image that had this name before, left behind. Whether that can be removed
         // now decides nothing: the next build or `hone rm` does it otherwise.
         let _ = store.collect();
@@ -77,4 +87,26 @@ impl Build {
             }
         }
     }
+}
+
+/// Brings an image here, if it is not, and makes Hone's own of it.
+fn convert(site: &Site<'_>, image: &str) -> Result<Pack, Failure> {
+    let fetching = because(format!("--from-image {image}"));
+    let ingest = site.store.ingest()?;
+    let fetched = (|| -> Result<Pack, Failure> {
+        if let Ok(found) = site.store.resolve(image) {
+            return Ok(site.store.pack(found.descriptor.digest)?);
+        }
+        let transports =
+            ["oci:", "oci-archive:", "docker-archive:", "docker:", "podman:", "containerd:", "containerd="];
+        if transports.iter().any(|t| image.starts_with(t)) && !image.starts_with("docker://") {
+            let found = load::fetch(&ingest, image)?.into_iter().next();
+            return found.map(|(_, pack)| pack).ok_or_else(|| "it holds no image".into());
+        }
+        let wanted: Pinned = image.strip_prefix("docker://").unwrap_or(image).parse()?;
+        let repository = site.client.repository(&wanted.reference);
+        let pulling = Pulling { repository: &repository, ingest: &ingest, progress: site.progress, all: true };
+        Ok(site.store.pack(pulling.fetch(&wanted)?.digest)?)
+    })();
+    from_image(site, &fetched.map_err(fetching)?)
 }

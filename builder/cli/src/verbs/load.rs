@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use hone_engines::Archive;
-use hone_image::{Pack, Reference};
+use hone_image::{Pack, Reference, media};
 use hone_store::{Ingest, Store};
 
 use crate::failure::{Failure, because};
@@ -38,40 +38,57 @@ impl Load {
     }
 }
 
-/// Reads the images of `from`; a line about each.
+/// Reads the images of `from` and names them; a line about each.
 fn load(ingest: &Ingest<'_>, from: &str, tag: Option<&Reference>) -> Result<Vec<String>, Failure> {
-    match from.split_once(':') {
-        Some(("oci-archive" | "docker-archive", file)) => archive(ingest, Archive::open(File::open(file)?)?, tag),
-        Some(("oci", layout)) => of_layout(ingest, layout, tag),
+    let mut lines = Vec::new();
+    for (names, pack) in fetch(ingest, from)? {
+        let names = tag.map_or(names, |tag| vec![tag.clone()]);
+        for name in names {
+            ingest.put_pack(&name, &pack)?;
+            lines.push(format!("{name} {}\n", pack.digest()));
+        }
+    }
+    if lines.is_empty() { Err("it holds no image with a name; give one with --tag".into()) } else { Ok(lines) }
+}
+
+/// Brings the images of `from` into the store, without a name there; with the names that they have where they are.
+pub fn fetch(ingest: &Ingest<'_>, from: &str) -> Result<Vec<(Vec<Reference>, Pack)>, Failure> {
+    let found = match from.split_once(':') {
+        Some(("oci-archive" | "docker-archive", file)) => archive(ingest, &Archive::open(File::open(file)?)?)?,
+        Some(("oci", layout)) => of_layout(ingest, layout)?,
         Some((engine, name)) => {
             let sink: Sink = engine.parse()?;
             let dir = ingest.scratch_dir()?;
-            archive(ingest, sink.engine().save(name, dir.path())?, tag)
+            archive(ingest, &sink.engine().save(name, dir.path())?)?
         }
         None => {
-            Err("want oci-archive:FILE, docker-archive:FILE, oci:DIR, docker:NAME, podman:NAME or containerd:NAME"
-                .into())
+            let want = "oci-archive:FILE, docker-archive:FILE, oci:DIR, docker:NAME, podman:NAME or containerd:NAME";
+            return Err(format!("want {want}").into());
+        }
+    };
+    for (_, pack) in &found {
+        for layer in pack.images().iter().flat_map(|i| i.layers()).filter(|l| l.diff_id != l.descriptor.digest) {
+            let reading = because(format!("layer {}", layer.descriptor.digest));
+            io::copy(&mut ingest.store().open_layer(layer)?, &mut io::sink()).map_err(reading)?;
         }
     }
+    Ok(found)
 }
 
-fn archive(ingest: &Ingest<'_>, archive: Archive, tag: Option<&Reference>) -> Result<Vec<String>, Failure> {
-    let mut lines = Vec::new();
+fn archive(ingest: &Ingest<'_>, archive: &Archive) -> Result<Vec<(Vec<Reference>, Pack)>, Failure> {
+    let mut all = Vec::new();
     for found in archive.packs() {
         for layer in found.pack.layers() {
             let absent = || format!("layer {} is not in it", layer.digest);
             ingest.copy(layer, archive.open_blob(layer.digest).ok_or_else(absent)?)?;
         }
-        let names: Vec<Reference> = match tag {
-            Some(tag) => vec![tag.clone()],
-            None => found.names.iter().cloned().collect(),
-        };
-        lines.extend(name(ingest, &found.pack, &names)?);
+        ingest.put_documents(&found.pack)?;
+        all.push((found.names.iter().cloned().collect(), found.pack.clone()));
     }
-    if lines.is_empty() { Err("it holds no image with a name; give one with --tag".into()) } else { Ok(lines) }
+    Ok(all)
 }
 
-fn of_layout(ingest: &Ingest<'_>, layout: &str, tag: Option<&Reference>) -> Result<Vec<String>, Failure> {
+fn of_layout(ingest: &Ingest<'_>, layout: &str) -> Result<Vec<(Vec<Reference>, Pack)>, Failure> {
     let (dir, which) = match layout.rsplit_once(':') {
         Some((dir, which)) if !which.contains('/') => (dir, Some(which)),
         _ => (layout, None),
@@ -82,22 +99,7 @@ fn of_layout(ingest: &Ingest<'_>, layout: &str, tag: Option<&Reference>) -> Resu
     for layer in pack.layers() {
         ingest.take(layer, &from)?;
     }
-    let own = root.annotations.get(hone_image::media::REF_NAME).and_then(|name| name.parse().ok());
-    let name_it = tag.cloned().or(own).ok_or("the image has no name there; give one with --tag")?;
-    name(ingest, &pack, &[name_it])
-}
-
-fn name(ingest: &Ingest<'_>, pack: &Pack, names: &[Reference]) -> Result<Vec<String>, Failure> {
-    for image in pack.images() {
-        for layer in image.layers().iter().filter(|l| l.diff_id != l.descriptor.digest) {
-            let reading = because(format!("layer {}", layer.descriptor.digest));
-            io::copy(&mut ingest.store().open_layer(layer)?, &mut io::sink()).map_err(reading)?;
-        }
-    }
-    let mut lines = Vec::new();
-    for name in names {
-        ingest.put_pack(name, pack)?;
-        lines.push(format!("{name} {}\n", pack.digest()));
-    }
-    Ok(lines)
+    ingest.put_documents(&pack)?;
+    let own = root.annotations.get(media::REF_NAME).and_then(|name| name.parse().ok());
+    Ok(vec![(own.into_iter().collect(), pack)])
 }

@@ -43,25 +43,33 @@ impl Pull {
         let repository = self.net.client().repository(&self.name.reference);
         let progress = Progress::new(self.progress, self.quiet);
         let name = self.tag.clone().unwrap_or_else(|| self.name.reference.clone());
-        let pulled = {
+        let pulled = (|| -> Result<Digest, Failure> {
             let ingest = store.ingest()?;
             let pull = Pulling { repository: &repository, ingest: &ingest, progress, all: self.all_platforms };
-            pull.run(&self.name, &name)
-        };
+            let root = pull.fetch(&self.name)?;
+            store.tag(&root, &name)?;
+            Ok(root.digest)
+        })();
         let digest = pulled.map_err(pulling)?;
         if self.quiet { output::print(&format!("{digest}\n")) } else { output::print(&format!("{name} {digest}\n")) }
     }
 }
 
-struct Pulling<'a> {
-    repository: &'a Repository,
-    ingest: &'a Ingest<'a>,
-    progress: Progress,
-    all: bool,
+/// An image on its way into the store.
+pub struct Pulling<'a> {
+    /// Where it is.
+    pub repository: &'a Repository,
+    /// The store.
+    pub ingest: &'a Ingest<'a>,
+    /// Shows steps.
+    pub progress: Progress,
+    /// The images for all processors, not only this machine's.
+    pub all: bool,
 }
 
 impl Pulling<'_> {
-    fn run(&self, wanted: &Pinned, name: &Reference) -> Result<Digest, Failure> {
+    /// Fetches and verifies it; what it stands for, without a name yet.
+    pub fn fetch(&self, wanted: &Pinned) -> Result<Descriptor, Failure> {
         let root = self.repository.manifest(&wanted.target())?;
         let (digest, size) = (root.digest, root.bytes.len() as u64);
         let bytes = root.bytes.clone();
@@ -79,10 +87,8 @@ impl Pulling<'_> {
             }
         };
         self.ingest.put(&bytes)?;
-        let store = self.ingest.store();
         self.diff_ids(digest)?;
-        store.tag(&Descriptor::of(media_type, digest, size), name)?;
-        Ok(digest)
+        Ok(Descriptor::of(media_type, digest, size))
     }
 
     /// Of an index's manifests those for this machine, and artifacts.
