@@ -5,8 +5,8 @@ mirror() { # the one this machine already uses
     /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | head -n 1
 }
 
-# in_root COMMAND...: in a mount namespace that ends with it; /work there is the current folder, and each folder of
-# CHROOT_BINDS (separated by colons) is where it is outside.
+# in_root COMMAND...: in a mount namespace that ends with it. The current folder is /work there; or, with CHROOT_BINDS
+# (folders, separated by colons), those folders are where they are outside, and the current one must be in them.
 in_root() {
   unshare --mount --propagation private -- bash -euc '
     root=$1; here=$2; shift 2
@@ -15,9 +15,9 @@ in_root() {
     mount --rbind /sys "$root/sys"
     mount --rbind /dev "$root/dev"
     mount -t tmpfs tmpfs "$root/run"
-    mkdir -p "$root/work"; mount --bind "$here" "$root/work"
     IFS=:; for folder in ${CHROOT_BINDS:-}; do mkdir -p "$root$folder"; mount --bind "$folder" "$root$folder"; done
-    cd "$root"; exec chroot . "$@"' _ "$root" "$PWD" "$@"
+    if [ -z "${CHROOT_BINDS:-}" ]; then mkdir -p "$root/work"; mount --bind "$here" "$root/work"; here=/; fi
+    cd "$root"; exec chroot . env --chdir="$here" "$@"' _ "$root" "$PWD" "$@"
 }
 
 # how this machine reaches packages holds in there too

@@ -5,6 +5,7 @@
 
 mod containerd;
 mod docker;
+mod docker28;
 mod model;
 mod podman;
 mod programs;
@@ -15,6 +16,7 @@ mod world;
 
 pub use containerd::containerd;
 pub use docker::docker;
+pub use docker28::{Docker28, Images, needs_docker28};
 pub use model::{Tiny, jsonl};
 pub use podman::podman;
 pub use programs::{bin, repository};
