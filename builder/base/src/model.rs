@@ -51,13 +51,7 @@ struct Understood {
 /// # Errors
 /// When the plan's trainer cannot use the model, or the model lies about itself.
 pub fn understand(model: &Sources, apart: Option<&Sources>, plan: &BuildPlan) -> Result<BaseModel, BaseError> {
-    for file in &model.files {
-        let shown = if model.lone { model.shown.clone() } else { model.shown.join(&file.name) };
-        pickle::refuse(&shown, &read::head(file)?)?;
-        if ending(&file.name) == "onnx" {
-            read::onnx(file)?;
-        }
-    }
+    model.files.iter().try_for_each(|file| harmless(model, file))?;
     let (weights, texts): (Vec<_>, Vec<_>) = model.files.iter().cloned().partition(is_weight);
     if weights.is_empty() && plan.trainer != TrainerPlan::None {
         return Err(BaseError::NoWeights(model.shown.clone()));
@@ -95,6 +89,13 @@ pub fn understand(model: &Sources, apart: Option<&Sources>, plan: &BuildPlan) ->
         };
     }
     Ok(base)
+}
+
+/// Refuses what no trainer should open: pickles, and ONNX models whose tensors lie outside of the model.
+fn harmless(model: &Sources, file: &SourceFile) -> Result<(), BaseError> {
+    let shown = if model.lone { model.shown.clone() } else { model.shown.join(&file.name) };
+    pickle::refuse(&shown, &read::head(file)?)?;
+    if ending(&file.name) == "onnx" { read::onnx(file) } else { Ok(()) }
 }
 
 fn settle_tokenizer(

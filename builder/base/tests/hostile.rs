@@ -40,7 +40,7 @@ fn an_onnx_model_that_reads_files_of_others_is_refused() {
     fs::write(dir.path().join("model.onnx"), onnx("model.onnx_data")).expect("model");
     fs::write(dir.path().join("model.onnx_data"), [0; 64]).expect("data");
     let base = look(dir.path(), "trainer: none\n").expect("a model");
-    assert_eq!((base.format, base.weights.len()), ("onnx", 2));
+    assert_eq!((base.format.as_str(), base.weights.len()), ("onnx", 2));
 }
 
 #[test]

@@ -20,7 +20,6 @@ mod push;
 mod root;
 mod sbom;
 mod ship;
-mod tree;
 mod verbs;
 
 use std::process::ExitCode;

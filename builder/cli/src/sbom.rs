@@ -80,11 +80,11 @@ fn inventory(store: &Store, name: &Reference, pack: &Pack, image: &Image) -> Res
             }
             _ => continue,
         };
-        let listed = files.files.iter().map(|(path, content)| (file(path, content), *content));
+        let mut listed = files.files.iter().map(|(path, content)| (file(path, content), *content));
         match layer.kind {
             LayerKind::Trainer => trainer.extend(listed),
             LayerKind::Tokenizer => tokenizer.extend(listed.map(|(file, _)| file)),
-            _ => job = files.kept.get(job_path).zip(listed.last()).map(|(b, (f, _))| (b.clone(), f)).or(job),
+            _ => job = files.kept.get(job_path).zip(listed.next_back()).map(|(b, (f, _))| (b.clone(), f)).or(job),
         }
         if let Some(bytes) = files.kept.get(crates_path) {
             crates = sbom::crates(bytes)?;

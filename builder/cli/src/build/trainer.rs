@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use hone_base::{runtime_config, trainer_job};
+use hone_base::{Tree, runtime_config, trainer_job};
 use hone_image::job::Trainer;
 use hone_image::oci::{Index, Manifest, RuntimeConfig, Sealed};
 use hone_image::{Digest, Image, Layer, LayerKind};
@@ -16,7 +16,6 @@ use crate::download;
 use crate::external::beside;
 use crate::failure::{Failure, because};
 use crate::progress::Progress;
-use crate::tree::Tree;
 
 /// Where trainers are looked for first.
 const TRAINERS: &str = "HONE_TRAINERS";

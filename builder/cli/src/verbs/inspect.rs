@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use clap::Args;
 use hone_image::oci::MAX_DOCUMENT_BYTES;
 use hone_image::sbom::{CYCLONEDX_JSON, SPDX_JSON};
-use hone_image::{Digest, Image, LayerKind, Reference, media};
+use hone_image::{Digest, Image, Layer, LayerKind, Reference, media};
 use hone_store::versions::{State, VersionRecord};
 use hone_store::{Resolved, Store};
 use serde::Serialize;
@@ -140,16 +140,7 @@ fn of_image(store: &Store, found: &Resolved) -> Result<View, Failure> {
     let pack = store.pack(found.descriptor.digest)?;
     let others = others(store, found)?;
     let total = image.size().max(1) as f64;
-    let layers = image.layers().iter().map(|layer| LayerView {
-        kind: layer.kind,
-        digest: Some(layer.descriptor.digest),
-        size: Some(layer.descriptor.size),
-        media_type: Some(layer.descriptor.media_type.clone()),
-        diff_id: layer.diff_id,
-        share: Some(layer.descriptor.size as f64 / total),
-        shared_with: others.get(&layer.descriptor.digest).cloned().unwrap_or_default(),
-        file: layer.descriptor.annotations.get(media::WEIGHT_PATH).cloned(),
-    });
+    let layers = image.layers().iter().map(|layer| layer_view(layer, total, &others));
     let annotations = image.manifest().value().annotations.clone();
     let mut view = common(image.config().value(), image.config().digest(), layers.collect());
     view.digest = Some(found.descriptor.digest);
@@ -177,6 +168,20 @@ fn of_image(store: &Store, found: &Resolved) -> Result<View, Failure> {
         family: base.family,
     });
     Ok(view)
+}
+
+fn layer_view(layer: &Layer, total: f64, others: &BTreeMap<Digest, Vec<Reference>>) -> LayerView {
+    let d = &layer.descriptor;
+    LayerView {
+        kind: layer.kind,
+        digest: Some(d.digest),
+        size: Some(d.size),
+        media_type: Some(d.media_type.clone()),
+        diff_id: layer.diff_id,
+        share: Some(d.size as f64 / total),
+        shared_with: others.get(&d.digest).cloned().unwrap_or_default(),
+        file: d.annotations.get(media::WEIGHT_PATH).cloned(),
+    }
 }
 
 fn platform(image: &Image) -> String {
@@ -257,7 +262,8 @@ fn state(store: &Store, view: &View) -> Result<Option<State>, Failure> {
     }
 }
 
-fn text(view: &View) -> String {
+/// Names, digests, platforms, size.
+fn identity_rows(view: &View) -> Vec<Vec<String>> {
     let names: Vec<String> = view.references.iter().map(Reference::to_string).collect();
     let mut rows = vec![vec!["names".to_owned(), names.join(", ")]];
     let mut row = |key: &str, value: String| rows.push(vec![key.to_owned(), value]);
@@ -276,6 +282,12 @@ fn text(view: &View) -> String {
         platforms => row("platform", platforms.join(", ")),
     }
     row("size", output::size(view.size));
+    rows
+}
+
+fn text(view: &View) -> String {
+    let mut rows = identity_rows(view);
+    let mut row = |key: &str, value: String| rows.push(vec![key.to_owned(), value]);
     if let Some(base) = &view.base {
         row("base", format!("{} {}", base.name, base.digest.as_ref().or(base.config.as_ref()).map_or("", |d| d)));
     }
@@ -300,21 +312,18 @@ fn text(view: &View) -> String {
     }
     let mut text = output::table(&rows);
     let _ = writeln!(text, "layers");
-    let layers: Vec<Vec<String>> = view
-        .layers
-        .iter()
-        .map(|layer| {
-            let size = layer.size.map_or("-".to_owned(), output::size);
-            let share = layer.share.map_or("-".to_owned(), |share| format!("{:.1} %", share * 100.0));
-            let shared = match layer.shared_with.len() {
-                0 => String::new(),
-                1 => format!("shared with {}", layer.shared_with[0]),
-                n => format!("shared with {} and {} more", layer.shared_with[0], n - 1),
-            };
-            let digest = layer.digest.unwrap_or(layer.diff_id).to_string();
-            vec![format!("  {}", layer.kind), size, share, digest, shared]
-        })
-        .collect();
+    let layers: Vec<Vec<String>> = view.layers.iter().map(layer_row).collect();
     text.push_str(&output::table(&layers));
     text
+}
+
+fn layer_row(layer: &LayerView) -> Vec<String> {
+    let size = layer.size.map_or("-".to_owned(), output::size);
+    let share = layer.share.map_or("-".to_owned(), |share| format!("{:.1} %", share * 100.0));
+    let shared = match layer.shared_with.as_slice() {
+        [] => String::new(),
+        [only] => format!("shared with {only}"),
+        [first, rest @ ..] => format!("shared with {first} and {} more", rest.len()),
+    };
+    vec![format!("  {}", layer.kind), size, share, layer.digest.unwrap_or(layer.diff_id).to_string(), shared]
 }

@@ -1,16 +1,17 @@
 //! `hone trainer pack`: a root file system becomes a trainer that Honefiles can name.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use hone_base::Tree;
 use hone_image::image::BaseImage;
 use hone_image::oci::RuntimeConfig;
 use hone_image::{Image, LayerKind, Reference};
+use hone_store::Store;
 
 use crate::failure::{Failure, because};
 use crate::layout::write_layout;
 use crate::output;
-use crate::tree::Tree;
 
 /// Arguments of `hone trainer`.
 #[derive(Debug, Args)]
@@ -34,6 +35,9 @@ struct Pack {
     /// The layout to write; replaced when it is there
     #[arg(value_name = "LAYOUT")]
     layout: PathBuf,
+    /// Keep the images that the layout has for other processors: Honefiles with `platforms` find them all there
+    #[arg(long)]
+    append: bool,
     /// The program that trains
     #[arg(long, value_name = "PATH", default_value = "/hone/bin/hone-train")]
     entrypoint: String,
@@ -64,27 +68,34 @@ impl Trainer {
 }
 
 impl Pack {
+    fn config(&self) -> Result<RuntimeConfig, Failure> {
+        let label = |pair: &String| {
+            let (name, value) = pair.split_once('=').ok_or_else(|| format!("--label {pair}: want NAME=VALUE"))?;
+            Ok((name.to_owned(), value.to_owned()))
+        };
+        let labels = self.label.iter().map(label).collect::<Result<_, String>>()?;
+        let cmd: Vec<String> = self.cmd.iter().filter(|word| !word.is_empty()).cloned().collect();
+        Ok(RuntimeConfig {
+            user: Some(self.user.clone()).filter(|user| !user.is_empty()),
+            env: Some(self.env.clone()).filter(|env| !env.is_empty()),
+            entrypoint: Some(vec![self.entrypoint.clone()]),
+            cmd: Some(cmd).filter(|cmd| !cmd.is_empty()),
+            working_dir: self.workdir.clone(),
+            labels: Some(labels),
+            ..RuntimeConfig::default()
+        })
+    }
+
     fn run(self) -> Result<(), Failure> {
         let tree = Tree::scan(&self.rootfs)?;
         tree.refuse_reserved()?;
         let Some(architecture) = tree.architecture()? else {
             return Err("there is no program for a known processor in it".into());
         };
+        let config = self.config()?;
         let name = self.layout.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let reference: Reference = name.parse()?;
-        let label = |pair: &String| pair.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let labels =
-            self.label.iter().map(|pair| label(pair).ok_or_else(|| format!("--label {pair}: want NAME=VALUE")));
-        let cmd: Vec<String> = self.cmd.into_iter().filter(|word| !word.is_empty()).collect();
-        let config = RuntimeConfig {
-            user: Some(self.user).filter(|user| !user.is_empty()),
-            env: (!self.env.is_empty()).then_some(self.env),
-            entrypoint: Some(vec![self.entrypoint]),
-            cmd: Some(cmd).filter(|cmd| !cmd.is_empty()),
-            working_dir: self.workdir,
-            labels: Some(labels.collect::<Result<_, _>>()?),
-            ..RuntimeConfig::default()
-        };
+        let others = self.append.then(|| others(&self.layout, architecture)).transpose()?.unwrap_or_default();
         let mut digest = None;
         write_layout(&self.layout, |to| {
             let mut writer = to.layer(LayerKind::Trainer)?;
@@ -98,10 +109,35 @@ impl Pack {
                 annotations: Default::default(),
             };
             let image = Image::base(base);
-            digest = Some(image.digest());
-            Ok(to.put_image(&reference, &image)?)
+            let from = Store::at(&self.layout);
+            for layer in others.iter().flat_map(Image::layers) {
+                to.take(&layer.descriptor, &from)?;
+            }
+            let pack = packed(image, others);
+            digest = Some(pack.digest());
+            Ok(to.put_pack(&reference, &pack)?)
         })?;
         let digest = digest.map(|d| d.to_string()).unwrap_or_default();
         output::print(&format!("{} {digest} ({})\n", self.layout.display(), output::size(tree.size())))
     }
+}
+
+/// The images that a layout has for other processors.
+fn others(layout: &Path, architecture: &str) -> Result<Vec<Image>, Failure> {
+    let store = Store::at(layout);
+    if !layout.join("index.json").is_file() {
+        return Ok(Vec::new());
+    }
+    let pack = store.pack(store.only(None)?.digest)?;
+    Ok(pack.images().iter().filter(|i| i.config().value().architecture != architecture).cloned().collect())
+}
+
+/// One image alone, or an index of them in the order of their processors' names.
+fn packed(image: Image, others: Vec<Image>) -> hone_image::Pack {
+    if others.is_empty() {
+        return hone_image::Pack::alone(image);
+    }
+    let mut images = [others, vec![image]].concat();
+    images.sort_by(|a, b| a.config().value().architecture.cmp(&b.config().value().architecture));
+    hone_image::Pack::new(images, Vec::new())
 }

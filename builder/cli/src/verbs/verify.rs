@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use hone_base::identity;
-use hone_image::job::{BaseFile, JOB_PATH, Job};
+use hone_image::job::{Base, BaseFile, JOB_PATH, Job};
 use hone_image::{Digest, Image, Layer, LayerKind, Pack, media};
 use hone_store::Store;
 
@@ -155,38 +155,7 @@ impl Report {
     fn job(&mut self, image: &Image, job: &Job) {
         let of = format!("image {}", image.digest());
         if let Some(base) = &job.base {
-            let here: BTreeMap<String, Content> = image
-                .layers()
-                .iter()
-                .filter_map(|l| self.layers.get(&l.descriptor.digest))
-                .flatten()
-                .map(|(p, f)| (format!("/{p}"), *f))
-                .collect();
-            let mut found = Vec::new();
-            for file in &base.files {
-                let path = format!("{}/{}", base.path, file.path);
-                match here.get(&path) {
-                    Some(Content { size, digest, .. }) => {
-                        found.push(BaseFile { path: file.path.clone(), size: *size, digest: *digest })
-                    }
-                    None => self.wrong(format!("{of}: {path} is not in it; job.json names it")),
-                }
-            }
-            for (want, got) in base.files.iter().zip(&found).filter(|(want, got)| want != got) {
-                self.wrong(format!(
-                    "{of}: {}: got {} ({} bytes), want {} ({} bytes)",
-                    got.path, got.digest, got.size, want.digest, want.size
-                ));
-            }
-            self.differs(&format!("{of}: base identity"), identity(&found), base.identity);
-            let size: u64 = found.iter().map(|f| f.size).sum();
-            for (name, got) in
-                [(media::BASE_IDENTITY, base.identity.to_string()), (media::BASE_SIZE, size.to_string())]
-            {
-                if let Some(want) = image.manifest().value().annotations.get(name) {
-                    self.differs(&format!("{of}: {name}"), got, want.clone());
-                }
-            }
+            self.base(image, base, &of);
         }
         if let Some(trainer) = &job.trainer {
             let lines =
@@ -203,6 +172,39 @@ impl Report {
             job.contract.to_string(),
         );
         self.differs(&format!("{of}: label {}", media::LABEL_NAME), label(media::LABEL_NAME), job.name.clone());
+    }
+
+    fn base(&mut self, image: &Image, base: &Base, of: &str) {
+        let here: BTreeMap<String, Content> = image
+            .layers()
+            .iter()
+            .filter_map(|l| self.layers.get(&l.descriptor.digest))
+            .flatten()
+            .map(|(p, f)| (format!("/{p}"), *f))
+            .collect();
+        let mut found = Vec::new();
+        for file in &base.files {
+            let path = format!("{}/{}", base.path, file.path);
+            match here.get(&path) {
+                Some(Content { size, digest, .. }) => {
+                    found.push(BaseFile { path: file.path.clone(), size: *size, digest: *digest })
+                }
+                None => self.wrong(format!("{of}: {path} is not in it; job.json names it")),
+            }
+        }
+        for (want, got) in base.files.iter().zip(&found).filter(|(want, got)| want != got) {
+            self.wrong(format!(
+                "{of}: {}: got {} ({} bytes), want {} ({} bytes)",
+                got.path, got.digest, got.size, want.digest, want.size
+            ));
+        }
+        self.differs(&format!("{of}: base identity"), identity(&found), base.identity);
+        let size: u64 = found.iter().map(|f| f.size).sum();
+        for (name, got) in [(media::BASE_IDENTITY, base.identity.to_string()), (media::BASE_SIZE, size.to_string())] {
+            if let Some(want) = image.manifest().value().annotations.get(name) {
+                self.differs(&format!("{of}: {name}"), got, want.clone());
+            }
+        }
     }
 
     /// The model's artifact is over layers that the images have, and its diff ids are theirs.
