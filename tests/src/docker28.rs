@@ -77,10 +77,6 @@ impl Docker28 {
         world.daemon("sh", &["-c", &script]);
         let docker = Self { world };
         docker.world.wait_for(30, &in_root("docker version", &dir));
-        docker.world.wait_for(
-            10,
-            &format!("skopeo list-tags --tls-verify=false docker://{REGISTRY}/x 2>&1 | grep -q unknown"),
-        );
         docker.push(&bin().join("frontend").display().to_string(), "hone/frontend:1");
         docker.push(&bin().join("trainers/onnx").display().to_string(), "hone/trainer-onnx:1");
         docker
@@ -91,13 +87,13 @@ impl Docker28 {
         format!("# syntax={REGISTRY}/hone/frontend:1\n")
     }
 
-    /// Puts the only image of a layout into the registry.
+    /// Puts the only image of a layout into the registry, which may still be coming up.
     ///
     /// # Panics
-    /// When skopeo fails.
+    /// When skopeo fails for ten seconds.
     pub fn push(&self, layout: &str, name: &str) {
         let copy = format!("skopeo copy -q --dest-tls-verify=false oci:{layout} docker://{REGISTRY}/{name}");
-        self.world.sh(&copy).ok();
+        self.world.wait_for(10, &copy);
     }
 
     /// Runs a command in docker's root, in the world's directory.

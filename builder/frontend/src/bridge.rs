@@ -65,15 +65,15 @@ impl Bridge {
         }
     }
 
-    /// A file of a solved graph; `None` when it has more than `most` bytes.
+    /// The first bytes of a file of a solved graph: all of it, or `most`.
     ///
     /// # Errors
     /// What BuildKit says.
-    pub async fn read(&mut self, from: &Reference, path: &str, most: usize) -> Result<Option<Vec<u8>>, Status> {
-        let range = Some(FileRange { offset: 0, length: most as i64 + 1 });
+    pub async fn read(&mut self, from: &Reference, path: &str, most: usize) -> Result<Vec<u8>, Status> {
+        let range = Some(FileRange { offset: 0, length: most as i64 });
         let ask = ReadFileRequest { reference: from.id.clone(), path: path.to_owned(), range };
         let answer: ReadFileResponse = self.call("/moby.buildkit.v1.frontend.LLBBridge/ReadFile", ask).await?;
-        Ok(Some(answer.data).filter(|data| data.len() <= most))
+        Ok(answer.data)
     }
 
     /// Ends the build.

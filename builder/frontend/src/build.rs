@@ -87,8 +87,7 @@ impl Build<'_> {
     /// When the step fails or refuses.
     pub async fn ask<T: DeserializeOwned>(&mut self, step: &Output, what: &'static str) -> Result<T, FrontendError> {
         let solved = self.bridge.solve(step, true).await?;
-        let read = self.bridge.read(&solved, ANSWER_FILE, MAX_ANSWER).await?;
-        let json = read.ok_or(FrontendError::Answer(what))?;
+        let json = self.bridge.read(&solved, ANSWER_FILE, MAX_ANSWER).await?;
         match serde_json::from_slice(&json) {
             Ok(Answer::Found(found)) => Ok(found),
             Ok(Answer::Refused(why)) => Err(FrontendError::Refused(why)),
@@ -162,9 +161,9 @@ impl Build<'_> {
 async fn honefile(bridge: &mut Bridge, options: &Options) -> Result<(String, BuildPlan), FrontendError> {
     let name = &options.honefile;
     let solved = bridge.solve(&context::honefile(options), true).await?;
+    // One byte more than is allowed, so that the parser sees what is too long.
     let read = bridge.read(&solved, name, MAX_HONEFILE + 1).await;
-    let bytes =
-        read.map_err(|_| FrontendError::NoHonefile(name.clone()))?.unwrap_or_else(|| vec![b' '; MAX_HONEFILE + 1]);
+    let bytes = read.map_err(|_| FrontendError::NoHonefile(name.clone()))?;
     let text = String::from_utf8(bytes).map_err(|_| FrontendError::NotText(name.clone()))?;
     let plan = hone_plan::parse(name, &text)?;
     Ok((text, plan))

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use hone_base::parents;
 use hone_image::image::BaseImage;
-use hone_image::job::{JOB_PATH, Job, OUT_DIR};
+use hone_image::job::{JOB_PATH, Job, OUT_DIR, TOKENIZER_DIR};
 use hone_image::oci::{History, Sealed};
 use hone_image::{Image, LayerKind};
 
@@ -121,8 +121,11 @@ impl Assembly<'_, '_> {
         let mut lines = vec![line(LayerKind::Trainer.to_string()); self.trainer.layers];
         if let Some(found) = self.model.map(|model| &model.found) {
             lines.extend(found.weights.iter().map(|weight| line(format!("{} /{}", LayerKind::Weight, weight.path))));
-            lines.extend((!found.texts.is_empty()).then(|| line(LayerKind::Model.to_string())));
-            lines.extend((!found.tokenizer.is_empty()).then(|| line(LayerKind::Tokenizer.to_string())));
+            let of_texts = |kind: LayerKind, dir: &str, list: &[Placed]| {
+                (!list.is_empty()).then(|| line(format!("{kind} {dir}")))
+            };
+            lines.extend(of_texts(LayerKind::Model, &found.base.path, &found.texts));
+            lines.extend(of_texts(LayerKind::Tokenizer, TOKENIZER_DIR, &found.tokenizer));
         }
         lines.push(line(LayerKind::Job.to_string()));
         lines
