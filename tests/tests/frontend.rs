@@ -120,7 +120,8 @@ fn root_docker_build_gives_what_hone_build_gives() {
     stub::stub(&docker.world.folder("stub"));
     // Trainer, weight, small files, job; and a tokenizer.
     assert_eq!(same_both_ways(&docker, "tiny", ""), 4);
-    assert_eq!(same_both_ways(&docker, "linked", ""), 5);
+    let another = "--build-arg HONE_TRAINER_IMAGE=127.0.0.1:5000/hone/trainer-onnx:1";
+    assert_eq!(same_both_ways(&docker, "linked", another), 5);
     assert_eq!(same_both_ways(&docker, "stub", ""), 4);
     let carried = docker.world.folder("carried");
     fs::copy(docker.world.dir().join("tiny/model/model.safetensors"), carried.join("w.safetensors")).expect("copy");
