@@ -130,6 +130,11 @@ impl BlobWriter<'_> {
         self.file.as_file()
     }
 
+    /// Its temporary name.
+    pub(crate) fn path(&self) -> &std::path::Path {
+        self.file.path()
+    }
+
     /// Syncs the bytes, which were written past this writer and hashed by whoever did, and gives them that name.
     pub(crate) fn finish_as(self, digest: Digest, size: u64) -> Result<(), StoreError> {
         let store = self.ingest.store;

@@ -108,7 +108,7 @@ impl Ingest<'_> {
             let mut source = io::Read::take(file, weight.size);
             match share(file, weight, blob.file(), &frame)? {
                 true => pass(&mut source, &frame, None, seen),
-                false => pass(&mut source, &frame, Some(blob.file()), seen),
+                false => pass(&mut source, &frame, Some((blob.file(), blob.path())), seen),
             }
         };
         let passed = pack().map_err(StoreError::at("pack", weight.path.as_ref()))?;
