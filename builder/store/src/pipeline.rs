@@ -20,11 +20,11 @@ use rustix::fs::{Advice, OFlags, fadvise};
 use sha2::{Digest as _, Sha256};
 
 /// Bytes in one buffer.
-const CHUNK: usize = 1 << 20;
+const CHUNK: usize = 4 << 20;
 /// What memory and offsets of a write past the page cache are multiples of; no device asks for more (open(2), O_DIRECT).
 const ALIGN: usize = 4096;
 /// Buffers in flight: what is read ahead of the slowest.
-const BUFFERS: usize = 12;
+const BUFFERS: usize = 6;
 /// Writing out is asked for in steps of this many bytes.
 const WINDOW: u64 = 8 << 20;
 /// Pages this far behind are on the disk, as a rule, and can go (bytes).
