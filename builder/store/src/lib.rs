@@ -35,6 +35,7 @@ pub mod job;
 mod layers;
 mod partial;
 mod pipeline;
+mod source;
 pub mod staging;
 pub mod untar;
 pub mod versions;

@@ -11,6 +11,7 @@ use rustix::fs::{FallocateFlags, copy_file_range, fallocate, fstat, fstatfs};
 
 use crate::cache::{Identity, Known};
 use crate::pipeline::{Frame, Passed, pass};
+use crate::source::Source;
 use crate::{BlobWriter, Ingest, StoreError};
 
 /// File systems that share blocks between files (statfs(2), f_type): btrfs, XFS, bcachefs.
@@ -53,18 +54,17 @@ impl Ingest<'_> {
     /// When the file ends early or changes, `path` is no plain path, or the disk refuses.
     pub fn weight(&self, weight: &WeightFile<'_>, seen: &dyn Fn(u64)) -> Result<PackedWeight, StoreError> {
         let opening = StoreError::at("open", weight.source);
-        let mut file = File::open(weight.source).map_err(opening)?;
+        let file = File::open(weight.source).map_err(opening)?;
         let reading = || StoreError::at("read", weight.source);
         let identity = Identity::of(&file, weight).map_err(reading())?;
         if let Some(known) = self.store.known(&identity, weight) {
             seen(weight.size);
             return Ok(packed(weight, known, true));
         }
-        file.seek(SeekFrom::Start(weight.offset)).map_err(reading())?;
         let began = self.now()?;
         // Bytes of this size under this name were packed before: hashing tells whether these are they, and writes nothing.
         let (known, was_known) = match self.store.candidates(weight)? {
-            true => self.hash_first(weight, &mut file, seen)?,
+            true => self.hash_first(weight, &file, seen)?,
             false => (self.pack_file(weight, &file, seen)?, false),
         };
         let after = Identity::of(&file, weight).map_err(reading())?;
@@ -84,18 +84,17 @@ impl Ingest<'_> {
     fn hash_first(
         &self,
         weight: &WeightFile<'_>,
-        file: &mut File,
+        file: &File,
         seen: &dyn Fn(u64),
     ) -> Result<(Known, bool), StoreError> {
         let (prefix, pad) = (weight_prefix(weight.path, weight.size)?, padding(weight.size));
         let frame = Frame { prefix: &prefix, padding: pad };
-        let mut source = io::Read::take(&*file, weight.size);
+        let mut source = Source::new(file, weight);
         let hashed = pass(&mut source, &frame, None, seen).map_err(StoreError::at("read", weight.source))?;
         let known = self.checked(weight, &hashed)?;
         if self.store.has(known.layer, known.stored) {
             return Ok((known, true));
         }
-        file.seek(SeekFrom::Start(weight.offset)).map_err(StoreError::at("read", weight.source))?;
         Ok((self.pack_file(weight, file, seen)?, false))
     }
 
@@ -105,7 +104,7 @@ impl Ingest<'_> {
         let blob = self.blob()?;
         let pack = || -> io::Result<Passed> {
             reserve(blob.file(), weight_layer_len(weight.size))?;
-            let mut source = io::Read::take(file, weight.size);
+            let mut source = Source::new(file, weight);
             match share(file, weight, blob.file(), &frame)? {
                 true => pass(&mut source, &frame, None, seen),
                 false => pass(&mut source, &frame, Some((blob.file(), blob.path())), seen),
@@ -225,6 +224,22 @@ mod tests {
             store.open_layer(&packed.layer).expect("open").read_to_end(&mut tar).expect("verified");
             assert_eq!(tar.len() as u64, weight_layer_len(size as u64));
             assert_eq!(tar[4096..4096 + size], bytes);
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_in_memory_gives_the_same_layer() {
+        let (dir, store) = store();
+        let ingest = store.ingest().expect("ingest");
+        for size in [4096usize, (9 << 20) + 513] {
+            let (bytes, path) = (data(size), dir.path().join(size.to_string()));
+            std::fs::write(&path, &bytes).expect("write");
+            let file = File::open(&path).expect("open");
+            file.sync_all().expect("sync");
+            rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).expect("drop");
+            let packed = ingest.weight(&weight(&path, size as u64), &|_| {}).expect("pack");
+            assert_eq!(packed.file, Digest::of(&bytes));
+            store.open_blob(packed.layer.diff_id, packed.layer.descriptor.size).expect("stored");
         }
     }
 
