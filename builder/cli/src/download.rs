@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use hone_image::Digest;
 use hone_image::oci::Descriptor;
 use hone_registry::{Repository, Source};
-use hone_store::Ingest;
+use hone_store::{Ingest, StoreError};
 
 use crate::failure::{Failure, because};
 use crate::progress::Progress;
@@ -23,6 +23,16 @@ pub struct Wanted<'a> {
     pub digest: Digest,
     /// Its bytes, where that is known.
     pub size: Option<u64>,
+}
+
+/// What came is not what was asked for.
+#[derive(Debug, thiserror::Error)]
+#[error("the server has another file: got {got}, want {want}")]
+pub struct Other {
+    /// What came.
+    got: String,
+    /// What was asked for.
+    want: String,
 }
 
 /// Downloads what `open` gives from an offset on, unless the store has it; the file that then holds it.
@@ -50,7 +60,11 @@ pub fn download(
         step.seen(partial.done());
     }
     let bytes = partial.done();
-    partial.finish()?;
+    match partial.finish() {
+        // The place where it was matters to nobody: it is gone.
+        Err(StoreError::Content { got, want, .. }) => return Err(Other { got, want }.into()),
+        finished => finished.map(drop)?,
+    }
     step.done(bytes, &wanted.digest.to_string());
     Ok(path)
 }

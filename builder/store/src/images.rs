@@ -172,14 +172,20 @@ impl Store {
             (Some(tag), Some(name)) => name == tag || name.rsplit_once(':').is_some_and(|(_, t)| t == tag),
             (Some(_), None) => false,
         };
+        if !self.root.join("oci-layout").is_file() {
+            let why = "it is no OCI layout: there is no file oci-layout in it".to_owned();
+            return Err(StoreError::Record { path: self.root.clone(), why });
+        }
         let index = self.index()?;
         let all: Vec<&Descriptor> = index.manifests.iter().filter(|d| d.is_manifest() || d.is_index()).collect();
         let found: Vec<&&Descriptor> = all.iter().filter(|d| named(d)).collect();
         match found.as_slice() {
             [only] => Ok((**only).clone()),
             others => {
-                let which = tag.map_or("one image".to_owned(), |tag| format!("one image with the tag {tag}"));
-                let why = format!("want {which}, got {} of {} entries", others.len(), all.len());
+                let why = match tag {
+                    Some(tag) => format!("want one image with the tag {tag}, got {}; {}", others.len(), tags(&all)),
+                    None => format!("want one image, got {}; say which by its tag; {}", others.len(), tags(&all)),
+                };
                 Err(StoreError::Record { path: self.root.join("index.json"), why })
             }
         }
@@ -295,6 +301,21 @@ impl Store {
 pub(crate) fn blobs_of(pack: &Pack) -> impl Iterator<Item = Digest> + '_ {
     let documents = pack.documents().into_iter().map(|(descriptor, _)| descriptor.digest);
     documents.chain(pack.layers().into_iter().map(|d| d.digest))
+}
+
+/// Most tags that a message lists.
+const SHOWN_TAGS: usize = 8;
+
+/// Which tags there are, for a message.
+fn tags(all: &[&Descriptor]) -> String {
+    let names: Vec<&str> =
+        all.iter().filter_map(|d| d.annotations.get(media::REF_NAME).map(String::as_str)).collect();
+    let shown = names[..names.len().min(SHOWN_TAGS)].join(", ");
+    match names.len() {
+        0 => "its images have no tags".to_owned(),
+        n if n > SHOWN_TAGS => format!("it has {shown} and {} more", n - SHOWN_TAGS),
+        _ => format!("it has {shown}"),
+    }
 }
 
 /// Told by the field that every index has and no manifest (image-spec, image-index.md).

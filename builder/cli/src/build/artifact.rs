@@ -84,28 +84,20 @@ impl Origin for Local {
     }
 }
 
-/// The model that an artifact or an image holds.
-pub fn model(origin: &dyn Origin, shown: &str, ingest: &Ingest<'_>) -> Result<Model, Failure> {
+/// A model's files by name, each with its digest where that is known before it is read.
+type Files = BTreeMap<String, (SourceFile, Option<Digest>)>;
+
+/// Finds the content of a digest under a file's name, when it is here already.
+pub type Known<'a> = &'a dyn Fn(&str, Digest) -> Option<SourceFile>;
+
+/// The model that an artifact or an image holds. Files that are `known` are not fetched.
+pub fn model(origin: &dyn Origin, shown: &str, ingest: &Ingest<'_>, known: Known<'_>) -> Result<Model, Failure> {
     let reading = |error: Failure| because(format!("base.model {shown}"))(error);
     let bytes = origin.document(None).map_err(reading)?;
     let root = Digest::of(&bytes);
     let manifest = manifest_of(origin, bytes).map_err(reading)?;
-    let wanted = parts(manifest.value()).map_err(|e| reading(e.into()))?;
     let scratch = ingest.scratch_dir()?;
-    let mut files: BTreeMap<String, (SourceFile, Option<Digest>)> = BTreeMap::new();
-    for part in wanted {
-        let path = origin.blob(&part.blob).map_err(reading)?;
-        match part.form {
-            Form::Raw(name) => {
-                let file = SourceFile::whole(name.clone(), path, part.blob.size);
-                files.insert(name, (file, Some(part.blob.digest)));
-            }
-            Form::Tar(compression) => {
-                let tar = plain_tar(&path, compression, &part.blob, scratch.path()).map_err(reading)?;
-                add_entries(&tar, maker(manifest.value()) == Maker::Image, &mut files).map_err(reading)?;
-            }
-        }
-    }
+    let files = files_of(origin, manifest.value(), scratch.path(), known).map_err(reading)?;
     let mut model = split(shown, files).map_err(reading)?;
     model.provenance.digest = Some(root);
     let annotation = |name: &str| manifest.value().annotations.get(name).cloned();
@@ -114,6 +106,35 @@ pub fn model(origin: &dyn Origin, shown: &str, ingest: &Ingest<'_>) -> Result<Mo
     model.provenance.origin.licenses = annotation(media::LICENSES);
     model.scratch = Some(scratch);
     Ok(model)
+}
+
+/// The files of the parts that are wanted, those of a later part in the place of an earlier one's.
+fn files_of(origin: &dyn Origin, manifest: &Manifest, scratch: &Path, known: Known<'_>) -> Result<Files, Failure> {
+    let wanted = parts(manifest)?;
+    let image = maker(manifest) == Maker::Image;
+    let raw: Vec<&str> =
+        wanted.iter().filter_map(|p| if let Form::Raw(n) = &p.form { Some(&**n) } else { None }).collect();
+    // A file's name in the image is known before the others are there only when no tar can change it.
+    let common = (raw.len() == wanted.len()).then(|| common_dir(raw.iter().copied()));
+    let mut files = Files::new();
+    for part in &wanted {
+        let digest = part.blob.digest;
+        match &part.form {
+            Form::Raw(name) => {
+                let here = common.and_then(|at| known(&name[at..], digest)).filter(|f| f.size == part.blob.size);
+                let file = match here {
+                    Some(here) => SourceFile { name: name.clone(), ..here },
+                    None => SourceFile::whole(name.clone(), origin.blob(&part.blob)?, part.blob.size),
+                };
+                files.insert(name.clone(), (file, Some(digest)));
+            }
+            Form::Tar(compression) => {
+                let tar = plain_tar(&origin.blob(&part.blob)?, *compression, &part.blob, scratch)?;
+                add_entries(&tar, image, &mut files)?;
+            }
+        }
+    }
+    Ok(files)
 }
 
 /// The manifest that says most about the model: of an index the ModelPack artifact, else the image for this machine.
@@ -154,11 +175,8 @@ fn plain_tar(blob: &Path, compression: Compression, of: &Descriptor, scratch: &P
 }
 
 /// Adds a tar's files, as places in it; of an image's layer only what is a model's, with what it hides taken away.
-fn add_entries(
-    tar: &Path,
-    image: bool,
-    files: &mut BTreeMap<String, (SourceFile, Option<Digest>)>,
-) -> Result<(), Failure> {
+fn add_entries(tar: &Path, image: bool, files: &mut Files) -> Result<(), Failure> {
+    let (mut found, mut hidden) = (Vec::new(), Vec::new());
     let mut archive = ::tar::Archive::new(File::open(tar)?);
     for (n, entry) in archive.entries_with_seek()?.enumerate() {
         let entry = entry?;
@@ -166,49 +184,77 @@ fn add_entries(
             return Err(format!("a layer has more than {MAX_ENTRIES} entries").into());
         }
         let bytes = entry.path_bytes().into_owned();
-        let name = String::from_utf8(bytes).map_err(|_| "a file's name is not UTF-8")?;
+        let Ok(name) = String::from_utf8(bytes) else {
+            if image {
+                continue;
+            }
+            return Err("a file's name is not UTF-8".into());
+        };
         let name = name.trim_start_matches("./").trim_start_matches('/').trim_end_matches('/').to_owned();
-        if name.is_empty() || image && !["models/", "hone/tokenizer/"].iter().any(|p| name.starts_with(p)) {
+        if let Some(what) = Hidden::by(&name).filter(|_| image) {
+            hidden.push(what);
             continue;
         }
-        if image && hide(&name, files) {
+        if name.is_empty() || image && !["models/", "hone/tokenizer/"].iter().any(|p| name.starts_with(p)) {
             continue;
         }
         check_path(&name).map_err(|e| format!("{e}; a model's files have plain names"))?;
         match entry.header().entry_type() {
             ::tar::EntryType::Regular | ::tar::EntryType::Continuous => {
-                let place = SourceFile {
-                    name: name.clone(),
-                    source: tar.to_owned(),
-                    offset: entry.raw_file_position(),
-                    size: entry.size(),
-                };
-                files.insert(name, (place, None));
+                let (offset, size) = (entry.raw_file_position(), entry.size());
+                found.push(SourceFile { name, source: tar.to_owned(), offset, size });
             }
-            ::tar::EntryType::Directory | ::tar::EntryType::XGlobalHeader => {}
+            ::tar::EntryType::Directory => drop(files.remove(&name)),
+            ::tar::EntryType::XGlobalHeader => {}
             other => return Err(format!("{name}: a model's files are regular files, this is a {other:?}").into()),
         }
+    }
+    // A whiteout hides what the layers below have, never what is beside it, in whatever order they are written.
+    hidden.iter().for_each(|what| what.take_from(files));
+    for file in found {
+        Hidden::Path(file.name.clone()).take_from(files);
+        files.insert(file.name.clone(), (file, None));
     }
     Ok(())
 }
 
-/// Takes away what a whiteout hides; `false` when `name` is none.
-fn hide(name: &str, files: &mut BTreeMap<String, (SourceFile, Option<Digest>)>) -> bool {
-    let (dir, last) = name.rsplit_once('/').unwrap_or(("", name));
-    let inside = |path: &str, dir: &str| path.strip_prefix(dir).is_some_and(|rest| rest.starts_with('/'));
-    if last == OPAQUE {
-        files.retain(|path, _| !inside(path, dir));
-    } else if let Some(hidden) = last.strip_prefix(WHITEOUT) {
-        let hidden = format!("{dir}/{hidden}");
-        files.retain(|path, _| *path != hidden && !inside(path, &hidden));
-    } else {
-        return false;
+/// What a whiteout hides.
+#[derive(Debug, PartialEq, Eq)]
+enum Hidden {
+    /// A file, or a directory with everything in it.
+    Path(String),
+    /// Everything in a directory.
+    Inside(String),
+}
+
+impl Hidden {
+    /// What the entry `name` hides; `None` when it is no whiteout.
+    fn by(name: &str) -> Option<Self> {
+        let (dir, last) = name.rsplit_once('/').unwrap_or(("", name));
+        if last == OPAQUE {
+            return Some(Self::Inside(dir.to_owned()));
+        }
+        let hidden = last.strip_prefix(WHITEOUT)?;
+        Some(Self::Path(if dir.is_empty() { hidden.to_owned() } else { format!("{dir}/{hidden}") }))
     }
-    true
+
+    fn take_from(&self, files: &mut Files) {
+        let dir = match self {
+            Self::Inside(dir) if dir.is_empty() => return files.clear(),
+            Self::Inside(dir) => dir,
+            Self::Path(path) => {
+                files.remove(path);
+                path
+            }
+        };
+        // '0' comes after '/'.
+        let inside: Vec<String> = files.range(format!("{dir}/")..format!("{dir}0")).map(|(n, _)| n.clone()).collect();
+        inside.iter().for_each(|name| drop(files.remove(name)));
+    }
 }
 
 /// The model's files under names relative to their common directory; the tokenizer's apart.
-fn split(shown: &str, files: BTreeMap<String, (SourceFile, Option<Digest>)>) -> Result<Model, Failure> {
+fn split(shown: &str, files: Files) -> Result<Model, Failure> {
     let (mut model, mut tokenizer) = (Vec::new(), Vec::new());
     for (name, (file, digest)) in files {
         match name.strip_prefix("hone/") {
@@ -269,12 +315,14 @@ mod tests {
         let all = || BTreeMap::from(["models/a/x", "models/a/y", "models/ab", "models/b"].map(file));
         let left = |whiteout: &str| {
             let mut files = all();
-            assert!(hide(whiteout, &mut files));
+            Hidden::by(whiteout).expect("a whiteout").take_from(&mut files);
             files.into_keys().collect::<Vec<_>>()
         };
         assert_eq!(left("models/.wh.a"), ["models/ab", "models/b"]);
         assert_eq!(left("models/a/.wh..wh..opq"), ["models/ab", "models/b"]);
         assert_eq!(left("models/a/.wh.x"), ["models/a/y", "models/ab", "models/b"]);
-        assert!(!hide("models/a/x", &mut all()));
+        assert!(left(".wh.models").is_empty() && left(".wh..wh..opq").is_empty());
+        assert_eq!(left(".wh.model").len(), 4);
+        assert_eq!(Hidden::by("models/a/x"), None);
     }
 }

@@ -51,7 +51,10 @@ fn one(
     let job = job_of(site.store, image)?;
     let (mut base_layers, mut dirs, mut facts) = (Vec::new(), Default::default(), None);
     if let Some(base) = &job.base {
-        let mut origin = model(&Local { layout: site.store.clone(), root: image.descriptor() }, "the image", ingest)?;
+        let mut origin =
+            model(&Local { layout: site.store.clone(), root: image.descriptor() }, "the image", ingest, &|_, _| {
+                None
+            })?;
         rename(&mut origin.sources, base)?;
         let base_model = base_model(&job, base, &origin);
         let digests: BTreeMap<String, Digest> = base.files.iter().map(|f| (f.path.clone(), f.digest)).collect();

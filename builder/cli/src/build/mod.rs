@@ -105,13 +105,12 @@ impl Assembly {
 }
 
 impl Site<'_> {
-    /// Gives the pack its name, and says what it is made of.
+    /// Says what the pack is made of, then gives it its name: a build that fails names nothing.
     fn finish(&self, ingest: &Ingest<'_>, pack: &Pack) -> Result<(), Failure> {
-        ingest.put_pack(self.reference, pack)?;
         if let Some(format) = self.sbom {
             sbom::attach(ingest, self.reference, pack, format)?;
         }
-        Ok(())
+        Ok(ingest.put_pack(self.reference, pack)?)
     }
 }
 

@@ -13,7 +13,7 @@ use hone_store::{Ingest, Store};
 use tempfile::TempDir;
 
 use super::artifact::{Local, Remote, model};
-use crate::download::{Wanted, download};
+use crate::download::{Other, Wanted, download};
 use crate::failure::{Failure, because};
 use crate::net;
 use crate::progress::Progress;
@@ -106,7 +106,7 @@ impl Fetch<'_> {
             None => {
                 let fetching = because(format!("base.model {url}"));
                 let path = self.download(name, sha256, None, |at| Ok(self.client.download(url)?.open(at)?));
-                let path = path.map_err(fetching)?;
+                let path = path.map_err(meant).map_err(fetching)?;
                 let size = std::fs::metadata(&path)?.len();
                 SourceFile::whole(name, path, size)
             }
@@ -122,7 +122,8 @@ impl Fetch<'_> {
         let pinned: Pinned = name.parse().map_err(because(format!("base.model oci://{name}")))?;
         let repository = self.client.repository(&pinned.reference);
         let remote = Remote { repository, target: pinned.target(), ingest: self.ingest, progress: self.progress };
-        let mut found = model(&remote, &format!("oci://{name}"), self.ingest)?;
+        let known = |name: &str, digest| self.packed_before(name, digest);
+        let mut found = model(&remote, &format!("oci://{name}"), self.ingest, &known)?;
         found.provenance.name = Some(name.to_owned());
         Ok(found)
     }
@@ -130,11 +131,9 @@ impl Fetch<'_> {
     fn layout(&self, dir: &str, tag: Option<&str>) -> Result<Model, Failure> {
         let path = self.dir.join(dir);
         let layout = Store::at(&path);
-        if !path.join("oci-layout").is_file() {
-            return Err(format!("base.model oci:{dir}: {} is no OCI layout", path.display()).into());
-        }
         let root = layout.only(tag).map_err(because(format!("base.model oci:{dir}")))?;
-        model(&Local { layout, root }, &format!("oci:{dir}"), self.ingest)
+        let known = |name: &str, digest| self.packed_before(name, digest);
+        model(&Local { layout, root }, &format!("oci:{dir}"), self.ingest, &known)
     }
 
     fn hub(&self, repository: &str, revision: Option<&str>) -> Result<Model, Failure> {
@@ -209,6 +208,14 @@ fn wanted(files: &[hub::File]) -> Vec<&hub::File> {
     let safetensors = top.iter().any(|f| ending(f) == "safetensors");
     // A repository with both has the same model twice.
     top.into_iter().filter(|f| !(safetensors && ending(f) == "gguf")).collect()
+}
+
+/// Adds the way out to a file with another sha256 than the Honefile says.
+fn meant(error: Failure) -> Failure {
+    match error.is::<Other>() {
+        true => format!("{error}; if it is the one that you mean, correct base.sha256").into(),
+        false => error,
+    }
 }
 
 fn small(path: &Path, mut source: impl Read) -> Result<(), Failure> {
