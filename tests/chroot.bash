@@ -14,7 +14,7 @@ in_root() {
     mount -t proc proc "$root/proc"
     mount --rbind /sys "$root/sys"
     mount --rbind /dev "$root/dev"
-    mount -t tmpfs tmpfs "$root/run"
+    for folder in run tmp; do mount -t tmpfs tmpfs "$root/$folder"; done # nothing of one command is left to the next
     IFS=:; for folder in ${CHROOT_BINDS:-}; do mkdir -p "$root$folder"; mount --bind "$folder" "$root$folder"; done
     if [ -z "${CHROOT_BINDS:-}" ]; then mkdir -p "$root/work"; mount --bind "$here" "$root/work"; here=/; fi
     cd "$root"; exec chroot . env --chdir="$here" "$@"' _ "$root" "$PWD" "$@"
