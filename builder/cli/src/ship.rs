@@ -4,9 +4,7 @@ use std::fmt;
 use std::io;
 use std::str::FromStr;
 
-use hone_engines::{
-    Containerd, Delivery, Docker, Engine, OciBlob, OciRoot, OciShipment, Podman, ShipLayer, Shipment,
-};
+use hone_engines::{Containerd, Delivery, Docker, Engine, OciShipment, Open, Podman, ShipLayer, Shipment};
 use hone_image::layer::Compression;
 use hone_image::oci::{Descriptor, ImageConfig, Sealed};
 use hone_image::{Digest, Image, Layer, Pack, Reference};
@@ -66,8 +64,7 @@ impl Sink {
         let loading = || format!("load {name} into {self}");
         match self {
             Self::Containerd(namespace) => {
-                let root = OciRoot { reference: Some(name.clone()), descriptor: pack.descriptor() };
-                let shipment = shipment_of(store, vec![root], pack)?;
+                let shipment = oci_shipment(store, name, pack)?;
                 Containerd::new(namespace).deliver(&shipment).map_err(because(loading()))
             }
             Self::Docker(_) | Self::Podman => ship(self.engine().as_ref(), store, name, local_image(name, pack)?),
@@ -80,27 +77,15 @@ pub fn local_image<'a>(name: &Reference, pack: &'a Pack) -> Result<&'a Image, Fa
     pack.image_for(this_processor()).ok_or_else(|| format!("{name}: it holds no image").into())
 }
 
-/// A pack by its manifests, blobs as stored; one under `NAME:TAG-modelpack` is the model's artifact alone, for readers
-/// that take no index.
+/// A pack by its manifests, blobs as stored. One name only: who reads an archive takes the one image that is in it.
 pub fn oci_shipment<'a>(store: &'a Store, name: &Reference, pack: &'a Pack) -> Result<OciShipment<'a>, Failure> {
-    let root = |reference, descriptor| OciRoot { reference: Some(reference), descriptor };
-    let mut roots = vec![root(name.clone(), pack.descriptor())];
-    if let Some(model) = pack.model() {
-        roots.push(root(modelpack_tag(name)?, Descriptor { platform: None, ..model.descriptor() }));
-    }
-    shipment_of(store, roots, pack)
-}
-
-fn shipment_of<'a>(store: &'a Store, roots: Vec<OciRoot>, pack: &'a Pack) -> Result<OciShipment<'a>, Failure> {
-    let documents = pack.documents().into_iter().map(|(_, bytes)| bytes.to_vec());
-    let blobs = pack.layers().into_iter().map(|layer| OciBlob {
-        descriptor: layer.clone(),
-        open: Box::new(move || {
+    let open = |layer: &'a Descriptor| -> Open<'a> {
+        Box::new(move || {
             let blob = store.open_blob(layer.digest, layer.size).map_err(io::Error::other)?;
             Ok(Box::new(blob) as Box<dyn io::Read>)
-        }),
-    });
-    Ok(OciShipment::new(roots, documents, blobs)?)
+        })
+    };
+    Ok(OciShipment::pack(name, pack, open)?)
 }
 
 /// `NAME:TAG-modelpack` (docs/store.md).

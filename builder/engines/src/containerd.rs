@@ -212,7 +212,11 @@ impl Engine for Containerd {
 
     fn save(&self, reference: &str, dir: &Path) -> Result<Archive, Error> {
         saved::saved(reference, dir, |file| {
-            output(self.command(&["images", "export"]).arg(file).arg(canonical(reference))).map(drop)
+            let export = |more: &[&str]| {
+                output(self.command(&["images", "export"]).args(more).arg(file).arg(canonical(reference))).map(drop)
+            };
+            // With all platforms the model's artifact comes along; that fails where some were never pulled.
+            export(&["--all-platforms"]).or_else(|_| export(&[]))
         })
     }
 

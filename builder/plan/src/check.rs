@@ -143,7 +143,7 @@ impl Check<'_> {
             }
             (None, None, Some(text)) => {
                 let path = text.value.strip_prefix("oci:").unwrap_or(&text.value);
-                let layout = source::layout_of(path).map_err(|why| self.wrong("trainer.layout", text, why))?;
+                let layout = source::layout(path).map_err(|why| self.wrong("trainer.layout", text, why))?;
                 TrainerSource::Layout { dir: layout.0, tag: layout.1 }
             }
             _ => return Err(self.wrong("trainer", whole, "want one of the keys rootfs, image and layout")),

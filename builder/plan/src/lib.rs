@@ -28,7 +28,7 @@ pub use plan::{
     AdapterPlan, BasePlan, BuildPlan, ModelSource, Origin, OwnTrainer, Platform, TrainerPlan, TrainerSource,
 };
 
-pub use source::platform;
+pub use source::{layout, platform};
 
 /// A Honefile larger than this is refused unread (bytes).
 pub const MAX_HONEFILE: usize = 1 << 20;

@@ -21,7 +21,7 @@ pub(crate) fn model(text: &str, sha256: Option<&str>) -> Result<ModelSource, Str
             Err(format!("want a path, http://, https://, hf://, oci:// or oci:DIR; `{other}://` is none of them"))
         }
         None => match text.strip_prefix("oci:") {
-            Some(layout) => layout_of(layout).map(|(dir, tag)| ModelSource::Layout { dir, tag }),
+            Some(text) => layout(text).map(|(dir, tag)| ModelSource::Layout { dir, tag }),
             None => Ok(ModelSource::Path(text.to_owned())),
         },
     }
@@ -74,12 +74,12 @@ pub(crate) fn reference(text: &str) -> Result<String, String> {
     parsed.map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
-/// `DIR` or `DIR:TAG`, as skopeo writes it after `oci:`.
-pub(crate) fn layout_of(text: &str) -> Result<(String, Option<String>), String> {
-    let (dir, tag) = match text.rsplit_once(':') {
-        Some((dir, tag)) if !tag.contains('/') => (dir, Some(tag)),
-        _ => (text, None),
-    };
+/// `DIR` or `DIR:TAG`, as skopeo writes it after `oci:`: the first colon ends the directory, a tag may be a whole name.
+///
+/// # Errors
+/// What would do.
+pub fn layout(text: &str) -> Result<(String, Option<String>), String> {
+    let (dir, tag) = text.split_once(':').map_or((text, None), |(dir, tag)| (dir, Some(tag)));
     match (dir, tag) {
         ("", _) | (_, Some("")) => Err(format!("want oci:DIR or oci:DIR:TAG, got `oci:{text}`")),
         _ => Ok((dir.to_owned(), tag.map(str::to_owned))),
@@ -138,8 +138,9 @@ mod tests {
         ] {
             assert_eq!(kind(text), want, "{text}");
         }
-        assert_eq!(layout_of("a/b:t"), Ok(("a/b".into(), Some("t".into()))));
-        assert_eq!(layout_of("a:1/b"), Ok(("a:1/b".into(), None)));
+        assert_eq!(layout("a/b:t"), Ok(("a/b".into(), Some("t".into()))));
+        assert_eq!(layout("a/b:name:t"), Ok(("a/b".into(), Some("name:t".into()))));
+        assert_eq!(layout("a"), Ok(("a".into(), None)));
     }
 
     #[test]

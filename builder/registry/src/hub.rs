@@ -167,7 +167,11 @@ impl<R: Read> Read for GitVerified<R> {
             let got: [u8; 20] = self.hasher.clone().finalize().into();
             if left > 0 || got != self.want {
                 let want = hex::encode(self.want);
-                return Err(bad(format!("git blob {} with {left} bytes missing, want {want}", hex::encode(got))));
+                let got = hex::encode(got);
+                return Err(bad(match left {
+                    0 => format!("got the git blob {got}, want {want}"),
+                    _ => format!("it ended {left} bytes early, want the git blob {want}"),
+                }));
             }
         }
         Ok(n)

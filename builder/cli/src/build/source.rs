@@ -146,27 +146,11 @@ impl Fetch<'_> {
         let scratch = self.ingest.scratch_dir()?;
         let mut found = Model::new(&shown);
         for file in wanted(&model.files) {
-            let place = match &file.identity {
-                Identity::Sha256(digest) => {
-                    found.digests.insert(file.path.clone(), *digest);
-                    match self.packed_before(&file.path, *digest) {
-                        Some(known) => known,
-                        None => {
-                            let open = |at| Ok(hub.file(&model, file)?.open(at)?);
-                            let path = self.download(&file.path, *digest, Some(file.size), open);
-                            SourceFile::whole(file.path.clone(), path.map_err(fetching)?, file.size)
-                        }
-                    }
-                }
-                Identity::GitBlob(want) => {
-                    let path = scratch.path().join(&file.path);
-                    let source = hub.file(&model, file).and_then(|f| f.open(0));
-                    let source = source.map_err(|e| fetching(e.into()))?;
-                    small(&path, GitVerified::new(source, file.size, *want)).map_err(fetching)?;
-                    SourceFile::whole(file.path.clone(), path, file.size)
-                }
-            };
-            found.sources.files.push(place);
+            let place = self.hub_file(&hub, &model, file, scratch.path());
+            found.sources.files.push(place.map_err(|e| fetching(because(format!("fetch {}", file.path))(e)))?);
+            if let Identity::Sha256(digest) = file.identity {
+                found.digests.insert(file.path.clone(), digest);
+            }
         }
         found.sources.files.sort_by(|a, b| a.name.cmp(&b.name));
         found.scratch = Some(scratch);
@@ -177,6 +161,29 @@ impl Fetch<'_> {
             licenses: model.licence,
         };
         Ok(found)
+    }
+
+    /// A large file into the store, a small one into `scratch`; each verified.
+    fn hub_file(
+        &self,
+        hub: &hub::Hub,
+        model: &hub::Model,
+        file: &hub::File,
+        scratch: &Path,
+    ) -> Result<SourceFile, Failure> {
+        let name = &file.path;
+        let path = match &file.identity {
+            Identity::Sha256(digest) => match self.packed_before(name, *digest) {
+                Some(known) => return Ok(known),
+                None => self.download(name, *digest, Some(file.size), |at| Ok(hub.file(model, file)?.open(at)?))?,
+            },
+            Identity::GitBlob(want) => {
+                let path = scratch.join(name);
+                small(&path, GitVerified::new(hub.file(model, file)?.open(0)?, file.size, *want))?;
+                path
+            }
+        };
+        Ok(SourceFile::whole(name.clone(), path, file.size))
     }
 
     /// Where the content is, when it is in the store already.

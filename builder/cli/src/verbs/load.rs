@@ -89,12 +89,9 @@ fn archive(ingest: &Ingest<'_>, archive: &Archive) -> Result<Vec<(Vec<Reference>
 }
 
 fn of_layout(ingest: &Ingest<'_>, layout: &str) -> Result<Vec<(Vec<Reference>, Pack)>, Failure> {
-    let (dir, which) = match layout.rsplit_once(':') {
-        Some((dir, which)) if !which.contains('/') => (dir, Some(which)),
-        _ => (layout, None),
-    };
+    let (dir, which) = hone_plan::layout(layout)?;
     let from = Store::at(PathBuf::from(dir));
-    let root = from.only(which)?;
+    let root = from.only(which.as_deref())?;
     let pack = from.pack(root.digest)?;
     for layer in pack.layers() {
         ingest.take(layer, &from)?;

@@ -1,7 +1,7 @@
 //! `hone save`: an image alone, in a layout or an archive of its own.
 
 use clap::Args;
-use hone_image::Reference;
+use hone_image::{Pack, Reference};
 use hone_store::{Resolved, Store};
 
 use crate::failure::Failure;
@@ -19,6 +19,9 @@ pub struct Save {
     /// engine: docker, podman, containerd=NAMESPACE
     #[arg(short, long, value_name = "WHERE")]
     output: Output,
+    /// The image for this machine alone, without the index and the model's artifact: for tools that take no index
+    #[arg(long)]
+    no_index: bool,
     #[command(flatten)]
     net: NetArgs,
 }
@@ -33,7 +36,10 @@ impl Save {
         }
         let found = store.resolve(&self.image)?;
         let name = name_of(&self.image, &found)?;
-        let pack = store.pack(found.descriptor.digest)?;
+        let pack = match self.no_index {
+            true => Pack::alone(found.image),
+            false => store.pack(found.descriptor.digest)?,
+        };
         let progress = Progress::new(Mode::Auto, true);
         self.output.deliver(&Deliver { store, name: &name, client: &self.net.client(), progress }, &pack)
     }

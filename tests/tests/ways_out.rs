@@ -1,0 +1,275 @@
+//! Every way out of the store, each read by the tool that people use, and what `hone verify` says when somebody lies.
+
+use std::fs;
+
+use hone_image::Digest;
+use hone_tests::{Tiny, World, bin, containerd, docker, needs, needs_docker28, podman, repository, rootfs, run};
+use serde_json::{Value, json};
+
+/// A busybox image with a model that needs no training, so that engines have something to run.
+fn build(world: &World, more: &str) -> String {
+    Tiny::default().write(world.dir(), "");
+    if !world.dir().join("bbroot/bin").exists() {
+        rootfs::busybox(&world.folder("bbroot"));
+    }
+    let honefile = "apiVersion: hone.dev/v1\nname: tiny\nbase: {model: model, license: MIT, source: 'https://example.com/tiny'}\n\
+        trainer: {rootfs: bbroot, command: [sh, -c, 'ls /models/tiny']}\n";
+    fs::write(world.dir().join("H"), honefile).expect("write");
+    world.sh(&format!("hone --root root build -q H -t tiny:base {more}")).ok().trim().to_owned()
+}
+
+fn inspect(world: &World, name: &str) -> Value {
+    world.sh(&format!("hone --root root inspect --json {name}")).json()
+}
+
+fn registry(world: &mut World, more: &str) {
+    let at = world.dir().display().to_string();
+    let text = format!(
+        "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {at}/reg}}}}\nhttp: {{addr: \"127.0.0.1:5000\"}}\n{more}"
+    );
+    fs::write(world.dir().join("r.yml"), text).expect("write");
+    world.daemon("docker-registry", &["serve", &format!("{at}/r.yml")]);
+    world.wait_for(10, "grep -q 1388 /proc/net/tcp");
+}
+
+#[test]
+fn root_layouts_and_archives_are_read_by_the_tools_of_the_field() {
+    if !needs(&["skopeo", "podman", "umoci"]) {
+        return;
+    }
+    let world = podman();
+    let digest = build(&world, "-o oci:layout -o oci-archive:a.tar -o docker-archive:d.tar");
+    let view = inspect(&world, "tiny:base");
+    assert_eq!(view["digest"], json!(digest));
+    let raw = world.sh("skopeo inspect --raw oci:layout:tiny:base").json();
+    assert_eq!(raw["manifests"][0]["digest"], view["manifest"]);
+    assert_eq!(raw["manifests"][1]["artifactType"], "application/vnd.cncf.model.manifest.v1+json");
+    let model = world.sh("skopeo inspect --raw oci:layout:tiny:base-modelpack").json();
+    assert_eq!(model["artifactType"], raw["manifests"][1]["artifactType"]);
+    assert_eq!(world.sh("skopeo inspect oci:layout:tiny:base").json()["Labels"]["dev.hone.name"], "tiny");
+    world.sh("hone --root root save tiny:base -o oci-archive:- | cmp - a.tar").ok();
+    let ls = "ls /models/tiny/model.safetensors /hone/job.json";
+    for from in ["oci:layout:tiny:base", "oci-archive:a.tar", "docker-archive:d.tar"] {
+        world.sh("podman rmi -af; true").ok();
+        let id = world.sh(&format!("podman pull -q {from}")).ok();
+        world.sh(&format!("podman run --rm --network none {} {ls}", id.trim())).ok();
+    }
+    world.sh("podman rmi -af; podman load -q -i a.tar").ok();
+    // And back: each form holds the same image.
+    for from in ["oci:layout:tiny:base", "oci-archive:a.tar"] {
+        world
+            .sh(&format!(
+                "rm -rf root2; hone --root root2 load {from} -t tiny:base && hone --root root2 verify tiny:base"
+            ))
+            .ok();
+        let again = world.sh("hone --root root2 inspect --json tiny:base").json();
+        assert_eq!(again["digest"], view["digest"], "{from}");
+    }
+    world.sh("rm -rf root2; hone --root root2 load docker-archive:d.tar").ok();
+    assert_eq!(world.sh("hone --root root2 inspect --json tiny:base").json()["config"], view["config"]);
+}
+
+#[test]
+fn root_umoci_unpacks_what_we_write() {
+    if !needs_docker28() {
+        return;
+    }
+    let world = World::new();
+    build(&world, "");
+    // umoci takes no index that holds more than one manifest.
+    world.sh("hone --root root save --no-index tiny:base -o oci:layout").ok();
+    let (chroot, dir) = (repository().join("tests/engines/make-chroot"), world.dir().display().to_string());
+    let root = repository().join(".cache/forky-engines");
+    let unpack = format!("umoci unpack --image {dir}/layout:tiny:base {dir}/unpacked");
+    world.sh(&format!("CHROOT_BINDS={dir} {} {} {unpack}", chroot.display(), root.display())).ok();
+    world.sh("cmp unpacked/rootfs/models/tiny/model.safetensors model/model.safetensors").ok();
+    assert!(world.dir().join("unpacked/rootfs/hone/job.json").is_file() && bin().is_dir());
+}
+
+#[test]
+fn root_containerd_and_docker_take_images_and_run_them() {
+    if !needs(&["containerd", "ctr", "runc", "docker", "dockerd"]) {
+        return;
+    }
+    let world = containerd();
+    build(&world, "-o oci-archive:a.tar");
+    let ctr = |args: &str| world.sh(&format!("export CONTAINERD_ADDRESS=$PWD/containerd.sock; {args}"));
+    ctr("hone --root root save tiny:base -o containerd=edge").ok();
+    let name = "docker.io/library/tiny:base";
+    let out = ctr(&format!("ctr -n edge run --rm --snapshotter native {name} one ls /models/tiny")).ok();
+    assert!(out.contains("model.safetensors"), "{out}");
+    ctr("ctr -n other images import --no-unpack a.tar").ok();
+    ctr("rm -rf root2; hone --root root2 load containerd=edge:tiny:base && hone --root root2 verify tiny:base").ok();
+    assert_eq!(
+        world.sh("hone --root root2 inspect --json tiny:base").json()["digest"],
+        inspect(&world, "tiny:base")["digest"]
+    );
+
+    let world = docker();
+    build(&world, "--load docker -o docker-archive:d.tar");
+    let config = inspect(&world, "tiny:base")["config"].clone();
+    assert_eq!(world.sh("docker image inspect tiny:base").json()[0]["Id"], config);
+    world.sh("docker run --rm --network none tiny:base").says("model.safetensors");
+    world
+        .sh("docker rmi tiny:base && docker load -i d.tar && docker run --rm --network none tiny:base")
+        .says("model.safetensors");
+    world.sh("rm -rf root2; hone --root root2 load docker:tiny:base").ok();
+    assert_eq!(world.sh("hone --root root2 inspect --json tiny:base").json()["config"], config);
+}
+
+#[test]
+fn root_registries_hold_what_was_pushed_for_everyone() {
+    if !needs(&["docker-registry", "skopeo", "podman"]) {
+        return;
+    }
+    let mut world = podman();
+    registry(&mut world, "");
+    let digest = build(&world, "--sbom");
+    let name = "127.0.0.1:5000/team/tiny";
+    world.sh(&format!("hone --root root push tiny:base {name}:base")).says("were there");
+    world.sh(&format!("hone --root root push tiny:base {name}:base")).says("0 blobs sent");
+    let raw = |tag: &str| world.sh(&format!("skopeo inspect --raw --tls-verify=false docker://{name}:{tag}"));
+    assert_eq!(Digest::of(raw("base").ok().as_bytes()).to_string(), digest);
+    assert_eq!(raw("base-modelpack").json()["config"]["mediaType"], "application/vnd.cncf.model.config.v1+json");
+    world.sh(&format!("podman pull -q --tls-verify=false {name}:base")).ok();
+    world.sh(&format!("podman run --rm --network none {name}:base")).says("model.safetensors");
+    world.sh(&format!("hone --root root2 pull {name}:base -t tiny:base && hone --root root2 verify tiny:base")).ok();
+    assert_eq!(world.sh("hone --root root2 inspect --json tiny:base").json()["digest"], json!(digest));
+    // What is said of it goes along: this registry keeps no referrers, so they are under the tag of the digest.
+    let referrers = raw(&digest.replace(':', "-")).json();
+    assert_eq!(referrers["manifests"][0]["artifactType"], "application/spdx+json");
+    // A blob that the registry changed is refused, and nothing is named.
+    let weight = inspect(&world, "tiny:base")["layers"]
+        .as_array()
+        .expect("layers")
+        .iter()
+        .find(|l| l["kind"] == "weight")
+        .expect("weight")["digest"]
+        .clone();
+    let hex = weight.as_str().expect("digest").trim_start_matches("sha256:").to_owned();
+    world.sh(&format!("printf X | dd of=$(echo reg/docker/registry/v2/blobs/sha256/*/{hex}/data) bs=1 seek=5000 conv=notrunc 2>/dev/null")).ok();
+    let said = world.sh(&format!("hone --root root3 pull {name}:base -t tiny:base")).fails(1);
+    assert!(said.contains(&format!("want sha256:{hex}")), "{said}");
+    world.sh("hone --root root3 inspect tiny:base").fails(1);
+}
+
+#[test]
+fn root_credentials_are_docker_s_and_interrupted_transfers_go_on() {
+    if !needs(&["docker-registry", "htpasswd"]) {
+        return;
+    }
+    let mut world = World::new();
+    let at = world.dir().display().to_string();
+    world.sh("htpasswd -Bbn me secret >users && head -c 67108864 /dev/urandom >w.data && printf 'apiVersion: hone.dev/v1\\nname: w\\nbase: {model: w.data}\\ntrainer: none\\n' >H").ok();
+    registry(&mut world, &format!("auth: {{htpasswd: {{realm: r, path: {at}/users}}}}\n"));
+    world.sh("hone --root root build -q H -t w:base").ok();
+    let push = |env: &str| world.sh(&format!("{env} hone --root root push -q w:base 127.0.0.1:5000/w/w:base"));
+    let said = push("DOCKER_CONFIG=$PWD/none HOME=$PWD").fails(1);
+    assert!(said.contains("docker login 127.0.0.1:5000"), "{said}");
+    world.sh("mkdir -p wrong right help path && printf '{\"auths\":{\"127.0.0.1:5000\":{\"auth\":\"%s\"}}}' $(printf me:wrong | base64) >wrong/config.json \
+        && printf '{\"auths\":{\"127.0.0.1:5000\":{\"auth\":\"%s\"}}}' $(printf me:secret | base64) >right/config.json \
+        && echo '{\"credHelpers\":{\"127.0.0.1:5000\":\"test\"}}' >help/config.json \
+        && printf '#!/bin/sh\\ncat >/dev/null; echo \"{\\\\\"ServerURL\\\\\":\\\\\"127.0.0.1:5000\\\\\",\\\\\"Username\\\\\":\\\\\"me\\\\\",\\\\\"Secret\\\\\":\\\\\"secret\\\\\"}\"\\n' >path/docker-credential-test && chmod +x path/docker-credential-test").ok();
+    assert!(push("DOCKER_CONFIG=$PWD/wrong").fails(1).contains("docker login 127.0.0.1:5000"));
+    // Killed in the middle, and given again.
+    world.sh("DOCKER_CONFIG=$PWD/right timeout -s KILL 0.15 hone --root root push -q w:base 127.0.0.1:5000/w/w:base; true").ok();
+    push("DOCKER_CONFIG=$PWD/right").ok();
+    push("DOCKER_CONFIG=$PWD/help PATH=$PWD/path:$PATH").ok();
+    let pull = "DOCKER_CONFIG=$PWD/right hone --root root2 pull -q 127.0.0.1:5000/w/w:base -t w:base";
+    world.sh(&format!("timeout -s KILL 0.1 {}; true", pull.replacen("DOCKER_CONFIG", "env DOCKER_CONFIG", 1))).ok();
+    world.sh(pull).ok();
+    world.sh("hone --root root2 verify w:base && test -z \"$(ls root2/partial)\"").ok();
+    assert!(repository().is_dir());
+}
+
+#[test]
+fn root_every_lie_is_told_by_verify() {
+    if !needs(&["jq"]) {
+        return;
+    }
+    let world = World::new();
+    build(&world, "");
+    world.sh("hone --root root verify tiny:base").says("ok");
+    let view = inspect(&world, "tiny:base");
+    let layer = |kind: &str| {
+        let layers = view["layers"].as_array().expect("layers").iter();
+        layers.clone().find(|l| l["kind"] == kind).expect(kind)["digest"]
+            .as_str()
+            .expect("digest")
+            .replace("sha256:", "")
+    };
+    // Rewrites the image's manifest with jq, under its right digest, and the index over it.
+    let rewritten = |edit: &str| {
+        format!(
+            "cp -r root bad && cd bad/blobs/sha256 && old=$(jq -r '.manifests[] | select(.annotations).digest' ../../index.json | cut -d: -f2) \
+            && m=$(jq -r '.manifests[0].digest' $old | cut -d: -f2) && jq -c '{edit}' $m >n && d=$(sha256sum n | cut -c1-64) && s=$(stat -c %s n) && mv n $d \
+            && jq -c \".manifests[0].digest=\\\"sha256:$d\\\" | .manifests[0].size=$s\" $old >i && e=$(sha256sum i | cut -c1-64) && t=$(stat -c %s i) && mv i $e \
+            && jq -c \".manifests[0].digest=\\\"sha256:$e\\\" | .manifests[0].size=$t\" ../../index.json >x && mv x ../../index.json"
+        )
+    };
+    let weight = layer("weight");
+    let cases = [
+        (
+            format!(
+                "cp -r root bad && chmod u+w bad/blobs/sha256/{weight} && printf X | dd of=bad/blobs/sha256/{weight} bs=1 seek=5000 conv=notrunc 2>/dev/null"
+            ),
+            "want sha256:",
+        ),
+        (format!("cp -r root bad && truncate -s -512 bad/blobs/sha256/{weight}"), "bytes, want"),
+        (format!("cp -r root bad && rm -f bad/blobs/sha256/{weight}"), "it is not in the store"),
+        (rewritten(".annotations[\"dev.hone.base.size\"]=\"7\""), "dev.hone.base.size: got"),
+        (rewritten(".annotations[\"dev.hone.base.identity\"]=\"sha256:00\""), "dev.hone.base.identity: got"),
+        (
+            rewritten(
+                "(.layers[] | select(.annotations[\"dev.hone.layer.kind\"]==\"weight\").annotations[\"org.cncf.model.filepath\"])=\"/models/x\"",
+            ),
+            "org.cncf.model.filepath: got",
+        ),
+        (
+            rewritten(
+                "(.layers[] | select(.annotations[\"dev.hone.layer.kind\"]==\"weight\").annotations[\"dev.hone.file.digest\"])=\"sha256:11\"",
+            ),
+            "dev.hone.file.digest: got",
+        ),
+        (
+            rewritten(
+                "(.layers[] | select(.annotations[\"dev.hone.layer.kind\"]==\"trainer\").annotations[\"dev.hone.layer.kind\"])=\"other\"",
+            ),
+            "trainer: got",
+        ),
+    ];
+    for (spoil, says) in cases {
+        world.sh("rm -rf bad").ok();
+        world.sh(&spoil).ok();
+        let ran = world.sh("hone --root bad verify tiny:base");
+        assert!(ran.code == 1 && ran.text().contains(says), "{spoil}\nwant {says}\n{ran}");
+    }
+}
+
+#[test]
+fn root_bills_of_materials_are_the_same_twice_and_have_the_date_that_was_given() {
+    if !needs(&["jq"]) {
+        return;
+    }
+    let world = World::new();
+    for (format, key, date) in [
+        ("spdx", ".creationInfo.created", "1970-01-01T00:00:00Z"),
+        ("cyclonedx", ".metadata.timestamp", "1970-01-01T00:00:00Z"),
+    ] {
+        build(&world, &format!("--sbom={format}"));
+        let one = world.sh("hone --root root inspect --sbom tiny:base").ok();
+        assert_eq!(world.sh(&format!("hone --root root inspect --sbom tiny:base | jq -r {key}")).ok().trim(), date);
+        for name in ["model.safetensors", "job.json", "busybox"] {
+            assert!(one.contains(name), "{format}: {name}");
+        }
+        world.sh("rm -rf root").ok();
+        build(&world, &format!("--sbom={format}"));
+        assert_eq!(world.sh("hone --root root inspect --sbom tiny:base").ok(), one);
+        world.sh("rm -rf root").ok();
+        world.sh(&format!("SOURCE_DATE_EPOCH=86400 hone --root root build -q H -t tiny:base --sbom={format}")).ok();
+        let dated = world.sh(&format!("hone --root root inspect --sbom tiny:base | jq -r {key}")).ok();
+        assert_eq!(dated.trim(), "1970-01-02T00:00:00Z");
+        world.sh("rm -rf root").ok();
+    }
+    assert_eq!(run(std::process::Command::new(bin().join("hone")).args(["build", "--sbom=word"])).code, 2);
+}
