@@ -87,6 +87,26 @@ fn root_umoci_unpacks_what_we_write() {
 }
 
 #[test]
+fn root_oci_image_tool_finds_nothing_wrong() {
+    if !needs(&["oci-image-tool", "umoci"]) {
+        return;
+    }
+    let world = World::new();
+    Tiny::default().write(world.dir(), "");
+    let honefile = "apiVersion: hone.dev/v1\nname: tiny\nbase: {model: model}\ntrainer: none\n";
+    fs::write(world.dir().join("H"), honefile).expect("write");
+    world
+        .sh("hone --root root build -q H -t tiny:base && hone --root root save --no-index tiny:base -o oci:one")
+        .ok();
+    // The tool is of 2018 and knows no zstd: it is given an image without a trainer, whose layers are all bare tars.
+    world.sh("oci-image-tool validate --type image --ref name=tiny:base one").ok();
+    world.sh("umoci unpack --image one:tiny:base unpacked && cmp unpacked/rootfs/models/tiny/config.json model/config.json").ok();
+    let twin = "cp -r one bad && f=$(ls -S bad/blobs/sha256 | head -1) && chmod u+w bad/blobs/sha256/$f && printf X | dd of=bad/blobs/sha256/$f bs=1 conv=notrunc";
+    world.sh(twin).ok();
+    assert_ne!(world.sh("oci-image-tool validate --type image --ref name=tiny:base bad").code, 0);
+}
+
+#[test]
 fn root_containerd_and_docker_take_images_and_run_them() {
     if !needs(&["containerd", "ctr", "runc", "docker", "dockerd"]) {
         return;

@@ -151,7 +151,7 @@ fn job_layer(
     let bytes = job.to_bytes();
     let path = JOB_PATH.trim_start_matches('/');
     dirs.extend(["hone".to_owned(), "hone/out".to_owned(), path.to_owned()]);
-    let mut writer = ingest.layer(LayerKind::Job)?;
+    let mut writer = ingest.tar_layer(LayerKind::Job)?;
     for entry in &dirs {
         if entry == path {
             writer.tar().file(path, false, bytes.len() as u64, &mut &bytes[..])?;
