@@ -125,8 +125,8 @@ fn root_model_packs_of_all_forms_hold_the_same_model() {
 }
 
 #[test]
-fn root_artifacts_of_others_and_images_hold_models() {
-    if !needs(&["umoci", "skopeo"]) {
+fn root_artifacts_of_others_hold_models() {
+    if !needs(&["tar"]) {
         return;
     }
     let world = world();
@@ -145,6 +145,14 @@ fn root_artifacts_of_others_and_images_hold_models() {
         ],
     );
     assert_eq!(built(&world, "{model: 'oci:kit'}", "kit"), want);
+}
+
+#[test]
+fn root_docker_s_and_ollama_s_models_are_one_gguf_file() {
+    if !needs(&["tar"]) {
+        return;
+    }
+    let world = world();
     // A GGUF header of version 3 with nothing in it: enough of one to be carried.
     let gguf = [&b"GGUF\x03\0\0\0"[..], &[0; 16]].concat();
     let docker = json!({ "config": { "mediaType": "application/vnd.docker.ai.model.config.v0.1+json" } });
@@ -174,6 +182,15 @@ fn root_artifacts_of_others_and_images_hold_models() {
         built(&world, "{model: 'oci:ollama'}", "ollama"),
         BTreeMap::from([("model.gguf".into(), Digest::of(&gguf))])
     );
+}
+
+#[test]
+fn root_images_of_containers_hold_models() {
+    if !needs(&["umoci"]) {
+        return;
+    }
+    let world = world();
+    let want = built(&world, "{model: model}", "path");
     // An image of containers, made by umoci: two layers, the second of which hides a file of the first.
     world.sh("umoci init --layout image && umoci new --image image:one && mkdir -p in/models in2/etc && cp -r model in/models/m \
         && echo junk >in/models/m/junk.json && umoci insert --image image:one in/models /models \
@@ -190,13 +207,10 @@ fn root_artifacts_of_others_and_images_hold_models() {
     assert!(refused(&world, "{model: 'oci:none'}").contains("it holds no model"));
 }
 
-#[test]
-fn root_registries_give_models_and_trainers() {
-    if !needs(&["docker-registry", "skopeo"]) {
-        return;
-    }
+/// A world with a registry, which holds the model as `m/tiny:1`.
+fn registry() -> World {
     let mut world = world();
-    let want = built(&world, "{model: model}", "path");
+    built(&world, "{model: model}", "path");
     let at = world.dir().display().to_string();
     fs::write(
         world.dir().join("r.yml"),
@@ -207,6 +221,16 @@ fn root_registries_give_models_and_trainers() {
     .expect("write");
     world.daemon("docker-registry", &["serve", &format!("{at}/r.yml")]);
     world.wait_for(10, "hone --root root push tiny:path 127.0.0.1:5000/m/tiny:1");
+    world
+}
+
+#[test]
+fn root_registries_give_models() {
+    if !needs(&["docker-registry", "skopeo"]) {
+        return;
+    }
+    let world = registry();
+    let want = files(&world, "path");
     let layers = |tag: &str| world.sh(&format!("hone --root root inspect --json {tag}")).json()["layers"].clone();
     // What Hone pushed, by tag, by digest, and the plain ModelPack manifest beside it.
     let digest = world.sh("hone --root root push -q tiny:path 127.0.0.1:5000/m/tiny:1").ok();
@@ -219,6 +243,14 @@ fn root_registries_give_models_and_trainers() {
         assert_eq!(layers("tiny:again")[0]["digest"], layers("tiny:path")[0]["digest"]);
     }
     assert!(refused(&world, "{model: 'oci://127.0.0.1:5000/m/tiny:nope'}").contains("127.0.0.1:5000/m/tiny"));
+}
+
+#[test]
+fn root_trainers_are_images_of_a_registry_or_of_the_store() {
+    if !needs(&["docker-registry", "skopeo"]) {
+        return;
+    }
+    let world = registry();
     // A trainer by image: in a registry, then in the store.
     world.sh("mkdir -p t/bin && cp /bin/true t/bin/train && hone trainer pack t trainer --entrypoint /bin/train --cmd go --env A=1 --env B=1 --user 7 \
         && skopeo copy -q --dest-tls-verify=false oci:trainer docker://127.0.0.1:5000/t/trainer:1").ok();

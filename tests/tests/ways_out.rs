@@ -202,33 +202,19 @@ fn root_credentials_are_docker_s_and_interrupted_transfers_go_on() {
     assert!(repository().is_dir());
 }
 
-#[test]
-fn root_every_lie_is_told_by_verify() {
-    if !needs(&["jq"]) {
-        return;
-    }
-    let world = World::new();
-    build(&world, "");
-    world.sh("hone --root root verify tiny:base").says("ok");
-    let view = inspect(&world, "tiny:base");
-    let layer = |kind: &str| {
-        let layers = view["layers"].as_array().expect("layers").iter();
-        layers.clone().find(|l| l["kind"] == kind).expect(kind)["digest"]
-            .as_str()
-            .expect("digest")
-            .replace("sha256:", "")
-    };
-    // Rewrites the image's manifest with jq, under its right digest, and the index over it.
-    let rewritten = |edit: &str| {
-        format!(
-            "cp -r root bad && cd bad/blobs/sha256 && old=$(jq -r '.manifests[] | select(.annotations).digest' ../../index.json | cut -d: -f2) \
+/// Rewrites the image's manifest with jq, under its right digest, and the index over it, in a copy of the store.
+fn rewritten(edit: &str) -> String {
+    format!(
+        "cp -r root bad && cd bad/blobs/sha256 && old=$(jq -r '.manifests[] | select(.annotations).digest' ../../index.json | cut -d: -f2) \
             && m=$(jq -r '.manifests[0].digest' $old | cut -d: -f2) && jq -c '{edit}' $m >n && d=$(sha256sum n | cut -c1-64) && s=$(stat -c %s n) && mv n $d \
             && jq -c \".manifests[0].digest=\\\"sha256:$d\\\" | .manifests[0].size=$s\" $old >i && e=$(sha256sum i | cut -c1-64) && t=$(stat -c %s i) && mv i $e \
             && jq -c \".manifests[0].digest=\\\"sha256:$e\\\" | .manifests[0].size=$t\" ../../index.json >x && mv x ../../index.json"
-        )
-    };
-    let weight = layer("weight");
-    let cases = [
+    )
+}
+
+/// Ways to spoil a store, and what is then said.
+fn lies(weight: &str) -> Vec<(String, &'static str)> {
+    vec![
         (
             format!(
                 "cp -r root bad && chmod u+w bad/blobs/sha256/{weight} && printf X | dd of=bad/blobs/sha256/{weight} bs=1 seek=5000 conv=notrunc 2>/dev/null"
@@ -257,8 +243,27 @@ fn root_every_lie_is_told_by_verify() {
             ),
             "trainer: got",
         ),
-    ];
-    for (spoil, says) in cases {
+    ]
+}
+
+#[test]
+fn root_every_lie_is_told_by_verify() {
+    if !needs(&["jq"]) {
+        return;
+    }
+    let world = World::new();
+    build(&world, "");
+    world.sh("hone --root root verify tiny:base").says("ok");
+    let view = inspect(&world, "tiny:base");
+    let layer = |kind: &str| {
+        let layers = view["layers"].as_array().expect("layers").iter();
+        layers.clone().find(|l| l["kind"] == kind).expect(kind)["digest"]
+            .as_str()
+            .expect("digest")
+            .replace("sha256:", "")
+    };
+    let weight = layer("weight");
+    for (spoil, says) in lies(&weight) {
         world.sh("rm -rf bad").ok();
         world.sh(&spoil).ok();
         let ran = world.sh("hone --root bad verify tiny:base");
