@@ -6,7 +6,7 @@
 //!
 //! Only the messages on the way to a tensor are entered; everything else, raw data above all, is skipped unread.
 //! Refused, too: a file above protobuf's own limit, messages that leave the one around them, graphs nested deeper
-//! than [`MAX_DEPTH`].
+//! than `MAX_DEPTH`.
 
 use std::collections::BTreeSet;
 use std::io::{self, Read, Seek};
