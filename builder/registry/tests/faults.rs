@@ -211,7 +211,7 @@ fn a_token_service_that_is_none_is_refused() {
 #[test]
 fn threads_push_side_by_side() {
     // More uses than there are threads: a token that others always use up first is nobody's, and time ends real ones.
-    let (fake, repository) = start(Script { token_uses: Some(9), ..Script::default() });
+    let (fake, repository) = start(Script { token_uses: Some(15), ..Script::default() });
     std::thread::scope(|scope| {
         for size in [1, 1000, MIB, 2 * MIB, 3 * MIB] {
             let (fake, repository) = (&fake, &repository);
