@@ -3,6 +3,7 @@
 use std::io::{self, Read};
 
 use hone_image::Digest;
+use hone_image::oci::ImageConfig;
 
 /// Opens a layer's uncompressed tar, from its beginning, each time it is called.
 pub type Open<'a> = Box<dyn Fn() -> io::Result<Box<dyn Read>> + 'a>;
@@ -31,6 +32,12 @@ impl Shipment<'_> {
     /// The image id.
     pub fn id(&self) -> Digest {
         Digest::of(&self.config)
+    }
+
+    /// Whether it is a base with an adapter on top, as its configuration's labels say.
+    pub(crate) fn is_version(&self) -> bool {
+        let config: Result<ImageConfig, _> = serde_json::from_slice(&self.config);
+        self.layers.len() > 1 && config.is_ok_and(|config| hone_image::image::is_version(&config))
     }
 
     /// How many of the lowest layers are those of `held`, one image of the engine.
