@@ -1,9 +1,13 @@
 //! Every way out of the store, each read by the tool that people use, and what `hone verify` says when somebody lies.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 use hone_image::Digest;
-use hone_tests::{Tiny, World, bin, containerd, docker, needs, needs_docker28, podman, repository, rootfs, run};
+use hone_tests::{
+    Tiny, World, bin, containerd, docker, needs, needs_docker28, podman, repository, rootfs, run, stub,
+};
 use serde_json::{Value, json};
 
 /// A busybox image with a model that needs no training, so that engines have something to run.
@@ -48,6 +52,10 @@ fn root_layouts_and_archives_are_read_by_the_tools_of_the_field() {
     assert_eq!(model["artifactType"], raw["manifests"][1]["artifactType"]);
     assert_eq!(world.sh("skopeo inspect oci:layout:tiny:base").json()["Labels"]["dev.hone.name"], "tiny");
     world.sh("hone --root root save tiny:base -o oci-archive:- | cmp - a.tar").ok();
+    let manifest = view["manifest"].as_str().expect("digest").replace(':', "/");
+    let manifest = world.sh(&format!("cat layout/blobs/{manifest}")).json();
+    let said = |key: &str| manifest["annotations"][format!("org.opencontainers.image.{key}")].clone();
+    assert_eq!([said("source"), said("licenses")], [json!("https://example.com/tiny"), json!("MIT")]);
     let ls = "ls /models/tiny/model.safetensors /hone/job.json";
     for from in ["oci:layout:tiny:base", "oci-archive:a.tar", "docker-archive:d.tar"] {
         world.sh("podman rmi -af; true").ok();
@@ -67,6 +75,23 @@ fn root_layouts_and_archives_are_read_by_the_tools_of_the_field() {
     }
     world.sh("rm -rf root2; hone --root root2 load docker-archive:d.tar").ok();
     assert_eq!(world.sh("hone --root root2 inspect --json tiny:base").json()["config"], view["config"]);
+}
+
+#[test]
+fn root_archives_go_to_pipes_and_devices_as_they_are() {
+    if !needs(&[]) {
+        return;
+    }
+    let world = World::new();
+    build(&world, "-o oci-archive:a.tar -o docker-archive:d.tar");
+    world.sh("hone --root root build -q H -t tiny:base -o oci-archive:- | cmp - a.tar").ok();
+    world
+        .sh("hone --root root build H -t tiny:base -o docker-archive:- 2>steps | cmp - d.tar && grep -w job steps")
+        .ok();
+    // A FIFO and a device are written to and stay what they are; a file that is there is replaced.
+    world.sh("mkfifo f; cmp f a.tar & hone --root root save tiny:base -o oci-archive:f && wait $! && test -p f").ok();
+    world.sh("mknod full c 1 7; hone --root root save tiny:base -o oci-archive:full").fails(1);
+    world.sh("test -c full && echo x >b.tar && hone --root root save tiny:base -o oci-archive:b.tar && cmp a.tar b.tar").ok();
 }
 
 #[test]
@@ -155,7 +180,9 @@ fn root_registries_hold_what_was_pushed_for_everyone() {
     world.sh(&format!("podman run --rm --network none {name}:base")).says("model.safetensors");
     world.sh(&format!("hone --root root2 pull {name}:base -t tiny:base && hone --root root2 verify tiny:base")).ok();
     assert_eq!(world.sh("hone --root root2 inspect --json tiny:base").json()["digest"], json!(digest));
-    // What is said of it goes along: this registry keeps no referrers, so they are under the tag of the digest.
+    let bill = "hone --root root2 inspect --sbom tiny:base";
+    assert_eq!(world.sh(bill).ok(), world.sh("hone --root root inspect --sbom tiny:base").ok(), "it came along");
+    // Of this registry, which keeps no referrers, under the tag of the digest.
     let referrers = raw(&digest.replace(':', "-")).json();
     assert_eq!(referrers["manifests"][0]["artifactType"], "application/spdx+json");
     // A blob that the registry changed is refused, and nothing is named.
@@ -191,15 +218,27 @@ fn root_credentials_are_docker_s_and_interrupted_transfers_go_on() {
         && echo '{\"credHelpers\":{\"127.0.0.1:5000\":\"test\"}}' >help/config.json \
         && printf '#!/bin/sh\\ncat >/dev/null; echo \"{\\\\\"ServerURL\\\\\":\\\\\"127.0.0.1:5000\\\\\",\\\\\"Username\\\\\":\\\\\"me\\\\\",\\\\\"Secret\\\\\":\\\\\"secret\\\\\"}\"\\n' >path/docker-credential-test && chmod +x path/docker-credential-test").ok();
     assert!(push("DOCKER_CONFIG=$PWD/wrong").fails(1).contains("docker login 127.0.0.1:5000"));
-    // Killed in the middle, and given again.
-    world.sh("DOCKER_CONFIG=$PWD/right timeout -s KILL 0.15 hone --root root push -q w:base 127.0.0.1:5000/w/w:base; true").ok();
+    killed(&world, "env DOCKER_CONFIG=$PWD/right hone --root root push -q w:base 127.0.0.1:5000/w/w:base", "reg");
+    world.sh("test ! -e reg/docker/registry/v2/repositories/w/w/_manifests/tags").ok();
     push("DOCKER_CONFIG=$PWD/right").ok();
     push("DOCKER_CONFIG=$PWD/help PATH=$PWD/path:$PATH").ok();
-    let pull = "DOCKER_CONFIG=$PWD/right hone --root root2 pull -q 127.0.0.1:5000/w/w:base -t w:base";
-    world.sh(&format!("timeout -s KILL 0.1 {}; true", pull.replacen("DOCKER_CONFIG", "env DOCKER_CONFIG", 1))).ok();
+    let pull = "env DOCKER_CONFIG=$PWD/right hone --root root2 pull -q 127.0.0.1:5000/w/w:base -t w:base";
+    killed(&world, pull, "root2/partial");
+    world.sh("hone --root root2 inspect w:base").fails(1);
+    assert_eq!(world.sh("grep -c 'status=206' docker-registry.log").stdout.trim(), "0");
     world.sh(pull).ok();
+    // What had come was used: the rest alone was asked for.
+    assert_eq!(world.sh("grep -c 'status=206' docker-registry.log").ok(), "1");
     world.sh("hone --root root2 verify w:base && test -z \"$(ls root2/partial)\"").ok();
-    assert!(repository().is_dir());
+}
+
+/// Kills a transfer when some MiB of it, but not all of its 64, are in a file below `dir`.
+fn killed(world: &World, command: &str, dir: &str) {
+    let script = format!(
+        "{command} & p=$!; while [ -z \"$(find {dir} -type f -size +4096k -size -60000k 2>/dev/null)\" ]; do kill -0 $p || exit 1; done; \
+        kill -9 $p; wait $p; test $? = 137"
+    );
+    world.sh(&script).ok();
 }
 
 /// Rewrites the image's manifest with jq, under its right digest, and the index over it, in a copy of the store.
@@ -287,6 +326,11 @@ fn root_bills_of_materials_are_the_same_twice_and_have_the_date_that_was_given()
         for name in ["model.safetensors", "job.json", "busybox"] {
             assert!(one.contains(name), "{format}: {name}");
         }
+        // It goes along in a layout, out and in.
+        world
+            .sh("rm -rf l root2; hone --root root save tiny:base -o oci:l && hone --root root2 load oci:l:tiny:base")
+            .ok();
+        assert_eq!(world.sh("hone --root root2 inspect --sbom tiny:base").ok(), one);
         world.sh("rm -rf root").ok();
         build(&world, &format!("--sbom={format}"));
         assert_eq!(world.sh("hone --root root inspect --sbom tiny:base").ok(), one);
@@ -297,4 +341,152 @@ fn root_bills_of_materials_are_the_same_twice_and_have_the_date_that_was_given()
         world.sh("rm -rf root").ok();
     }
     assert_eq!(run(std::process::Command::new(bin().join("hone")).args(["build", "--sbom=word"])).code, 2);
+}
+
+/// Gives `bytes` the place of the blob `old` of the store `root`, and every document above it its new digest, up to the
+/// index: a lie of which no digest tells. Sizes must stay.
+fn swap(root: &Path, old: &str, bytes: &[u8]) {
+    let blobs = root.join("blobs/sha256");
+    assert_eq!(fs::metadata(blobs.join(old)).expect("a blob").len(), bytes.len() as u64, "sizes stay");
+    let names: Vec<_> = fs::read_dir(&blobs).expect("list").map(|e| e.expect("entry").file_name()).collect();
+    let documents: BTreeMap<String, String> = names
+        .iter()
+        .filter_map(|name| Some((name.to_str()?.to_owned(), fs::read_to_string(blobs.join(name)).ok()?)))
+        .filter(|(name, text)| text.starts_with('{') && name != old)
+        .collect();
+    let mut renamed = BTreeMap::from([(old.to_owned(), Digest::of(bytes).hex())]);
+    let rewritten = |text: &str, renamed: &BTreeMap<String, String>| {
+        renamed.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
+    };
+    // Documents name each other in no circle: in as many rounds as they are deep, nothing changes any more.
+    loop {
+        let before = renamed.clone();
+        for (name, text) in &documents {
+            let text = rewritten(text, &before);
+            renamed.extend((text != documents[name]).then(|| (name.clone(), Digest::of(text.as_bytes()).hex())));
+        }
+        if renamed == before {
+            break;
+        }
+    }
+    fs::write(blobs.join(&renamed[old]), bytes).expect("write");
+    for (name, text) in documents.iter().filter(|(name, _)| renamed.contains_key(*name)) {
+        fs::write(blobs.join(&renamed[name]), rewritten(text, &renamed)).expect("write");
+    }
+    let index = fs::read_to_string(root.join("index.json")).expect("read index");
+    fs::write(root.join("index.json"), rewritten(&index, &renamed)).expect("write index");
+}
+
+fn replaced(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
+    let mut bytes = bytes.to_vec();
+    let places: Vec<_> =
+        (0..bytes.len() - from.len()).filter(|at| bytes[*at..].starts_with(from.as_bytes())).collect();
+    assert!(!places.is_empty(), "there is no {from}");
+    for at in places {
+        bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+    }
+    bytes
+}
+
+/// What is changed in which blob, and what is then said.
+fn hidden_lies(view: &Value) -> Vec<(String, String, String, &'static str)> {
+    let hex = |value: &Value| value.as_str().expect("digest").trim_start_matches("sha256:").to_owned();
+    let layer = |kind: &str| {
+        let layers = view["layers"].as_array().expect("layers");
+        hex(&layers.iter().find(|l| l["kind"] == kind).expect(kind)["digest"])
+    };
+    let identity = hex(&view["model"]["identity"]);
+    let other: String = identity.chars().rev().collect();
+    let (job, weight, config) = (layer("job"), layer("weight"), hex(&view["config"]));
+    let lie = |blob: &str, from: &str, to: &str, says| (blob.to_owned(), from.to_owned(), to.to_owned(), says);
+    vec![
+        lie(&job, &identity, &other, "base identity: got sha256:"),
+        // Two letters exchanged: the header's checksum still holds.
+        lie(
+            &weight,
+            "tiny/model.safe",
+            "tiny/mdoel.safe",
+            "/models/tiny/model.safetensors is not in it; job.json names it",
+        ),
+        lie(
+            &config,
+            "\"dev.hone.name\":\"tiny\"",
+            "\"dev.hone.name\":\"tony\"",
+            "label dev.hone.name: got tony, want tiny",
+        ),
+        lie(
+            &config,
+            "ls /models/tiny",
+            "rm /models/tiny",
+            "command: got sh -c rm /models/tiny, want sh -c ls /models/tiny",
+        ),
+        lie(&config, "dev.hone.contract", "dev.gone.contract", "label dev.hone.contract: got , want 1"),
+    ]
+}
+
+#[test]
+fn root_a_lie_under_right_digests_is_told_by_verify() {
+    if !needs(&[]) {
+        return;
+    }
+    let world = World::new();
+    build(&world, "--sbom");
+    let view = inspect(&world, "tiny:base");
+    for (blob, from, to, says) in hidden_lies(&view) {
+        world.sh("rm -rf bad && cp -r root bad && chmod -R u+w bad").ok();
+        let bytes = fs::read(world.dir().join("root/blobs/sha256").join(&blob)).expect("read");
+        swap(&world.dir().join("bad"), &blob, &replaced(&bytes, &from, &to));
+        let ran = world.sh("hone --root bad verify tiny:base");
+        assert!(ran.code == 1 && ran.text().contains(says), "want {says}\n{ran}");
+    }
+    let config = view["config"].as_str().expect("digest").replace("sha256:", "");
+    // The twin: the same way, and nothing that anybody claims is changed.
+    world.sh("rm -rf bad && cp -r root bad && chmod -R u+w bad").ok();
+    let bytes = fs::read(world.dir().join("root/blobs/sha256").join(&config)).expect("read");
+    swap(&world.dir().join("bad"), &config, &replaced(&bytes, "PATH=/usr/local/sbin", "PATH=/usr/tropic/bin"));
+    world.sh("hone --root bad verify tiny:base").says("ok (").ok();
+    // The bill of materials is a claim, too.
+    let bill = world.sh("grep -l spdxVersion root/blobs/sha256/*").ok().replace("root/", "bad/");
+    world.sh(&format!("rm -rf bad && cp -r root bad && chmod u+w {bill} && sed -i s/MIT/GPL/ {bill}")).ok();
+    world.sh("hone --root bad verify tiny:base").says("referrer sha256:").fails(1);
+}
+
+#[test]
+fn root_what_is_built_is_verified_whatever_it_is() {
+    if !needs(&["docker-registry"]) {
+        return;
+    }
+    let mut world = World::new();
+    registry(&mut world, "");
+    Tiny::default().write(world.dir(), "");
+    let head = "apiVersion: hone.dev/v1\nname: m\nbase: {model: model}\ntrainer: none\nplatforms: [linux/amd64, linux/arm64]\n";
+    fs::write(world.dir().join("M"), head).expect("write");
+    world.sh("hone --root root build -q -t onnx:base Honefile && hone --root root build -q -t multi:base M").ok();
+    stub::stub(&world.folder("stub"));
+    stub::mode(&world.folder("data"), "good");
+    world.sh("hone --root root build -q -t stub:base stub").ok();
+    world.sh("hone --root root run --rm -v ./data:/data stub:base").ok();
+    for name in ["onnx:base", "multi:base", "stub:base", "stub:base-v1"] {
+        world.sh(&format!("hone --root root verify {name}")).says(&format!("{name}: ok (")).ok();
+    }
+    assert_eq!(inspect(&world, "multi:base")["platforms"], json!(["linux/amd64", "linux/arm64"]));
+    // The version's layers are its base's and one more, and both say so.
+    let shown = world.sh("hone --root root inspect stub:base-v1").ok();
+    assert!(shown.lines().any(|l| l.contains("weight") && l.contains(" % ") && l.contains("shared with")), "{shown}");
+    let last = shown.lines().last().expect("a line");
+    assert!(last.contains("adapter") && !last.contains("shared"), "{shown}");
+    // A version goes to a registry where its base is with the adapter alone.
+    world.sh("hone --root root push stub:base 127.0.0.1:5000/a/stub:base").ok();
+    let pushed = world.sh("hone --root root push --progress plain stub:base-v1 127.0.0.1:5000/a/stub:base-v1");
+    let sent: Vec<_> = pushed.stderr.lines().filter(|l| l.ends_with("pushed")).collect();
+    assert!(sent.len() == 1 && sent[0].contains("adapter"), "{pushed}");
+    world.sh("hone --root root2 pull 127.0.0.1:5000/a/stub:base-v1 && hone --root root2 verify 127.0.0.1:5000/a/stub:base-v1").ok();
+    // The image for one processor alone is not the whole of what the name stands for.
+    let name = "127.0.0.1:5000/a/multi:base";
+    world.sh(&format!("hone --root root push multi:base {name} && hone --root root2 pull {name}")).ok();
+    let part = world.sh(&format!("hone --root root2 verify {name}"));
+    part.says("it is not here; `hone pull --all-platforms` fetches it").says("1 claim is wrong").fails(1);
+    world.sh(&format!("hone --root root2 push {name} 127.0.0.1:5000/b/multi:base")).says("--all-platforms").fails(1);
+    world.sh(&format!("hone --root root2 pull --all-platforms {name} && hone --root root2 verify {name}")).ok();
 }

@@ -19,6 +19,8 @@ use crate::ship::{Sink, local_image, modelpack_tag, oci_shipment, shipment};
 
 /// Standard output, as every tool of the field names it.
 const STDOUT: &str = "-";
+/// Bytes written at a time.
+const BUFFER: usize = 1 << 20;
 
 /// Where an image goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +83,11 @@ pub struct Deliver<'a> {
 }
 
 impl Output {
+    /// Whether it is written to standard output, which then has room for nothing else.
+    pub fn is_stdout(&self) -> bool {
+        matches!(self, Self::OciArchive(path) | Self::DockerArchive(path) if path.as_os_str() == STDOUT)
+    }
+
     /// Takes the pack there.
     pub fn deliver(&self, to: &Deliver<'_>, pack: &Pack) -> Result<(), Failure> {
         let writing = || because(format!("write {self}"));
@@ -138,25 +145,27 @@ fn layout(to: &Deliver<'_>, pack: &Pack, dir: &Path) -> Result<Delivery, Failure
     Ok(sent)
 }
 
-/// Writes a file beside its place and moves it there; `-` is standard output.
+/// Writes a file beside its place and moves it there. `-` is standard output; a device or a FIFO is written to as it
+/// is: replacing it would take it from whoever waits for the bytes.
 fn file(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<Delivery, Failure>) -> Result<Delivery, Failure> {
-    if path.as_os_str() == STDOUT {
-        let mut out = io::BufWriter::with_capacity(1 << 20, io::stdout().lock());
+    let through = |out: &mut dyn Write| -> Result<Delivery, Failure> {
+        let mut out = io::BufWriter::with_capacity(BUFFER, out);
         let sent = write(&mut out)?;
         out.flush()?;
-        return Ok(sent);
+        Ok(sent)
+    };
+    if path.as_os_str() == STDOUT {
+        return through(&mut io::stdout().lock());
+    }
+    if fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir()) {
+        return through(&mut fs::OpenOptions::new().write(true).open(path)?);
     }
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
     let mut new = tempfile::Builder::new().prefix(".hone-archive-").tempfile_in(parent)?;
-    let sent = {
-        let mut out = io::BufWriter::with_capacity(1 << 20, new.as_file_mut());
-        let sent = write(&mut out)?;
-        out.flush()?;
-        sent
-    };
+    let sent = through(new.as_file_mut())?;
     new.as_file().sync_all()?;
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
     fs::set_permissions(new.path(), mode)?;

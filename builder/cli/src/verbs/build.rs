@@ -32,8 +32,8 @@ pub struct Build {
     /// containerd or containerd=NAMESPACE
     #[arg(long, value_name = "ENGINE")]
     load: Vec<Sink>,
-    /// Put the image there, too: oci:DIR, oci-archive:FILE, docker-archive:FILE, docker://NAME:TAG (a registry), or an
-    /// engine as with --load
+    /// Put the image there, too: oci:DIR, oci-archive:FILE, docker-archive:FILE (`-` for standard output), docker://NAME:TAG (a
+    /// registry), or an engine as with --load
     #[arg(short, long, value_name = "WHERE")]
     output: Vec<Output>,
     /// Make Hone's own layers of an image that `docker build` made with Hone's frontend: its name here or in its
@@ -74,6 +74,10 @@ impl Build {
     }
 
     fn report(&self, pack: &Pack) -> Result<(), Failure> {
+        // An archive on standard output is all that is there; the steps on standard error have said the rest.
+        if self.output.iter().any(Output::is_stdout) {
+            return Ok(());
+        }
         let digest = pack.digest();
         match (self.quiet, self.progress) {
             (true, _) => output::print(&format!("{digest}\n")),

@@ -306,7 +306,9 @@ fn text(view: &View) -> String {
             row(key, value.clone());
         }
     }
-    row("command", view.command.join(" "));
+    if !view.command.is_empty() {
+        row("command", view.command.join(" "));
+    }
     for (kind, digest) in &view.referrers {
         row("referrer", format!("{kind} {digest}"));
     }

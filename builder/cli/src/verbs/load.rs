@@ -97,6 +97,12 @@ fn of_layout(ingest: &Ingest<'_>, layout: &str) -> Result<Vec<(Vec<Reference>, P
         ingest.take(layer, &from)?;
     }
     ingest.put_documents(&pack)?;
+    for referrer in from.referrers(root.digest)? {
+        for blob in &referrer.manifest.value().layers {
+            ingest.take(blob, &from)?;
+        }
+        ingest.put_referrer(&referrer)?;
+    }
     let own = root.annotations.get(media::REF_NAME).and_then(|name| name.parse().ok());
     Ok(vec![(own.into_iter().collect(), pack)])
 }

@@ -4,15 +4,21 @@ use std::io::{self, Read};
 
 use clap::Args;
 use hone_image::oci::{Descriptor, Index, MAX_DOCUMENT_BYTES, Manifest, Sealed};
-use hone_image::{Digest, Reference, media};
+use hone_image::sbom::{CYCLONEDX_JSON, SPDX_JSON};
+use hone_image::{Artifact, Digest, Reference, media};
 use hone_registry::{Pinned, Repository};
 use hone_store::{Ingest, Store, Verified, this_processor};
 
 use crate::download;
-use crate::failure::{Failure, because};
+use crate::failure::{Failure, because, chain};
 use crate::net::NetArgs;
 use crate::output;
 use crate::progress::{Mode, Progress};
+
+/// What a bill of materials is called.
+const BILLS: [&str; 2] = [SPDX_JSON, CYCLONEDX_JSON];
+/// Bills of one image that are fetched.
+const MAX_BILLS: usize = 16;
 
 /// Arguments of `hone pull`.
 #[derive(Debug, Args)]
@@ -47,6 +53,7 @@ impl Pull {
             let ingest = store.ingest()?;
             let pull = Pulling { repository: &repository, ingest: &ingest, progress, all: self.all_platforms };
             let root = pull.fetch(&self.name)?;
+            pull.bills(root.digest)?;
             store.tag(&root, &name)?;
             Ok(root.digest)
         })();
@@ -89,6 +96,41 @@ impl Pulling<'_> {
         self.ingest.put(&bytes)?;
         self.diff_ids(digest)?;
         Ok(Descriptor::of(media_type, digest, size))
+    }
+
+    /// Fetches the bills of materials of what was fetched; other statements (signatures, say) are not read here.
+    fn bills(&self, subject: Digest) -> Result<(), Failure> {
+        let reading = |digest: Digest| because(format!("bill of materials {digest}"));
+        let listed = match self.repository.referrers(subject) {
+            Ok(listed) => listed,
+            // Registries answer in many ways that they keep no such list; the image is whole without.
+            Err(error) => {
+                self.progress.step("bill of materials", None).done(0, &format!("none: {}", chain(&error)));
+                return Ok(());
+            }
+        };
+        let is_bill = |d: &&Descriptor| d.artifact_type.as_deref().is_some_and(|kind| BILLS.contains(&kind));
+        for descriptor in listed.iter().filter(is_bill).take(MAX_BILLS) {
+            self.bill(subject, descriptor.digest).map_err(reading(descriptor.digest))?;
+        }
+        Ok(())
+    }
+
+    fn bill(&self, subject: Digest, digest: Digest) -> Result<(), Failure> {
+        let fetched = self.repository.manifest(&digest.to_string())?;
+        let manifest: Sealed<Manifest> = Sealed::parse("manifest", fetched.bytes)?;
+        let value = manifest.value();
+        if value.subject.as_ref().is_none_or(|s| s.digest != subject) {
+            return Err(format!("it is not about {subject}").into());
+        }
+        let size: u64 = value.layers.iter().map(|d| d.size).sum();
+        if size > MAX_DOCUMENT_BYTES {
+            return Err(format!("{size} bytes, want at most {MAX_DOCUMENT_BYTES}").into());
+        }
+        self.manifest(manifest.bytes().to_vec())?;
+        let config = self.ingest.store().read_blob(value.config.digest, MAX_DOCUMENT_BYTES)?;
+        let config = Sealed::parse("config", config)?;
+        Ok(self.ingest.put_referrer(&Artifact { manifest, config })?)
     }
 
     /// Of an index's manifests those for this machine, and artifacts.

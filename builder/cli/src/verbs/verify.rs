@@ -54,7 +54,8 @@ impl Verify {
         match report.problems.len() {
             0 => output::print(&format!("{}: ok ({blobs} blobs, {size})\n", self.image)).map(|()| ExitCode::SUCCESS),
             n => {
-                output::print(&format!("{}: {n} claims are wrong ({blobs} blobs, {size} read)\n", self.image))?;
+                let claims = if n == 1 { "1 claim is".to_owned() } else { format!("{n} claims are") };
+                output::print(&format!("{}: {claims} wrong ({blobs} blobs, {size} read)\n", self.image))?;
                 Ok(ExitCode::FAILURE)
             }
         }
@@ -87,7 +88,10 @@ impl Report {
         for absent in pack.missing() {
             let platform =
                 absent.platform.as_ref().map_or("?".to_owned(), |p| format!("{}/{}", p.os, p.architecture));
-            self.wrong(format!("manifest {} ({platform}): it is not here", absent.digest));
+            self.wrong(format!(
+                "manifest {} ({platform}): it is not here; `hone pull --all-platforms` fetches it",
+                absent.digest
+            ));
         }
     }
 
