@@ -24,6 +24,7 @@
 //! The crate never prints, and runs nothing.
 
 mod blob;
+mod buffer;
 mod cache;
 mod error;
 mod expanded;

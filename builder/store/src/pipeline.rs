@@ -6,12 +6,12 @@
 //! writing out begins while reading goes on.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::num::NonZeroU64;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, Scope, ScopedJoinHandle};
 
 use hone_image::Digest;
@@ -19,12 +19,9 @@ use hone_image::tar::{END, WEIGHT_OFFSET};
 use rustix::fs::{Advice, OFlags, fadvise};
 use sha2::{Digest as _, Sha256};
 
-/// Bytes in one buffer.
-const CHUNK: usize = 4 << 20;
-/// What memory and offsets of a write past the page cache are multiples of; no device asks for more (open(2), O_DIRECT).
-const ALIGN: usize = 4096;
-/// Buffers in flight: what is read ahead of the slowest.
-const BUFFERS: usize = 6;
+use crate::buffer::{ALIGN, BUFFERS, Buffer, Pool};
+use crate::source::Source;
+
 /// Writing out is asked for in steps of this many bytes.
 const WINDOW: u64 = 8 << 20;
 /// Pages this far behind are on the disk, as a rule, and can go (bytes).
@@ -48,81 +45,70 @@ pub(crate) struct Frame<'a> {
     pub padding: &'a [u8],
 }
 
-/// Bytes whose memory is aligned for writes past the page cache.
-struct Buffer {
-    memory: Vec<u8>,
-    start: usize,
-    len: usize,
-}
-
 type Chunk = Arc<Buffer>;
-
-impl Buffer {
-    fn new() -> Self {
-        let memory = vec![0; CHUNK + ALIGN];
-        let start = memory.as_ptr().align_offset(ALIGN).min(ALIGN);
-        Self { memory, start, len: 0 }
-    }
-
-    fn bytes(&self) -> &[u8] {
-        &self.memory[self.start..self.start + self.len]
-    }
-
-    /// Fills it as far as the source goes.
-    fn fill(&mut self, source: &mut dyn Read) -> io::Result<usize> {
-        let room = &mut self.memory[self.start..self.start + CHUNK];
-        self.len = 0;
-        while self.len < CHUNK {
-            match source.read(&mut room[self.len..]) {
-                Ok(0) => break,
-                Ok(n) => self.len += n,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(self.len)
-    }
-}
 
 /// Reads `source` to its end. With `out`, a file and its path, the tar is written there; without, its bytes are only
 /// hashed.
 pub(crate) fn pass(
-    source: &mut dyn Read,
+    source: &Source<'_>,
     frame: &Frame<'_>,
     out: Option<(&File, &Path)>,
     seen: &dyn Fn(u64),
 ) -> io::Result<Passed> {
+    let pool = Pool::new();
     thread::scope(|scope| {
-        let (spare, free) = channel();
-        let (file, file_hash) = hasher(scope, &[], &[], &spare);
+        let (file, file_hash) = hasher(scope, &[], &[]);
         let tail = [frame.padding, &END].concat();
-        let (tar, tar_hash) = hasher(scope, frame.prefix, &tail, &spare);
-        let written = out.map(|(file, path)| writer(scope, Writer::new(file, path), frame.prefix, &tail, &spare));
+        let (tar, tar_hash) = hasher(scope, frame.prefix, &tail);
+        let written = out.map(|(file, path)| writer(scope, Writer::new(file, path), frame.prefix, &tail));
         let (data, written) = written.unzip();
         let mut to: Vec<SyncSender<Chunk>> = vec![file, tar];
         to.extend(data);
-        let mut pool = Pool { free, made: 0 };
-        let mut size = 0;
-        let read = loop {
-            let mut buffer = pool.take()?;
-            match buffer.fill(source) {
-                Ok(0) => break Ok(()),
-                Ok(n) => size += n as u64,
-                Err(error) => break Err(error),
-            }
-            let chunk = Arc::new(buffer);
-            // A thread that ended early has failed; its own error says why.
-            if to.iter().any(|to| to.send(Arc::clone(&chunk)).is_err()) {
-                break Ok(());
-            }
-            give_back(chunk, &spare);
-            seen(size);
-        };
-        drop(to);
+        let ways = source.ways();
+        let steps: Vec<_> = (0..ways).map(|first| reader(scope, source, &pool, first, ways)).collect();
+        let read = hand_on(&steps, &to, seen);
+        drop((steps, to));
         written.map_or(Ok(Ok(())), joined)??;
-        read?;
+        let size = read?;
         Ok(Passed { file: joined(file_hash)?, tar: joined(tar_hash)?, size })
     })
+}
+
+/// Takes the steps in the file's order, from one reader after the other, to everyone who works on them.
+fn hand_on(steps: &[Receiver<io::Result<Buffer>>], to: &[SyncSender<Chunk>], seen: &dyn Fn(u64)) -> io::Result<u64> {
+    let mut size = 0;
+    for step in steps.iter().cycle() {
+        // The reader of what comes next has met the end.
+        let Ok(buffer) = step.recv() else { break };
+        let chunk = Arc::new(buffer?);
+        size += chunk.bytes().len() as u64;
+        // A thread that ended early has failed; its own error says why.
+        if to.iter().any(|to| to.send(Arc::clone(&chunk)).is_err()) {
+            break;
+        }
+        seen(size);
+    }
+    Ok(size)
+}
+
+/// A thread that reads every so many-th step of the file: several of them keep the disk busy.
+fn reader<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    source: &'scope Source<'_>,
+    pool: &'scope Pool,
+    first: usize,
+    ways: usize,
+) -> Receiver<io::Result<Buffer>> {
+    let (sender, steps) = sync_channel(1);
+    scope.spawn(move || {
+        for step in (first as u64..).step_by(ways) {
+            let read = pool.take().and_then(|mut buffer| source.read(step, &mut buffer).map(|()| buffer));
+            if matches!(&read, Ok(end) if end.bytes().is_empty()) || sender.send(read).is_err() {
+                break;
+            }
+        }
+    });
+    steps
 }
 
 /// A thread that hashes `first`, what it is sent, and `last`.
@@ -130,16 +116,14 @@ fn hasher<'scope>(
     scope: &'scope Scope<'scope, '_>,
     first: &[u8],
     last: &[u8],
-    spare: &Sender<Buffer>,
 ) -> (SyncSender<Chunk>, ScopedJoinHandle<'scope, Digest>) {
     let mut hasher = Sha256::new();
     hasher.update(first);
     let (sender, chunks): (_, Receiver<Chunk>) = sync_channel(BUFFERS);
-    let (spare, last) = (spare.clone(), last.to_vec());
+    let last = last.to_vec();
     let handle = scope.spawn(move || {
         for chunk in chunks {
             hasher.update(chunk.bytes());
-            give_back(chunk, &spare);
         }
         hasher.update(last);
         Digest::from_sha256(hasher.finalize().into())
@@ -153,49 +137,21 @@ fn writer<'scope>(
     mut writer: Writer<'scope>,
     first: &[u8],
     last: &[u8],
-    spare: &Sender<Buffer>,
 ) -> (SyncSender<Chunk>, ScopedJoinHandle<'scope, io::Result<()>>) {
     let (sender, chunks): (_, Receiver<Chunk>) = sync_channel(BUFFERS);
-    let (spare, first, last) = (spare.clone(), first.to_vec(), last.to_vec());
+    let (first, last) = (first.to_vec(), last.to_vec());
     let handle = scope.spawn(move || {
         writer.write(&first)?;
         for chunk in chunks {
             writer.data(chunk.bytes())?;
-            give_back(chunk, &spare);
         }
         writer.write(&last)
     });
     (sender, handle)
 }
 
-/// Whoever is last with a buffer returns it.
-fn give_back(chunk: Chunk, spare: &Sender<Buffer>) {
-    if let Some(buffer) = Arc::into_inner(chunk) {
-        // The pool is gone when the pass has failed: then nobody needs the buffer.
-        let _ = spare.send(buffer);
-    }
-}
-
 fn joined<T>(handle: ScopedJoinHandle<'_, T>) -> io::Result<T> {
     handle.join().map_err(|_| io::Error::other("a packing thread panicked"))
-}
-
-struct Pool {
-    free: Receiver<Buffer>,
-    made: usize,
-}
-
-impl Pool {
-    fn take(&mut self) -> io::Result<Buffer> {
-        if let Ok(buffer) = self.free.try_recv() {
-            return Ok(buffer);
-        }
-        if self.made < BUFFERS {
-            self.made += 1;
-            return Ok(Buffer::new());
-        }
-        self.free.recv().map_err(|_| io::Error::other("a packing thread ended early"))
-    }
 }
 
 struct Writer<'a> {
@@ -247,5 +203,41 @@ impl<'a> Writer<'a> {
             self.started = self.at;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+
+    use super::*;
+    use crate::WeightFile;
+    use crate::buffer::CHUNK;
+
+    /// A file of `size` bytes in memory, and its path.
+    fn memory(size: u64) -> (File, std::path::PathBuf) {
+        use std::os::fd::AsRawFd;
+        let file = File::from(memfd_create("w", MemfdFlags::ALLOW_SEALING).expect("memfd"));
+        file.set_len(size).expect("size");
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd()).into();
+        (file, path)
+    }
+
+    fn passed(size: u64, room: u64) -> io::Result<Passed> {
+        let ((from, source), (out, path)) = (memory(size), memory(room));
+        fcntl_add_seals(&out, SealFlags::GROW).expect("seal");
+        let weight = WeightFile { path: "w", source: &source, offset: 0, size, digest: None };
+        let frame = Frame { prefix: &[0; WEIGHT_OFFSET as usize], padding: &[] };
+        pass(&Source::new(&from, &weight), &frame, Some((&out, &path)), &|_| {})
+    }
+
+    #[test]
+    fn a_disk_that_refuses_midway_ends_the_pass() {
+        let size = (4 * BUFFERS * CHUNK) as u64;
+        let whole = WEIGHT_OFFSET + size + END.len() as u64;
+        assert_eq!(passed(size, whole).expect("room for all").size, size);
+        for room in [0, WEIGHT_OFFSET, WEIGHT_OFFSET + size / 2, whole - 1] {
+            passed(size, room).map(|_| ()).expect_err("no room");
+        }
     }
 }

@@ -4,20 +4,19 @@
 //! the cache costs as much processor time as hashing half of it.
 
 use std::fs::File;
-use std::io::{self, IoSliceMut, Read};
+use std::io::{self, IoSliceMut};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 
 use rustix::fs::OFlags;
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
 use crate::WeightFile;
+use crate::buffer::{ALIGN, Buffer, CHUNK};
 
-/// What offsets and lengths of a read past the page cache are multiples of (open(2), O_DIRECT).
-const ALIGN: u64 = 4096;
 /// Places at which a file is asked whether it is in the page cache.
 const SAMPLES: u64 = 16;
 
-/// The bytes of a weight file, in order.
+/// The bytes of a weight file, in steps of a buffer.
 pub(crate) struct Source<'a> {
     file: &'a File,
     /// The same file, past the page cache.
@@ -29,25 +28,38 @@ pub(crate) struct Source<'a> {
 impl<'a> Source<'a> {
     pub(crate) fn new(file: &'a File, weight: &WeightFile<'_>) -> Self {
         let (at, end) = (weight.offset, weight.offset.saturating_add(weight.size));
-        let past = at.is_multiple_of(ALIGN) && !cached(file, at, weight.size);
+        let past = at.is_multiple_of(ALIGN as u64) && !cached(file, at, weight.size);
         let flags = OFlags::DIRECT.bits() as i32;
         let open = || File::options().read(true).custom_flags(flags).open(weight.source).ok();
         Self { file, direct: past.then(open).flatten(), at, end }
     }
-}
 
-impl Read for Source<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = self.end.saturating_sub(self.at);
-        let want = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-        if let Some(direct) = self.direct.as_ref().filter(|_| self.at.is_multiple_of(ALIGN) && want as u64 >= ALIGN) {
-            let whole = want - want % ALIGN as usize;
-            match direct.read_at(&mut buffer[..whole], self.at) {
-                Err(error) if error.kind() == io::ErrorKind::InvalidInput => self.direct = None,
-                read => return read.inspect(|n| self.at += *n as u64),
+    /// How many steps to read at a time: past the page cache nothing reads ahead but we.
+    pub(crate) fn ways(&self) -> usize {
+        if self.direct.is_some() { 2 } else { 1 }
+    }
+
+    /// Reads step `step`: a whole buffer, what is left, or nothing after the end.
+    pub(crate) fn read(&self, step: u64, buffer: &mut Buffer) -> io::Result<()> {
+        let begin = self.at.saturating_add(step.saturating_mul(CHUNK as u64));
+        buffer.fill(|done, room| {
+            let at = begin.saturating_add(done as u64);
+            let left = self.end.saturating_sub(at);
+            let want = usize::try_from(left).unwrap_or(usize::MAX).min(room.len());
+            self.read_at(&mut room[..want], at)
+        })
+    }
+
+    fn read_at(&self, room: &mut [u8], at: u64) -> io::Result<usize> {
+        let whole = room.len() - room.len() % ALIGN;
+        if let Some(direct) = self.direct.as_ref().filter(|_| at.is_multiple_of(ALIGN as u64) && whole > 0) {
+            match direct.read_at(&mut room[..whole], at) {
+                // A file system or a device with rules of its own is read the usual way.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
+                read => return read,
             }
         }
-        self.file.read_at(&mut buffer[..want], self.at).inspect(|n| self.at += *n as u64)
+        self.file.read_at(room, at)
     }
 }
 

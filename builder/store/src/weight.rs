@@ -89,8 +89,8 @@ impl Ingest<'_> {
     ) -> Result<(Known, bool), StoreError> {
         let (prefix, pad) = (weight_prefix(weight.path, weight.size)?, padding(weight.size));
         let frame = Frame { prefix: &prefix, padding: pad };
-        let mut source = Source::new(file, weight);
-        let hashed = pass(&mut source, &frame, None, seen).map_err(StoreError::at("read", weight.source))?;
+        let source = Source::new(file, weight);
+        let hashed = pass(&source, &frame, None, seen).map_err(StoreError::at("read", weight.source))?;
         let known = self.checked(weight, &hashed)?;
         if self.store.has(known.layer, known.stored) {
             return Ok((known, true));
@@ -104,10 +104,10 @@ impl Ingest<'_> {
         let blob = self.blob()?;
         let pack = || -> io::Result<Passed> {
             reserve(blob.file(), weight_layer_len(weight.size))?;
-            let mut source = Source::new(file, weight);
+            let source = Source::new(file, weight);
             match share(file, weight, blob.file(), &frame)? {
-                true => pass(&mut source, &frame, None, seen),
-                false => pass(&mut source, &frame, Some((blob.file(), blob.path())), seen),
+                true => pass(&source, &frame, None, seen),
+                false => pass(&source, &frame, Some((blob.file(), blob.path())), seen),
             }
         };
         let passed = pack().map_err(StoreError::at("pack", weight.path.as_ref()))?;
