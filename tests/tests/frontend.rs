@@ -91,7 +91,24 @@ fn same_both_ways(docker: &Docker28, dir: &str, more: &str) -> usize {
         config
     };
     assert_eq!(config(&theirs), config(&ours), "{dir}");
+    again_our_own(docker, dir);
     theirs.layers
+}
+
+/// Makes Hone's own layers of `DIR:base`: those that `hone build` made of the same inputs.
+fn again_our_own(docker: &Docker28, dir: &str) {
+    let hone = |words: &str| docker.world.sh(&format!("HONE_ROOT=$PWD/hone hone {words}"));
+    let from = docker.world.folder(&format!("from-{dir}")).join("image.tar").display().to_string();
+    docker.run(&format!("docker save -o {from} {dir}:base")).ok();
+    hone(&format!("build -q --from-image docker-archive:{from} -t {dir}:again")).ok();
+    let blobs = |name: &str| {
+        let found = hone(&format!("inspect --json {name}")).json();
+        // The trainer's layer came out of docker without its compression; the configuration has its diff id.
+        let ours = |layer: &&Value| layer["kind"] != "trainer";
+        let layers = found["layers"].as_array().expect("layers").iter().filter(ours);
+        (found["config"].clone(), layers.map(|layer| layer["digest"].clone()).collect::<Vec<_>>())
+    };
+    assert_eq!(blobs(&format!("{dir}:again")), blobs(&format!("{dir}:hone")), "{dir}");
 }
 
 /// A Honefile whose model's files are links, as in Hugging Face's cache, and whose tokenizer lies elsewhere.
@@ -268,7 +285,8 @@ fn root_buildx_gives_the_same_bytes_and_an_index_for_two_platforms() {
     }
     assert_eq!(built[0], built[1], "equal from build to build");
 
-    let honefile = "apiVersion: hone.dev/v1\nname: carried\nbase: { model: model }\ntrainer: none\n";
+    let base = "{ model: model, source: 'https://models.test/tiny', revision: r1, license: MIT }";
+    let honefile = format!("apiVersion: hone.dev/v1\nname: carried\nbase: {base}\ntrainer: none\n");
     fs::write(dir.join("Honefile"), format!("{syntax}{honefile}")).expect("write Honefile");
     let more = "--provenance=false --platform linux/amd64,linux/arm64 -f carried/Honefile carried";
     let image = "127.0.0.1:5000/carried:1";
@@ -280,6 +298,29 @@ fn root_buildx_gives_the_same_bytes_and_an_index_for_two_platforms() {
     let (amd64, arm64) = (inspect("amd64"), inspect("arm64"));
     assert_eq!((&amd64["Architecture"], &arm64["Architecture"]), (&"amd64".into(), &"arm64".into()));
     assert_eq!(amd64["Layers"], arm64["Layers"], "platforms share the model's layers");
+    same_annotations(&docker, image);
+}
+
+/// Every platform's manifest in the registry says of the base what `hone build` says, and it survives `--from-image`.
+fn same_annotations(docker: &Docker28, image: &str) {
+    let hone = |words: &str| {
+        docker.world.sh(&format!("HONE_ROOT=$PWD/hone HONE_INSECURE_REGISTRIES=127.0.0.1:5000 hone {words}"))
+    };
+    hone("build -q -t carried:hone carried").ok();
+    hone(&format!("build -q --from-image docker://{image} -t carried:again")).ok();
+    let ours = hone("inspect --json carried:hone").json()["annotations"].clone();
+    assert_eq!(ours["org.opencontainers.image.revision"], "r1");
+    assert!(ours["dev.hone.base.identity"].is_string(), "{ours}");
+    assert_eq!(hone("inspect --json carried:again").json()["annotations"], ours);
+    let raw =
+        |name: &str| docker.world.sh(&format!("skopeo inspect --raw --tls-verify=false docker://{name}")).json();
+    let index = raw(image);
+    let manifests = index["manifests"].as_array().expect("manifests");
+    assert_eq!(manifests.len(), 2);
+    for manifest in manifests {
+        let name = image.replace(":1", &format!("@{}", manifest["digest"].as_str().expect("a digest")));
+        assert_eq!(raw(&name)["annotations"], ours, "{name}");
+    }
 }
 
 #[test]

@@ -9,6 +9,8 @@ use hone_plan::{OwnTrainer, TrainerPlan, TrainerSource};
 
 use crate::BaseModel;
 
+/// Name of a trainer that is a user's root file system.
+pub const ROOTFS: &str = "rootfs";
 /// What a container's PATH is when nobody sets it; docker's own default.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -33,15 +35,20 @@ pub fn identity(files: &[BaseFile]) -> Digest {
 
 /// What the runtime must know of a trainer: its name, its content, its command line. `None` when nothing trains.
 pub fn trainer_job(plan: &TrainerPlan, diff_ids: &[Digest], command: Vec<String>) -> Option<Trainer> {
-    let lines: String = diff_ids.iter().map(|id| format!("{id}\n")).collect();
     let (name, readonly_root) = match plan {
         TrainerPlan::None => return None,
         TrainerPlan::BuiltIn(name) => (name.clone(), true),
         // A user's own program may write where it likes in its own root: that goes with the container.
-        TrainerPlan::Own(OwnTrainer { from: TrainerSource::Rootfs(_), .. }) => ("rootfs".to_owned(), false),
+        TrainerPlan::Own(OwnTrainer { from: TrainerSource::Rootfs(_), .. }) => (ROOTFS.to_owned(), false),
         TrainerPlan::Own(_) => ("image".to_owned(), false),
     };
-    Some(Trainer { name, digest: Digest::of(lines.as_bytes()), command, readonly_root })
+    Some(Trainer { name, digest: trainer_digest(diff_ids), command, readonly_root })
+}
+
+/// sha256 over the lines `<diff id>\n` of a trainer's layers, lowest first (docs/contract.md).
+pub fn trainer_digest(diff_ids: &[Digest]) -> Digest {
+    let lines: String = diff_ids.iter().map(|id| format!("{id}\n")).collect();
+    Digest::of(lines.as_bytes())
 }
 
 /// What a container starts with: what the trainer's image says (nothing, for a root file system), and what the Honefile

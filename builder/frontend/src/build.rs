@@ -27,6 +27,8 @@ use crate::trainer;
 
 /// The image configuration of a result (moby/buildkit, exporter/containerimage/exptypes).
 const CONFIG: &str = "containerimage.config";
+/// An annotation of the manifest of each image of a result (ibid.).
+const ANNOTATION: &str = "annotation";
 /// The platforms of a result.
 const PLATFORMS: &str = "refs.platforms";
 
@@ -69,7 +71,8 @@ pub async fn build(bridge: &mut Bridge, options: &Options) -> Result<BuildResult
     for platform in platforms(&asked) {
         images.push(build.image(platform, model.as_ref()).await?);
     }
-    Ok(result(images, options.several || asked.len() > 1))
+    let annotations = model.map(|model| model.found.annotations).unwrap_or_default();
+    Ok(result(images, options.several || asked.len() > 1, &annotations))
 }
 
 /// One platform's image.
@@ -227,8 +230,11 @@ fn platforms(asked: &[Platform]) -> Vec<Option<&Platform>> {
     if asked.is_empty() { vec![None] } else { asked.iter().map(Some).collect() }
 }
 
-fn result(images: Vec<Built>, several: bool) -> BuildResult {
-    let mut metadata = BTreeMap::new();
+fn result(images: Vec<Built>, several: bool, annotations: &BTreeMap<String, String>) -> BuildResult {
+    let mut metadata: BTreeMap<String, Vec<u8>> = annotations
+        .iter()
+        .map(|(name, value)| (format!("{ANNOTATION}.{name}"), value.clone().into_bytes()))
+        .collect();
     let list: Vec<_> = images
         .iter()
         .map(|image| {
@@ -269,10 +275,11 @@ mod tests {
 
     #[test]
     fn one_platform_is_an_image_and_several_are_an_index() {
-        let one = result(vec![built("amd64")], false);
+        let one = result(vec![built("amd64")], false, &BTreeMap::from([("a.b".to_owned(), "c".to_owned())]));
         assert_eq!(one.result, Some(Filesystems::One(Reference { id: "id-amd64".into() })));
         assert_eq!(one.metadata[CONFIG], b"amd64");
-        let two = result(vec![built("amd64"), built("arm64")], true);
+        assert_eq!(one.metadata["annotation.a.b"], b"c");
+        let two = result(vec![built("amd64"), built("arm64")], true, &BTreeMap::new());
         let Some(Filesystems::Several(References { refs })) = two.result else { panic!("want several") };
         assert_eq!(refs.keys().collect::<Vec<_>>(), ["linux/amd64", "linux/arm64"]);
         assert_eq!(two.metadata["containerimage.config/linux/arm64"], b"arm64");
@@ -280,6 +287,6 @@ mod tests {
             String::from_utf8_lossy(&two.metadata[PLATFORMS]),
             r#"{"Platforms":[{"ID":"linux/amd64","Platform":{"architecture":"amd64","os":"linux"}},{"ID":"linux/arm64","Platform":{"architecture":"arm64","os":"linux"}}]}"#
         );
-        assert!(matches!(result(vec![built("amd64")], true).result, Some(Filesystems::Several(_))));
+        assert!(matches!(result(vec![built("amd64")], true, &BTreeMap::new()).result, Some(Filesystems::Several(_))));
     }
 }

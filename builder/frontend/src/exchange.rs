@@ -52,6 +52,8 @@ pub type Hashed = Vec<BaseFile>;
 pub struct Inspected {
     /// What the job says of the model.
     pub base: Base,
+    /// Annotations of the manifest.
+    pub annotations: BTreeMap<String, String>,
     /// The tensors of an adapter.
     pub tensors: Option<BTreeMap<String, Vec<u64>>>,
     /// Every directory of the model in the image.

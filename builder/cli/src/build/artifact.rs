@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use hone_base::{SourceFile, Sources};
+use hone_base::{Provenance, SourceFile, Sources};
 use hone_image::foreign::{Form, Maker, maker, parts};
 use hone_image::layer::Compression;
 use hone_image::oci::{Descriptor, Index, MAX_DOCUMENT_BYTES, Manifest, Sealed};
@@ -99,11 +99,8 @@ pub fn model(origin: &dyn Origin, shown: &str, ingest: &Ingest<'_>, known: Known
     let scratch = ingest.scratch_dir()?;
     let files = files_of(origin, manifest.value(), scratch.path(), known).map_err(reading)?;
     let mut model = split(shown, files).map_err(reading)?;
-    model.provenance.digest = Some(root);
-    let annotation = |name: &str| manifest.value().annotations.get(name).cloned();
-    model.provenance.origin.source = annotation(media::SOURCE);
-    model.provenance.origin.revision = annotation(media::REVISION);
-    model.provenance.origin.licenses = annotation(media::LICENSES);
+    let said = Provenance::annotated(&manifest.value().annotations);
+    model.provenance = Provenance { name: None, digest: Some(root), ..said };
     model.scratch = Some(scratch);
     Ok(model)
 }

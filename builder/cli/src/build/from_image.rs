@@ -2,18 +2,20 @@
 //! layer a weight, digests that repeat.
 
 use std::collections::BTreeMap;
+use std::io;
 
-use hone_base::{BaseModel, Sources, facts_of, is_weight};
+use hone_base::{BaseModel, Provenance, ROOTFS, Sources, Tree, facts_of, is_weight, trainer_digest};
 use hone_image::job::{Base, JOB_PATH, Job, Trainer};
 use hone_image::modelpack::ModelFacts;
 use hone_image::oci::RuntimeConfig;
 use hone_image::{Digest, Image, Layer, LayerKind, Pack};
 use hone_plan::Platform;
-use hone_store::Store;
+use hone_store::{Ingest, Store, untar};
 
 use super::artifact::{Local, model};
 use super::base::Packer;
 use super::source::Model;
+use super::trainer::pack_tree;
 use super::{Assembly, Site, assemble};
 use crate::contents;
 use crate::failure::{Failure, because};
@@ -22,6 +24,8 @@ use crate::failure::{Failure, because};
 const LABELS: &str = "dev.hone.";
 /// A job layer is not larger than this (bytes): larger layers are not looked into for a job.
 const LARGEST_JOB_LAYER: u64 = 16 << 20;
+/// Entries of a trainer's root file system; a Debian root with Python has ten thousand.
+const MAX_TREE: usize = 2_000_000;
 
 /// Makes Hone's own of the pack `from`, whose blobs are in the store.
 pub fn from_image(site: &Site<'_>, from: &Pack) -> Result<Pack, Failure> {
@@ -29,13 +33,14 @@ pub fn from_image(site: &Site<'_>, from: &Pack) -> Result<Pack, Failure> {
     let convert = || -> Result<Pack, Failure> {
         let ingest = site.store.ingest()?;
         let mut assemblies = Vec::new();
-        let mut facts = None;
+        let (mut facts, mut provenance) = (None, Provenance::default());
         for image in from.images() {
             let (assembly, seen) = one(site, &ingest, image)?;
-            facts = facts.or(seen);
+            // A frontend says of each platform's image what is true of all.
+            provenance = provenance.or(Provenance::annotated(&image.manifest().value().annotations));
+            facts = facts.or(seen.map(|seen| provenance.over(seen)));
             assemblies.push(assembly);
         }
-        let provenance = Default::default();
         let pack = assemble(&ingest, site.progress, assemblies, facts, &provenance)?;
         site.finish(&ingest, &pack)?;
         Ok(pack)
@@ -43,11 +48,7 @@ pub fn from_image(site: &Site<'_>, from: &Pack) -> Result<Pack, Failure> {
     convert().map_err(converting)
 }
 
-fn one(
-    site: &Site<'_>,
-    ingest: &hone_store::Ingest<'_>,
-    image: &Image,
-) -> Result<(Assembly, Option<ModelFacts>), Failure> {
+fn one(site: &Site<'_>, ingest: &Ingest<'_>, image: &Image) -> Result<(Assembly, Option<ModelFacts>), Failure> {
     let job = job_of(site.store, image)?;
     let (mut base_layers, mut dirs, mut facts) = (Vec::new(), Default::default(), None);
     if let Some(base) = &job.base {
@@ -68,7 +69,7 @@ fn one(
         facts = Some(base_model.facts);
     }
     let trainer = match &job.trainer {
-        Some(trainer) => trainer_layers(image, trainer)?,
+        Some(trainer) => trainer_layers(site, ingest, image, trainer)?,
         None => Vec::new(),
     };
     let config = image.config().value();
@@ -88,16 +89,39 @@ fn job_of(store: &Store, image: &Image) -> Result<Job, Failure> {
 }
 
 /// The lowest layers, as many as the job's trainer has: they are told by its digest.
-fn trainer_layers(image: &Image, trainer: &Trainer) -> Result<Vec<Layer>, Failure> {
-    let mut lines = String::new();
-    for (n, layer) in image.layers().iter().enumerate() {
-        lines.push_str(&format!("{}\n", layer.diff_id));
-        if Digest::of(lines.as_bytes()) == trainer.digest {
-            return Ok(image.layers()[..=n].iter().map(|l| l.of_kind(LayerKind::Trainer)).collect());
+fn trainer_layers(
+    site: &Site<'_>,
+    ingest: &Ingest<'_>,
+    image: &Image,
+    trainer: &Trainer,
+) -> Result<Vec<Layer>, Failure> {
+    let diff_ids: Vec<Digest> = image.layers().iter().map(|layer| layer.diff_id).collect();
+    for n in 1..=diff_ids.len() {
+        if trainer_digest(&diff_ids[..n]) == trainer.digest {
+            return Ok(image.layers()[..n].iter().map(|l| l.of_kind(LayerKind::Trainer)).collect());
         }
     }
-    let what = format!("the trainer {} that its job.json names is not in its layers as it was", trainer.name);
-    Err(format!("{what}; an image whose trainer is a root file system is built again from the Honefile").into())
+    // A root file system is named by the layer that `hone build` makes of it, which is not BuildKit's.
+    if let (ROOTFS, Some(lowest)) = (&*trainer.name, image.layers().first()) {
+        let layer = packed_again(site, ingest, lowest).map_err(because("pack the trainer's root file system"))?;
+        if trainer_digest(&[layer.diff_id]) == trainer.digest {
+            return Ok(vec![layer]);
+        }
+    }
+    Err(format!("the trainer {} that its job.json names is not in its layers as it was", trainer.name).into())
+}
+
+/// The tree that is in a layer, as Hone packs trees.
+fn packed_again(site: &Site<'_>, ingest: &Ingest<'_>, layer: &Layer) -> Result<Layer, Failure> {
+    let scratch = ingest.scratch_dir()?;
+    let mut tar = site.store.open_layer(layer)?;
+    untar::walk(&mut tar, MAX_TREE, &mut |entry| -> io::Result<()> {
+        entry.set_preserve_permissions(true);
+        entry.set_preserve_mtime(false);
+        // What would leave the directory is left out, and the digest is then another one.
+        entry.unpack_in(scratch.path()).map(drop)
+    })?;
+    pack_tree(ingest, &Tree::scan(scratch.path())?, site.progress)
 }
 
 /// Names relative to the base's directory, which may lie above what all files have in common.

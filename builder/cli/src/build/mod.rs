@@ -10,16 +10,16 @@ mod honefile;
 mod source;
 mod trainer;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use hone_base::{BaseModel, understand};
+use hone_base::{BaseModel, Provenance, understand};
 use hone_image::image::BaseImage;
-use hone_image::job::{Base, JOB_PATH, Job};
+use hone_image::job::{JOB_PATH, Job};
 use hone_image::modelpack::{self, ModelFacts};
 use hone_image::oci::RuntimeConfig;
 use hone_image::tar::Entry;
-use hone_image::{Image, Layer, LayerKind, Pack, Reference, media};
+use hone_image::{Image, Layer, LayerKind, Pack, Reference};
 use hone_plan::{BuildPlan, JobParts, Platform};
 use hone_registry::Client;
 use hone_store::{Ingest, Store};
@@ -28,7 +28,7 @@ use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::sbom::{self, Format};
 use base::{PackedBase, Packer};
-use source::{Fetch, Provenance};
+use source::Fetch;
 use trainer::PackedTrainer;
 
 pub use from_image::from_image;
@@ -69,7 +69,7 @@ pub fn build(site: &Site<'_>, path: &Path) -> Result<Pack, Failure> {
     };
     let provenance = fetched.as_ref().map(|f| f.provenance.clone()).unwrap_or_default();
     let each = trainers.into_iter().map(|t| Assembly::of(&plan, t, model.as_ref(), packed.as_ref()));
-    let facts = model.as_ref().map(|m| facts(m, &provenance));
+    let facts = model.as_ref().map(|m| provenance.over(m.facts.clone()));
     let pack = assemble(&ingest, progress, each.collect(), facts, &provenance)?;
     site.finish(&ingest, &pack)?;
     Ok(pack)
@@ -124,7 +124,8 @@ fn assemble(
 ) -> Result<Pack, Failure> {
     let mut images = Vec::new();
     for each in assemblies {
-        let annotations = annotations(each.job.base.as_ref(), facts.as_ref(), provenance);
+        let described = each.job.base.as_ref().zip(facts.as_ref());
+        let annotations = described.map(|(base, facts)| provenance.annotations(base, facts)).unwrap_or_default();
         let job_layer = job_layer(ingest, progress, &each.job, each.dirs)?;
         images.push(Image::base(BaseImage {
             name: each.job.name,
@@ -162,36 +163,4 @@ fn job_layer(
     let layer = writer.finish()?;
     step.done(layer.descriptor.size, &layer.descriptor.digest.to_string());
     Ok(layer)
-}
-
-/// What the model's files say, and over it what is known of where they come from.
-fn facts(model: &BaseModel, provenance: &Provenance) -> ModelFacts {
-    let mut facts = model.facts.clone();
-    let origin = &provenance.origin;
-    facts.source = origin.source.clone().or(facts.source);
-    facts.revision = origin.revision.clone();
-    if let Some(licenses) = &origin.licenses {
-        facts.licenses = vec![licenses.clone()];
-    }
-    facts
-}
-
-/// Where the model comes from, as annotations of the manifest (image-spec, annotations.md).
-fn annotations(base: Option<&Base>, facts: Option<&ModelFacts>, provenance: &Provenance) -> BTreeMap<String, String> {
-    let mut all = BTreeMap::new();
-    let mut say = |name: &str, value: Option<String>| {
-        all.extend(value.map(|value| (name.to_owned(), value)));
-    };
-    say(media::BASE_NAME, provenance.name.clone());
-    say(media::BASE_DIGEST, provenance.digest.map(|d| d.to_string()));
-    if let Some(facts) = facts {
-        say(media::SOURCE, facts.source.clone());
-        say(media::REVISION, facts.revision.clone());
-        say(media::LICENSES, (!facts.licenses.is_empty()).then(|| facts.licenses.join(" AND ")));
-    }
-    if let Some(base) = base {
-        say(media::BASE_IDENTITY, Some(base.identity.to_string()));
-        say(media::BASE_SIZE, Some(base.files.iter().map(|f| f.size).sum::<u64>().to_string()));
-    }
-    all
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use hone_base::{SourceFile, Sources};
+use hone_base::{Provenance, SourceFile, Sources};
 use hone_image::Digest;
 use hone_plan::{BasePlan, BuildPlan, ModelSource, Origin as Provided};
 use hone_registry::hub::{self, GitVerified, Identity};
@@ -34,17 +34,6 @@ pub struct Model {
     pub provenance: Provenance,
     /// Files that go when the build is done.
     pub scratch: Option<TempDir>,
-}
-
-/// Where a model comes from.
-#[derive(Debug, Clone, Default)]
-pub struct Provenance {
-    /// Its name there.
-    pub name: Option<String>,
-    /// Digest of its manifest there.
-    pub digest: Option<Digest>,
-    /// Source, revision, licence.
-    pub origin: Provided,
 }
 
 impl Model {
@@ -83,15 +72,7 @@ impl Fetch<'_> {
             ModelSource::Registry(name) => self.registry(name)?,
             ModelSource::Layout { dir, tag } => self.layout(dir, tag.as_deref())?,
         };
-        let said = &base.origin;
-        let origin = &mut found.provenance.origin;
-        for (ours, given) in [
-            (&mut origin.source, &said.source),
-            (&mut origin.revision, &said.revision),
-            (&mut origin.licenses, &said.licenses),
-        ] {
-            *ours = given.clone().or(ours.take());
-        }
+        found.provenance = Provenance::planned(base).or(found.provenance);
         if let Some(path) = &base.tokenizer {
             found.tokenizer = Some(Sources::at(&self.dir.join(path)).map_err(because("base.tokenizer"))?);
         }
@@ -114,7 +95,6 @@ impl Fetch<'_> {
         found.digests.insert(name.to_owned(), sha256);
         found.sources.files.push(file);
         found.sources.lone = true;
-        found.provenance.name = Some(url.to_owned());
         Ok(found)
     }
 
@@ -123,9 +103,7 @@ impl Fetch<'_> {
         let repository = self.client.repository(&pinned.reference);
         let remote = Remote { repository, target: pinned.target(), ingest: self.ingest, progress: self.progress };
         let known = |name: &str, digest| self.packed_before(name, digest);
-        let mut found = model(&remote, &format!("oci://{name}"), self.ingest, &known)?;
-        found.provenance.name = Some(name.to_owned());
-        Ok(found)
+        model(&remote, &format!("oci://{name}"), self.ingest, &known)
     }
 
     fn layout(&self, dir: &str, tag: Option<&str>) -> Result<Model, Failure> {

@@ -239,7 +239,8 @@ fn import(
     Ok(layers)
 }
 
-fn pack_tree(ingest: &Ingest<'_>, tree: &Tree, progress: Progress) -> Result<Layer, Failure> {
+/// A root file system as one layer.
+pub fn pack_tree(ingest: &Ingest<'_>, tree: &Tree, progress: Progress) -> Result<Layer, Failure> {
     let step = progress.step("trainer", Some(tree.size()));
     let mut writer = ingest.layer(LayerKind::Trainer)?;
     tree.write(writer.tar(), &mut |n| step.seen(n))?;

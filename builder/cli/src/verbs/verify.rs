@@ -7,7 +7,7 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::Args;
-use hone_base::identity;
+use hone_base::{identity, trainer_digest};
 use hone_image::job::{Base, BaseFile, JOB_PATH, Job};
 use hone_image::{Digest, Image, Layer, LayerKind, Pack, media};
 use hone_store::Store;
@@ -162,9 +162,8 @@ impl Report {
             self.base(image, base, &of);
         }
         if let Some(trainer) = &job.trainer {
-            let lines =
-                image.layers().iter().filter(|l| l.kind == LayerKind::Trainer).map(|l| format!("{}\n", l.diff_id));
-            let digest = Digest::of(lines.collect::<String>().as_bytes());
+            let layers = image.layers().iter().filter(|l| l.kind == LayerKind::Trainer);
+            let digest = trainer_digest(&layers.map(|l| l.diff_id).collect::<Vec<_>>());
             self.differs(&format!("{of}: trainer"), digest, trainer.digest);
             let (got, want) = (image.config().value().config.command_line().join(" "), trainer.command.join(" "));
             self.differs(&format!("{of}: command"), got, want);

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use hone_base::{SourceFile, Sources, base_of, understand};
+use hone_base::{Provenance, SourceFile, Sources, base_of, understand};
 use hone_image::job::TOKENIZER_DIR;
 
 use super::{StepError, answer_of};
@@ -17,6 +17,9 @@ pub fn inspect(model: &Path, tokenizer: Option<&Path>) -> Result<Inspected, Step
     let hashes: Hashed = answer_of(Path::new(HASHES))?;
     let apart = tokenizer.map(Sources::at).transpose()?;
     let base = understand(&Sources::at(model)?, apart.as_ref(), &plan)?;
+    let named = base_of(&base, hashes);
+    let provenance = plan.base.as_ref().map(Provenance::planned).unwrap_or_default();
+    let annotations = provenance.annotations(&named, &provenance.over(base.facts.clone()));
     let placed = |dir: &str, files: &[SourceFile]| -> Vec<Placed> {
         files.iter().map(|file| Placed { path: format!("{dir}/{}", file.name), from: from(file) }).collect()
     };
@@ -26,7 +29,8 @@ pub fn inspect(model: &Path, tokenizer: Option<&Path>) -> Result<Inspected, Step
         tokenizer: placed(TOKENIZER_DIR.trim_start_matches('/'), &base.tokenizer_files),
         dirs: base.dirs(),
         tensors: base.tensors.clone(),
-        base: base_of(&base, hashes),
+        base: named,
+        annotations,
     })
 }
 

@@ -1,0 +1,80 @@
+//! Where a model comes from, and what an image's manifest says of that: the same for whoever packs it.
+
+use std::collections::BTreeMap;
+
+use hone_image::job::Base;
+use hone_image::modelpack::ModelFacts;
+use hone_image::{Digest, media};
+use hone_plan::{BasePlan, ModelSource, Origin};
+
+/// Where a model comes from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Provenance {
+    /// Its name there.
+    pub name: Option<String>,
+    /// Digest of its manifest there.
+    pub digest: Option<Digest>,
+    /// Source, revision, licence.
+    pub origin: Origin,
+}
+
+impl Provenance {
+    /// What the Honefile says of it.
+    pub fn planned(plan: &BasePlan) -> Self {
+        let name = match &plan.model {
+            ModelSource::Url { url, .. } => Some(url.clone()),
+            ModelSource::Registry(name) => Some(name.clone()),
+            // What a hub's name stands for is known when the hub was asked; a path is nobody's business.
+            ModelSource::Hub { .. } | ModelSource::Path(_) | ModelSource::Layout { .. } => None,
+        };
+        Self { name, digest: None, origin: plan.origin.clone() }
+    }
+
+    /// What the annotations of a manifest say of what it holds; the reverse of [`Self::annotations`].
+    pub fn annotated(annotations: &BTreeMap<String, String>) -> Self {
+        let said = |name: &str| annotations.get(name).cloned();
+        let origin =
+            Origin { source: said(media::SOURCE), revision: said(media::REVISION), licenses: said(media::LICENSES) };
+        // What is no digest says nothing.
+        let digest = said(media::BASE_DIGEST).and_then(|digest| digest.parse().ok());
+        Self { name: said(media::BASE_NAME), digest, origin }
+    }
+
+    /// This, and where it is silent what `other` says.
+    pub fn or(self, other: Self) -> Self {
+        let (ours, theirs) = (self.origin, other.origin);
+        Self {
+            name: self.name.or(other.name),
+            digest: self.digest.or(other.digest),
+            origin: Origin {
+                source: ours.source.or(theirs.source),
+                revision: ours.revision.or(theirs.revision),
+                licenses: ours.licenses.or(theirs.licenses),
+            },
+        }
+    }
+
+    /// What the model's files say of it, and over that what is known of where they come from.
+    pub fn over(&self, mut facts: ModelFacts) -> ModelFacts {
+        facts.source = self.origin.source.clone().or(facts.source);
+        facts.revision = self.origin.revision.clone().or(facts.revision);
+        if let Some(licenses) = &self.origin.licenses {
+            facts.licenses = vec![licenses.clone()];
+        }
+        facts
+    }
+
+    /// Annotations of an image's manifest (image-spec, annotations.md). `facts` are those of [`Self::over`].
+    pub fn annotations(&self, base: &Base, facts: &ModelFacts) -> BTreeMap<String, String> {
+        let said = [
+            (media::BASE_NAME, self.name.clone()),
+            (media::BASE_DIGEST, self.digest.map(|digest| digest.to_string())),
+            (media::SOURCE, facts.source.clone()),
+            (media::REVISION, facts.revision.clone()),
+            (media::LICENSES, (!facts.licenses.is_empty()).then(|| facts.licenses.join(" AND "))),
+            (media::BASE_IDENTITY, Some(base.identity.to_string())),
+            (media::BASE_SIZE, Some(base.files.iter().map(|file| file.size).sum::<u64>().to_string())),
+        ];
+        said.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+    }
+}
