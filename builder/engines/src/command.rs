@@ -33,6 +33,23 @@ pub enum Error {
         /// The end of what it wrote on stderr.
         stderr: String,
     },
+    /// A daemon behind a socket that could not be asked, or did not answer.
+    #[error("docker at {}", path.display())]
+    Socket {
+        /// The socket.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A daemon that refused.
+    #[error("docker at {}: {said}", path.display())]
+    Refused {
+        /// The socket.
+        path: PathBuf,
+        /// Its own words.
+        said: String,
+    },
     /// What it printed is not what its documentation promises.
     #[error("{command}: answer not understood")]
     Answer {

@@ -1,11 +1,13 @@
-//! Images in docker, through its command line: `docker image inspect`, `docker load`, `docker save`,
-//! `docker container inspect`.
+//! Images in docker, through its command line: `docker image inspect`, `docker save`, `docker container inspect`, and
+//! `docker load`, which takes a shorter way where there is one ([`Socket`]).
 //!
 //! A docker that keeps its images in containerd (new installations since 29) calls them by their manifests' digests
 //! and loads no archive that lacks a layer. Where this user may ask that containerd, it is asked instead: images are
 //! then called by their configurations here, too, and are sent only what is missing.
 
+use std::env;
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
@@ -18,6 +20,7 @@ use crate::engine::{Delivery, Engine, Found};
 use crate::held::{self, ImageStore};
 use crate::saved;
 use crate::shipment::Shipment;
+use crate::socket::Socket;
 
 /// A docker daemon.
 #[derive(Debug, Clone, Default)]
@@ -89,10 +92,14 @@ impl Docker {
 
     fn send(&self, shipment: &Shipment<'_>, skip: usize) -> Result<Delivery, Error> {
         let mut sent = Delivery { sent_layers: 0, sent_bytes: 0 };
-        feed(&mut self.command(&["load", "--quiet"]), |to| {
+        let write = |to: &mut dyn Write| {
             sent = archive::docker::write(shipment, skip, to)?;
             Ok(())
-        })?;
+        };
+        match Socket::reach(self.host.as_deref(), &|name| env::var_os(name)) {
+            Some(socket) => socket.load(write)?,
+            None => drop(feed(&mut self.command(&["load", "--quiet"]), write)?),
+        }
         Ok(sent)
     }
 }

@@ -1,7 +1,8 @@
 //! docker, podman, containerd and archive files as sources and sinks of images, and where they learn of Hone's runtime.
 //!
 //! The engines are reached through their own command lines: those are the one interface that the same user, with
-//! the same rights and the same configuration, certainly has. An engine is sent only the layers that it lacks.
+//! the same rights and the same configuration, certainly has. An engine is sent only the layers that it lacks. To docker on this
+//! machine they go over its socket, because its command line takes longer to start than docker takes to load a version.
 //!
 //! Refused here: reading Hone's store (a caller brings a [`Shipment`]), deciding what a version is, retrying.
 
@@ -18,6 +19,7 @@ mod ocidir;
 mod podman;
 mod saved;
 mod shipment;
+mod socket;
 
 pub use archive::{
     Archive, ArchiveError, ArchivedArtifact, ArchivedPack, Section, write_docker_archive, write_oci_archive,

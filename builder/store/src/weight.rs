@@ -103,12 +103,13 @@ impl Ingest<'_> {
         let frame = Frame { prefix: &prefix, padding: pad };
         let blob = self.blob()?;
         let pack = || -> io::Result<Passed> {
-            reserve(blob.file(), weight_layer_len(weight.size))?;
             let source = Source::new(file, weight);
-            match share(file, weight, blob.file(), &frame)? {
-                true => pass(&source, &frame, None, seen),
-                false => pass(&source, &frame, Some((blob.file(), blob.path())), seen),
+            // Blocks that are shared need no room.
+            if share(file, weight, blob.file(), &frame)? {
+                return pass(&source, &frame, None, seen);
             }
+            reserve(blob.file(), weight_layer_len(weight.size))?;
+            pass(&source, &frame, Some((blob.file(), blob.path())), seen)
         };
         let passed = pack().map_err(StoreError::at("pack", weight.path.as_ref()))?;
         let known = self.checked(weight, &passed)?;

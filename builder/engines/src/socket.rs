@@ -1,0 +1,292 @@
+//! `docker load` over the daemon's own socket, for the one call that a device makes again and again: each version that a
+//! training run commits. The command line takes longer to start than docker takes to load a version.
+//!
+//! Used where `docker` itself would use a socket of this machine. Everything else (contexts, ssh, TLS, headers that
+//! a user's configuration adds), and a socket that does not answer, is the command line's, whose words the user knows.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, BufWriter, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::command::Error;
+
+/// Where docker listens when nobody says otherwise.
+const DEFAULT: &str = "/var/run/docker.sock";
+/// The request: an archive of unknown length, and an answer without progress (Engine API, ImageLoad).
+const REQUEST: &str = "POST /images/load?quiet=1 HTTP/1.1\r\nHost: docker\r\nUser-Agent: hone\r\nConnection: close\r\n\
+    Content-Type: application/x-tar\r\nTransfer-Encoding: chunked\r\n\r\n";
+/// Bytes sent in one chunk.
+const CHUNK: usize = 256 << 10;
+/// Longest answer read (bytes): a line for each image, or an error.
+const MAX_ANSWER: u64 = 1 << 20;
+/// Header fields of an answer, at most.
+const MAX_FIELDS: usize = 64;
+
+/// A daemon that was reached.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    path: PathBuf,
+    stream: UnixStream,
+}
+
+/// An answer that is none.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer is not HTTP")]
+struct NotHttp;
+
+impl Socket {
+    /// The daemon at `host`, else the one that the user's own `docker` talks to. `None` when that is not a socket of this
+    /// machine that answers. `env` looks a variable up.
+    pub(crate) fn reach(host: Option<&str>, env: &dyn Fn(&str) -> Option<OsString>) -> Option<Self> {
+        let path = address(host, env)?;
+        let stream = UnixStream::connect(&path).ok()?;
+        Some(Self { path, stream })
+    }
+
+    /// Loads the archive that `write` produces.
+    ///
+    /// When both fail the cause wins, as with a program: docker's own words when it stopped reading, else why writing
+    /// ended early; then docker sees the request cut off, and keeps nothing of it.
+    pub(crate) fn load(self, write: impl FnOnce(&mut dyn Write) -> Result<(), Error>) -> Result<(), Error> {
+        let failed = |source| Error::Socket { path: self.path.clone(), source };
+        let mut body = BufWriter::with_capacity(CHUNK, Chunked(&self.stream));
+        let sent = (&self.stream).write_all(REQUEST.as_bytes()).map_err(failed).and_then(|()| {
+            write(&mut body)?;
+            body.flush().and_then(|()| (&self.stream).write_all(b"0\r\n\r\n")).map_err(failed)
+        });
+        if let Err(error) = &sent
+            && !hung_up(error)
+        {
+            return sent;
+        }
+        let mut answer = Vec::new();
+        // A daemon that hung up may have said why before.
+        let read = (&self.stream).take(MAX_ANSWER).read_to_end(&mut answer);
+        match (outcome(&answer), sent) {
+            (Ok(None), Ok(())) => Ok(()),
+            (Ok(Some(said)), _) => Err(Error::Refused { path: self.path.clone(), said }),
+            (_, Err(error)) => Err(error),
+            (Err(error), Ok(())) => Err(failed(read.err().unwrap_or(error))),
+        }
+    }
+}
+
+fn hung_up(error: &Error) -> bool {
+    let (Error::Layer { source, .. } | Error::Socket { source, .. }) = error else { return false };
+    matches!(source.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+}
+
+/// Where `docker` would go: a host decides before a context does (docker/cli, cli/command/cli.go, resolveContextName).
+fn address(host: Option<&str>, env: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let set = |name: &str| env(name).filter(|value| !value.is_empty());
+    let dir = set("DOCKER_CONFIG").map(PathBuf::from).or_else(|| Some(Path::new(&set("HOME")?).join(".docker")));
+    let config = dir.and_then(|dir| fs::read(dir.join("config.json")).ok());
+    let config: Config = match config {
+        Some(json) => serde_json::from_slice(&json).ok()?,
+        None => Config::default(),
+    };
+    if config.http_headers.is_some_and(|headers| !headers.is_empty()) {
+        return None;
+    }
+    let said = host.map(OsString::from).or_else(|| set("DOCKER_HOST"));
+    if let Some(said) = said {
+        return said.to_str()?.strip_prefix("unix://").map(PathBuf::from);
+    }
+    let context = set("DOCKER_CONTEXT").and_then(|name| name.into_string().ok()).or(config.current_context);
+    let plain = context.is_none_or(|name| name.is_empty() || name == "default");
+    plain.then(|| PathBuf::from(DEFAULT))
+}
+
+/// What of docker's own configuration says how the daemon is reached.
+#[derive(Debug, Default, Deserialize)]
+struct Config {
+    #[serde(rename = "currentContext")]
+    current_context: Option<String>,
+    #[serde(rename = "HttpHeaders")]
+    http_headers: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
+/// A body of unknown length (RFC 9112, 7.1): each write is a chunk.
+struct Chunked<'a>(&'a UnixStream);
+
+impl Write for Chunked<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // A chunk of nothing would be the last.
+        if !bytes.is_empty() {
+            self.0.write_all(format!("{:x}\r\n", bytes.len()).as_bytes())?;
+            self.0.write_all(bytes)?;
+            self.0.write_all(b"\r\n")?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What an answer says: nothing when docker has the image, else why it does not have it.
+fn outcome(answer: &[u8]) -> io::Result<Option<String>> {
+    #[derive(Deserialize)]
+    struct Line {
+        /// Of a body that began well (Engine API, JSONMessage).
+        error: Option<String>,
+        /// Of a status that is not 200.
+        message: Option<String>,
+    }
+    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+    let mut head = httparse::Response::new(&mut fields);
+    let Ok(httparse::Status::Complete(at)) = head.parse(answer) else { return Err(io::Error::other(NotHttp)) };
+    let status = head.code.unwrap_or_default();
+    let chunked = head
+        .headers
+        .iter()
+        .any(|f| f.name.eq_ignore_ascii_case("transfer-encoding") && f.value.eq_ignore_ascii_case(b"chunked"));
+    let body = if chunked { joined(&answer[at..])? } else { answer[at..].to_vec() };
+    let lines = serde_json::Deserializer::from_slice(&body).into_iter::<Line>();
+    let said = lines.map_while(Result::ok).find_map(|line| line.error.or(line.message));
+    match (status, said) {
+        (200, said) => Ok(said),
+        (_, Some(said)) => Ok(Some(said)),
+        (_, None) => Ok(Some(format!("status {status}"))),
+    }
+}
+
+/// The chunks of a body, put together; one that is cut off is an answer cut off.
+fn joined(mut chunks: &[u8]) -> io::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let Ok(httparse::Status::Complete((at, size))) = httparse::parse_chunk_size(chunks) else {
+            return Err(io::Error::other(NotHttp));
+        };
+        if size == 0 {
+            return Ok(body);
+        }
+        let end = usize::try_from(size).ok().and_then(|size| at.checked_add(size));
+        let chunk = end.and_then(|end| Some((chunks.get(at..end)?, chunks.get(end..)?.strip_prefix(b"\r\n")?)));
+        let Some((bytes, rest)) = chunk else { return Err(io::Error::other(NotHttp)) };
+        body.extend_from_slice(bytes);
+        chunks = rest;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+    use std::thread;
+
+    use super::*;
+
+    fn at(host: Option<&str>, vars: &[(&str, &str)]) -> Option<String> {
+        let env = |name: &str| vars.iter().find(|(n, _)| *n == name).map(|(_, value)| OsString::from(value));
+        address(host, &env).map(|path| path.display().to_string())
+    }
+
+    #[test]
+    fn the_socket_is_docker_s_own_choice() {
+        let dir = tempfile::tempdir().expect("directory");
+        let home = dir.path().to_str().expect("a path");
+        assert_eq!(at(None, &[("HOME", home)]).as_deref(), Some(DEFAULT));
+        assert_eq!(at(Some("unix:///a"), &[("DOCKER_HOST", "tcp://b")]).as_deref(), Some("/a"));
+        assert_eq!(at(None, &[("DOCKER_HOST", "unix:///b"), ("DOCKER_CONTEXT", "c")]).as_deref(), Some("/b"));
+        assert_eq!(at(None, &[("DOCKER_HOST", "")]).as_deref(), Some(DEFAULT));
+        assert_eq!(at(None, &[("DOCKER_CONTEXT", "default")]).as_deref(), Some(DEFAULT));
+        for others in [[("DOCKER_HOST", "ssh://b")], [("DOCKER_HOST", "tcp://b")], [("DOCKER_CONTEXT", "c")]] {
+            assert_eq!(at(None, &others), None, "{others:?}");
+        }
+        fs::create_dir(dir.path().join(".docker")).expect("directory");
+        for (config, want) in [
+            (r#"{"auths":{},"currentContext":"default"}"#, Some(DEFAULT)),
+            (r#"{"currentContext":"rootless"}"#, None),
+            (r#"{"HttpHeaders":{"X-Meta":"a"}}"#, None),
+            ("{", None),
+        ] {
+            fs::write(dir.path().join(".docker/config.json"), config).expect("write");
+            assert_eq!(at(None, &[("HOME", home)]).as_deref(), want, "{config}");
+        }
+    }
+
+    #[test]
+    fn an_answer_says_whether_docker_has_the_image() {
+        let says = |answer: &str| outcome(answer.as_bytes()).map_err(|e| e.to_string());
+        let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        assert_eq!(says(&format!("{chunked}f\r\n{{\"stream\":\"ok\"}}\r\n0\r\n\r\n")), Ok(None));
+        assert_eq!(
+            says(&format!("{chunked}7\r\n{{\"error\r\n6\r\n\":\"no\"\r\n1\r\n}}\r\n0\r\n\r\n")),
+            Ok(Some("no".into()))
+        );
+        assert_eq!(says("HTTP/1.1 500 x\r\n\r\n{\"message\":\"broken\"}"), Ok(Some("broken".into())));
+        assert_eq!(says("HTTP/1.1 404 x\r\n\r\n<html>"), Ok(Some("status 404".into())));
+        for cut in [
+            "",
+            "SSH-2.0",
+            &format!("{chunked}f\r\n{{\"stream\""),
+            &format!("{chunked}f\r\n{{\"stream\":\"ok\"}}\r\n"),
+        ] {
+            assert!(says(cut).is_err(), "{cut:?}");
+        }
+    }
+
+    /// A daemon that answers `answer` after `most` bytes of a request, and what it was sent.
+    fn daemon(answer: &'static str, most: u64) -> (Socket, thread::JoinHandle<Vec<u8>>, tempfile::TempDir) {
+        let dir = tempfile::tempdir().expect("directory");
+        let path = dir.path().join("docker.sock");
+        let listener = UnixListener::bind(&path).expect("listen");
+        let served = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("accept");
+            let mut got = Vec::new();
+            let mut part = vec![0; 64 << 10];
+            while (got.len() as u64) < most && !got.ends_with(b"0\r\n\r\n") {
+                match stream.read(&mut part).expect("read") {
+                    0 => break,
+                    n => got.extend_from_slice(&part[..n]),
+                }
+            }
+            // A client that is gone has its answer already.
+            let _ = stream.write_all(answer.as_bytes());
+            got
+        });
+        let host = format!("unix://{}", path.display());
+        (Socket::reach(Some(&host), &|_| None).expect("reached"), served, dir)
+    }
+
+    const GOOD: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{\"stream\":\"Loaded image: a:b\"}";
+
+    #[test]
+    fn what_is_written_arrives_whole() {
+        let (socket, served, _dir) = daemon(GOOD, u64::MAX);
+        let bytes = vec![7; CHUNK + 3];
+        socket.load(|to| to.write_all(&bytes).map_err(layer)).expect("loaded");
+        let got = served.join().expect("served");
+        let body = joined(got.strip_prefix(REQUEST.as_bytes()).expect("the request")).expect("chunks");
+        assert_eq!(body, bytes);
+    }
+
+    fn layer(source: io::Error) -> Error {
+        Error::Layer { reference: "a:b".into(), object: "layer".into(), source }
+    }
+
+    #[test]
+    fn the_cause_of_a_failure_is_told() {
+        let refusal = "HTTP/1.1 500 x\r\nConnection: close\r\n\r\n{\"message\":\"no space left\"}";
+        let load = |answer, most, write: &dyn Fn(&mut dyn Write) -> io::Result<()>| {
+            let (socket, served, _dir) = daemon(answer, most);
+            let failed = socket.load(|to| write(to).map_err(layer)).expect_err("not loaded");
+            drop(served);
+            let source = std::error::Error::source(&failed).map(|source| format!(": {source}"));
+            format!("{failed}{}", source.unwrap_or_default())
+        };
+        let all = |to: &mut dyn Write| to.write_all(&[7; 16 << 20]);
+        // Read to the end, or not.
+        for most in [u64::MAX, 100] {
+            assert!(load(refusal, most, &all).ends_with("no space left"), "{most}");
+        }
+        let unread = load(GOOD, u64::MAX, &|_| Err(io::Error::other("the layer is gone")));
+        assert!(unread.ends_with("the layer is gone"), "{unread}");
+        assert!(load("", u64::MAX, &all).ends_with("the answer is not HTTP"));
+    }
+}
