@@ -254,6 +254,13 @@ fn root_trainers_are_images_of_a_registry_or_of_the_store() {
     // A trainer by image: in a registry, then in the store.
     world.sh("mkdir -p t/bin && cp /bin/true t/bin/train && hone trainer pack t trainer --entrypoint /bin/train --cmd go --env A=1 --env B=1 --user 7 \
         && skopeo copy -q --dest-tls-verify=false oci:trainer docker://127.0.0.1:5000/t/trainer:1").ok();
+    // What it is made of must be readable when somebody asks for a bill of materials.
+    for (crates, want) in [("[{]", "parse /hone/share/crates.json"), ("[]", "it lists nothing")] {
+        world.sh(&format!("cp -r t u && mkdir -p u/hone/share && printf '{crates}' >u/hone/share/crates.json")).ok();
+        let said =
+            world.sh("hone trainer pack u other --entrypoint /bin/train; code=$?; rm -r u; exit $code").fails(1);
+        assert!(said.contains(want), "{said}");
+    }
     let honefile = "apiVersion: hone.dev/v1\nname: tiny\nbase: {model: model}\ntrainer: {image: '127.0.0.1:5000/t/trainer:1', env: {B: '2'}}\n";
     fs::write(world.dir().join("H"), honefile).expect("write");
     world.sh("hone --root root build H -t tiny:trained").ok();

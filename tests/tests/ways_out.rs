@@ -336,8 +336,15 @@ fn root_bills_of_materials_are_the_same_twice_and_have_the_date_that_was_given()
         assert_eq!(world.sh("hone --root root inspect --sbom tiny:base").ok(), one);
         world.sh("rm -rf root").ok();
         world.sh(&format!("SOURCE_DATE_EPOCH=86400 hone --root root build -q H -t tiny:base --sbom={format}")).ok();
-        let dated = world.sh(&format!("hone --root root inspect --sbom tiny:base | jq -r {key}")).ok();
-        assert_eq!(dated.trim(), "1970-01-02T00:00:00Z");
+        let dated = || world.sh(&format!("hone --root root inspect --sbom tiny:base | jq -r {key}")).ok();
+        assert_eq!(dated().trim(), "1970-01-02T00:00:00Z");
+        // Of one kind an image has one, the last; and one of the other kind beside it.
+        build(&world, &format!("--sbom={format}"));
+        assert_eq!(dated().trim(), date);
+        build(&world, "--sbom=spdx");
+        build(&world, "--sbom=cyclonedx");
+        let count = "jq '[.manifests[] | select(.artifactType)] | length' root/index.json";
+        assert_eq!(world.sh(count).ok().trim(), "2");
         world.sh("rm -rf root").ok();
     }
     assert_eq!(run(std::process::Command::new(bin().join("hone")).args(["build", "--sbom=word"])).code, 2);

@@ -55,7 +55,7 @@ pub fn attach(ingest: &Ingest<'_>, name: &Reference, pack: &Pack, format: Format
         let manifest = Manifest::artifact(kind, config.descriptor(media::EMPTY), vec![document]);
         let subject = Some(pack.descriptor());
         let artifact = Artifact { manifest: Sealed::new(Manifest { subject, ..manifest }), config };
-        ingest.put_referrer(&artifact)?;
+        ingest.replace_referrer(&artifact)?;
         Ok(artifact)
     };
     write().map_err(writing)

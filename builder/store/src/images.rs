@@ -14,6 +14,8 @@ const SHORTEST_PREFIX: usize = 4;
 
 /// Manifests looked at below one index; ours have a handful, multi-platform images a dozen.
 const MAX_MANIFESTS: usize = 256;
+/// Bytes of the manifests and configurations below one index, together; ours have some hundred kilobytes.
+const MAX_DOCUMENTS: usize = 32 << 20;
 
 /// What a text that names an image stands for.
 #[derive(Debug, Clone)]
@@ -52,6 +54,20 @@ impl Ingest<'_> {
         self.present(&artifact.manifest.value().layers)?;
         self.put_all(&[artifact.config.bytes(), artifact.manifest.bytes()])?;
         self.store.names()?.add_unnamed(Descriptor { platform: None, ..artifact.descriptor() })
+    }
+
+    /// Stores a statement about an image, in the place of those of its kind about the same image.
+    ///
+    /// # Errors
+    /// As [`Self::put_referrer`]; the others are then still there.
+    pub fn replace_referrer(&self, artifact: &Artifact) -> Result<(), StoreError> {
+        let manifest = artifact.manifest.value();
+        let same = |other: &Artifact| other.manifest.value().artifact_type == manifest.artifact_type;
+        let others = manifest.subject.as_ref().map(|subject| self.store.referrers(subject.digest)).transpose()?;
+        let others = others.unwrap_or_default().into_iter().filter(same).map(|other| other.descriptor().digest);
+        let others: Vec<Digest> = others.filter(|other| *other != artifact.descriptor().digest).collect();
+        self.put_referrer(artifact)?;
+        self.store.names()?.retain(|entry| !others.contains(&entry.digest))
     }
 
     /// Stores a pack's documents, without a name yet. Its layers must be there already.
@@ -106,6 +122,15 @@ impl Store {
         }
         let index: Sealed<Index> = Sealed::parse("index", bytes)?;
         let (mut images, mut artifacts) = (Vec::new(), Vec::new());
+        let mut left = MAX_DOCUMENTS;
+        let mut count = |documents: [&[u8]; 2]| -> Result<(), StoreError> {
+            let size = documents.iter().map(|document| document.len()).sum();
+            left = left.checked_sub(size).ok_or_else(|| StoreError::Record {
+                path: self.blob_path(digest),
+                why: format!("its manifests and configurations have more than {MAX_DOCUMENTS} bytes together"),
+            })?;
+            Ok(())
+        };
         for descriptor in index.value().manifests.iter().take(MAX_MANIFESTS) {
             // An index in an index is legal and nobody's: what nests cannot go in circles.
             if !descriptor.is_manifest() || !self.has(descriptor.digest, descriptor.size) {
@@ -113,9 +138,14 @@ impl Store {
             }
             let bytes = self.read_blob(descriptor.digest, MAX_DOCUMENT_BYTES)?;
             let manifest: Sealed<Manifest> = Sealed::parse("manifest", bytes)?;
-            match self.is_image(&manifest) {
-                true => images.push(self.join(manifest)?),
-                false => artifacts.push(self.artifact(manifest)?),
+            if self.is_image(&manifest) {
+                let image = self.join(manifest)?;
+                count([image.manifest().bytes(), image.config().bytes()])?;
+                images.push(image);
+            } else {
+                let artifact = self.artifact(manifest)?;
+                count([artifact.manifest.bytes(), artifact.config.bytes()])?;
+                artifacts.push(artifact);
             }
         }
         Ok(Pack::join(index, images, artifacts))

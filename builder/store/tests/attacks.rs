@@ -283,3 +283,19 @@ fn sizes_of_a_manifest_are_no_arithmetic() {
     let image = manifest(&ingest, &[1, 2]);
     assert_eq!(store.image_by_digest(image.digest).expect("an image").size(), 3);
 }
+
+#[test]
+fn one_index_does_not_fill_memory_with_documents() {
+    let (_dir, store) = site();
+    let ingest = store.ingest().expect("ingest");
+    // 4 MiB that are an image's manifest, named again and again.
+    let image = manifest(&ingest, &[]);
+    let text = String::from_utf8(fs::read(store.blob_path(image.digest)).expect("read")).expect("text");
+    let wide = text.replacen('{', &format!("{{{}", " ".repeat(4 << 20)), 1);
+    let wide = Descriptor { digest: ingest.put(wide.as_bytes()).expect("put"), size: wide.len() as u64, ..image };
+    let seven = index(&store, &ingest, vec![wide.clone(); 7]);
+    assert_eq!(store.pack(seven.digest).expect("within").images().len(), 7);
+    let eight = index(&store, &ingest, vec![wide; 8]);
+    let said = store.pack(eight.digest).expect_err("too much").to_string();
+    assert!(said.contains("bytes together"), "{said}");
+}

@@ -1,11 +1,13 @@
 //! `hone trainer pack`: a root file system becomes a trainer that Honefiles can name.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use hone_base::Tree;
 use hone_image::image::BaseImage;
 use hone_image::oci::RuntimeConfig;
+use hone_image::sbom::{self, CRATES_PATH};
 use hone_image::{Image, LayerKind, Reference};
 use hone_store::Store;
 
@@ -89,6 +91,7 @@ impl Pack {
     fn run(self) -> Result<(), Failure> {
         let tree = Tree::scan(&self.rootfs)?;
         tree.refuse_reserved()?;
+        check_crates(&tree)?;
         let Some(architecture) = tree.architecture()? else {
             return Err("there is no program for a known processor in it".into());
         };
@@ -119,6 +122,21 @@ impl Pack {
         })?;
         let digest = digest.map(|d| d.to_string()).unwrap_or_default();
         output::print(&format!("{} {digest} ({})\n", self.layout.display(), output::size(tree.size())))
+    }
+}
+
+/// The list of what the trainer's program is made of is read when a bill of materials is written: too late to mend it.
+fn check_crates(tree: &Tree) -> Result<(), Failure> {
+    let path = CRATES_PATH.trim_start_matches('/');
+    let Some(item) = tree.items().iter().find(|item| item.path == path) else { return Ok(()) };
+    let mut bytes = Vec::new();
+    tree.open(item)?.take(sbom::MAX_CRATES as u64 + 1).read_to_end(&mut bytes)?;
+    match sbom::crates(&bytes)?.as_slice() {
+        [] => {
+            Err(format!("{CRATES_PATH}: it lists nothing; list what the program is made of, or leave the file out")
+                .into())
+        }
+        _ => Ok(()),
     }
 }
 
