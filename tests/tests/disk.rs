@@ -1,5 +1,7 @@
 //! Packing on disks of their own: one that shares blocks between files, and one that is too small.
 
+use std::fs;
+
 use hone_tests::{World, needs};
 
 /// Makes a file system of `mib` MiB in `DISK` of the world.
@@ -52,4 +54,27 @@ fn root_a_weight_that_does_not_fit_leaves_nothing() {
     weight(&world, "in", 40);
     world.sh("hone --root disk/root build in -t w:base").ok();
     world.sh("hone --root disk/root verify w:base").says("ok").ok();
+}
+
+#[test]
+fn root_packing_takes_the_same_memory_whatever_the_model() {
+    if !needs(&["python3"]) {
+        return;
+    }
+    let world = World::new();
+    weight(&world, "one", 16);
+    weight(&world, "eight", 48);
+    // More files than are packed at a time, each larger than all the buffers.
+    world.sh("cd eight && mkdir m && for n in 1 2 3 4 5 6 7 8; do cp w.data m/$n.data; done").ok();
+    world.sh("cd eight && rm w.data && sed -i 's/w.data/m/' Honefile && sync").ok();
+    let peak = |dir: &str| -> u64 {
+        let program = "import resource, subprocess, sys\nsubprocess.run(sys.argv[1:], check=True, stdout=2)\n\
+            print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)";
+        fs::write(world.dir().join("peak.py"), program).expect("write");
+        world.sh(&format!("python3 peak.py hone build -q -t {dir}:base {dir}")).ok().parse().expect("KiB")
+    };
+    for dir in ["one", "eight"] {
+        let kib = peak(dir);
+        assert!(kib < 64 << 10, "{dir}: {kib} KiB");
+    }
 }

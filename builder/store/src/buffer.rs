@@ -8,8 +8,10 @@ use std::sync::{Mutex, PoisonError};
 pub(crate) const CHUNK: usize = 4 << 20;
 /// What memory, offsets and lengths past the page cache are multiples of; no device asks for more (open(2), O_DIRECT).
 pub(crate) const ALIGN: usize = 4096;
-/// Buffers in flight: what is read ahead of the slowest.
-pub(crate) const BUFFERS: usize = 6;
+/// Passes that share a pool at the same time.
+pub(crate) const MOST_PASSES: usize = 4;
+/// Buffers in flight: what is read ahead of the slowest. A pass holds at most two that wait for one before them.
+pub(crate) const BUFFERS: usize = 2 * MOST_PASSES + 2;
 
 /// Bytes whose memory is aligned; it goes back to its pool when they are done with, however that came.
 pub(crate) struct Buffer {
@@ -47,30 +49,61 @@ impl Drop for Buffer {
     }
 }
 
-/// [`BUFFERS`] buffers, made when they are first needed.
+/// All the memory that the passes of one [`crate::Ingest`] have, however many there are.
+#[derive(Debug)]
 pub(crate) struct Pool {
     spare: Sender<Vec<u8>>,
     free: Mutex<Receiver<Vec<u8>>>,
+    leave: Sender<()>,
+    seats: Mutex<Receiver<()>>,
+}
+
+/// A pass's place among those that share a pool; the next one's when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Seat<'a>(&'a Sender<()>);
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        // The pool outlives its seats.
+        let _ = self.0.send(());
+    }
 }
 
 impl Pool {
     pub(crate) fn new() -> Self {
-        let (spare, free) = channel();
-        for _ in 0..BUFFERS {
-            // The receiver is right here.
-            let _ = spare.send(Vec::new());
-        }
-        Self { spare, free: Mutex::new(free) }
+        let (spare, free) = filled(BUFFERS);
+        let (leave, seats) = filled(MOST_PASSES);
+        Self { spare, free, leave, seats }
+    }
+
+    /// Waits until one more pass may go on. Each holds read-ahead that another one waits for; with more passes than
+    /// this they could hold all of it, and wait for each other.
+    pub(crate) fn enter(&self) -> io::Result<Seat<'_>> {
+        taken(&self.seats)?;
+        Ok(Seat(&self.leave))
     }
 
     /// Waits for a buffer.
     pub(crate) fn take(&self) -> io::Result<Buffer> {
-        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut memory = free.recv().map_err(io::Error::other)?;
+        let mut memory = taken(&self.free)?;
         if memory.is_empty() {
             memory = vec![0; CHUNK + ALIGN];
         }
         let start = memory.as_ptr().align_offset(ALIGN).min(ALIGN);
         Ok(Buffer { memory, start, len: 0, home: self.spare.clone() })
     }
+}
+
+/// A channel with `n` of what is waited for.
+fn filled<T: Default>(n: usize) -> (Sender<T>, Mutex<Receiver<T>>) {
+    let (back, out) = channel();
+    for _ in 0..n {
+        // The receiver is right here.
+        let _ = back.send(T::default());
+    }
+    (back, Mutex::new(out))
+}
+
+fn taken<T>(out: &Mutex<Receiver<T>>) -> io::Result<T> {
+    out.lock().unwrap_or_else(PoisonError::into_inner).recv().map_err(io::Error::other)
 }

@@ -52,6 +52,7 @@ pub use layers::{LayerWriter, TarLayer, zstd_reader};
 pub use partial::Partial;
 pub use weight::{PackedWeight, WeightFile};
 
+use buffer::Pool;
 use files::Lock;
 
 /// A store at a place on disk. Opening one touches nothing: a place where nothing is yet is an empty store.
@@ -65,6 +66,7 @@ pub struct Store {
 #[derive(Debug)]
 pub struct Ingest<'a> {
     store: &'a Store,
+    buffers: Pool,
     _shared: Lock,
 }
 
@@ -87,7 +89,7 @@ impl Store {
         self.make_layout()?;
         self.reap_temporaries()?;
         let shared = Lock::shared(&self.ingest_lock())?;
-        Ok(Ingest { store: self, _shared: shared })
+        Ok(Ingest { store: self, buffers: Pool::new(), _shared: shared })
     }
 
     fn make_layout(&self) -> Result<(), StoreError> {

@@ -50,12 +50,13 @@ type Chunk = Arc<Buffer>;
 /// Reads `source` to its end. With `out`, a file and its path, the tar is written there; without, its bytes are only
 /// hashed.
 pub(crate) fn pass(
+    pool: &Pool,
     source: &Source<'_>,
     frame: &Frame<'_>,
     out: Option<(&File, &Path)>,
     seen: &dyn Fn(u64),
 ) -> io::Result<Passed> {
-    let pool = Pool::new();
+    let _seat = pool.enter()?;
     thread::scope(|scope| {
         let (file, file_hash) = hasher(scope, &[], &[]);
         let tail = [frame.padding, &END].concat();
@@ -65,7 +66,7 @@ pub(crate) fn pass(
         let mut to: Vec<SyncSender<Chunk>> = vec![file, tar];
         to.extend(data);
         let ways = source.ways();
-        let steps: Vec<_> = (0..ways).map(|first| reader(scope, source, &pool, first, ways)).collect();
+        let steps: Vec<_> = (0..ways).map(|first| reader(scope, source, pool, first, ways)).collect();
         let read = hand_on(&steps, &to, seen);
         drop((steps, to));
         written.map_or(Ok(Ok(())), joined)??;
@@ -228,7 +229,7 @@ mod tests {
         fcntl_add_seals(&out, SealFlags::GROW).expect("seal");
         let weight = WeightFile { path: "w", source: &source, offset: 0, size, digest: None };
         let frame = Frame { prefix: &[0; WEIGHT_OFFSET as usize], padding: &[] };
-        pass(&Source::new(&from, &weight), &frame, Some((&out, &path)), &|_| {})
+        pass(&Pool::new(), &Source::new(&from, &weight), &frame, Some((&out, &path)), &|_| {})
     }
 
     #[test]

@@ -90,7 +90,8 @@ impl Ingest<'_> {
         let (prefix, pad) = (weight_prefix(weight.path, weight.size)?, padding(weight.size));
         let frame = Frame { prefix: &prefix, padding: pad };
         let source = Source::new(file, weight);
-        let hashed = pass(&source, &frame, None, seen).map_err(StoreError::at("read", weight.source))?;
+        let hashed =
+            pass(&self.buffers, &source, &frame, None, seen).map_err(StoreError::at("read", weight.source))?;
         let known = self.checked(weight, &hashed)?;
         if self.store.has(known.layer, known.stored) {
             return Ok((known, true));
@@ -106,10 +107,10 @@ impl Ingest<'_> {
             let source = Source::new(file, weight);
             // Blocks that are shared need no room.
             if share(file, weight, blob.file(), &frame)? {
-                return pass(&source, &frame, None, seen);
+                return pass(&self.buffers, &source, &frame, None, seen);
             }
             reserve(blob.file(), weight_layer_len(weight.size))?;
-            pass(&source, &frame, Some((blob.file(), blob.path())), seen)
+            pass(&self.buffers, &source, &frame, Some((blob.file(), blob.path())), seen)
         };
         let passed = pack().map_err(StoreError::at("pack", weight.path.as_ref()))?;
         let known = self.checked(weight, &passed)?;
