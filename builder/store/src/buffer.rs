@@ -3,15 +3,18 @@
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 /// Bytes in one buffer.
 pub(crate) const CHUNK: usize = 4 << 20;
 /// What memory, offsets and lengths past the page cache are multiples of; no device asks for more (open(2), O_DIRECT).
 pub(crate) const ALIGN: usize = 4096;
-/// Passes that share a pool at the same time.
-pub(crate) const MOST_PASSES: usize = 4;
-/// Buffers in flight: what is read ahead of the slowest. A pass holds at most two that wait for one before them.
-pub(crate) const BUFFERS: usize = 2 * MOST_PASSES + 2;
+/// Files read at the same time, at most: a disk has one head.
+const MOST_READ: usize = 4;
+/// Threads that hash one file.
+const HASHERS: usize = 2;
+/// Buffers in flight: what is read ahead of the slowest. Of each file at most two wait for one before them.
+pub(crate) const BUFFERS: usize = 2 * MOST_READ + 2;
 
 /// Bytes whose memory is aligned; it goes back to its pool when they are done with, however that came.
 pub(crate) struct Buffer {
@@ -58,7 +61,7 @@ pub(crate) struct Pool {
     seats: Mutex<Receiver<()>>,
 }
 
-/// A pass's place among those that share a pool; the next one's when it is dropped.
+/// Leave to read a file; the next one's when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Seat<'a>(&'a Sender<()>);
 
@@ -72,12 +75,13 @@ impl Drop for Seat<'_> {
 impl Pool {
     pub(crate) fn new() -> Self {
         let (spare, free) = filled(BUFFERS);
-        let (leave, seats) = filled(MOST_PASSES);
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        let (leave, seats) = filled(processors.div_ceil(HASHERS).min(MOST_READ));
         Self { spare, free, leave, seats }
     }
 
-    /// Waits until one more pass may go on. Each holds read-ahead that another one waits for; with more passes than
-    /// this they could hold all of it, and wait for each other.
+    /// Waits until one more file may be read. Each holds read-ahead that another one waits for; with more files than
+    /// [`MOST_READ`] they could hold all of it, and wait for each other.
     pub(crate) fn enter(&self) -> io::Result<Seat<'_>> {
         taken(&self.seats)?;
         Ok(Seat(&self.leave))

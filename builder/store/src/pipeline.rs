@@ -56,7 +56,7 @@ pub(crate) fn pass(
     out: Option<(&File, &Path)>,
     seen: &dyn Fn(u64),
 ) -> io::Result<Passed> {
-    let _seat = pool.enter()?;
+    let seat = pool.enter()?;
     thread::scope(|scope| {
         let (file, file_hash) = hasher(scope, &[], &[]);
         let tail = [frame.padding, &END].concat();
@@ -68,6 +68,8 @@ pub(crate) fn pass(
         let ways = source.ways();
         let steps: Vec<_> = (0..ways).map(|first| reader(scope, source, pool, first, ways)).collect();
         let read = hand_on(&steps, &to, seen);
+        // The next file is read while the last of this one is hashed.
+        drop(seat);
         drop((steps, to));
         written.map_or(Ok(Ok(())), joined)??;
         let size = read?;

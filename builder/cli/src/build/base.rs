@@ -14,8 +14,9 @@ use hone_store::{Ingest, PackedWeight, StoreError, WeightFile};
 use crate::failure::{Failure, because};
 use crate::progress::Progress;
 
-/// Weight files packed at the same time: each has two hashing threads of its own, and a disk one head.
-const MOST_WORKERS: usize = 4;
+/// Weight files under way at the same time. The store reads fewer at once; one more waits to be read when another
+/// is still being hashed.
+const MOST_WORKERS: usize = 5;
 
 /// What packing needs.
 pub struct Packer<'a> {
@@ -60,7 +61,7 @@ impl Packer<'_> {
         let files = &model.weights;
         let mut order: Vec<usize> = (0..files.len()).collect();
         order.sort_by_key(|i| std::cmp::Reverse(files[*i].size));
-        let workers = thread::available_parallelism().map_or(1, usize::from).min(MOST_WORKERS).min(files.len());
+        let workers = MOST_WORKERS.min(files.len());
         let next = AtomicUsize::new(0);
         let results: Mutex<BTreeMap<usize, Result<PackedWeight, StoreError>>> = Mutex::default();
         thread::scope(|scope| {
