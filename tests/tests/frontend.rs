@@ -8,8 +8,11 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use hone_image::Digest;
-use hone_tests::{Docker28, Images, Tiny, jsonl, needs_docker28, stub};
+use hone_tests::{Docker28, Images, Tiny, jsonl, needs_docker28, repository, stub};
 use serde_json::Value;
+
+/// A model hub that some of the worlds have.
+const HUB: &str = "http://127.0.0.1:8000";
 
 /// An image as `docker save` writes it, its layers put together.
 struct Saved {
@@ -76,7 +79,9 @@ fn same_both_ways(docker: &Docker28, dir: &str, more: &str) -> usize {
     let text = fs::read_to_string(&honefile).expect("read Honefile");
     fs::write(&honefile, Docker28::syntax() + &text).expect("write Honefile");
     docker.build("build", &format!("{more} -f {dir}/Honefile -t {dir}:base {dir}")).ok();
-    let load = format!("HONE_ROOT=$PWD/hone hone build -q -t {dir}:hone --load docker=unix://$PWD/docker.sock {dir}");
+    let load = format!(
+        "HF_ENDPOINT={HUB} HONE_ROOT=$PWD/hone hone build -q -t {dir}:hone --load docker=unix://$PWD/docker.sock {dir}"
+    );
     docker.world.sh(&load).ok();
     let (ours, theirs) = (saved(docker, &format!("{dir}:hone")), saved(docker, &format!("{dir}:base")));
     let names = |saved: &Saved| saved.files.keys().cloned().collect::<Vec<_>>();
@@ -251,7 +256,8 @@ fn root_docker_build_tells_what_is_wrong_and_where() {
         ("model: model", "model: nothing", "", "base.model nothing: it does not exist"),
         ("model: model", "model: ../model", "", "`../model` is outside the build context"),
         ("model: model", "model: pickles", "", "pytorch_model.bin: it is a pickle"),
-        ("model: model", "model: hf://a/b", "", "hf:// is fetched by `hone build` only"),
+        ("model: model", "model: hf://a/b", "--build-arg HF_ENDPOINT=http://127.0.0.1:9", "base.model hf://a/b: "),
+        ("model: model", "model: oci://r.test/m:1", "", "is read by `hone build` only"),
         ("", "", "--build-arg HONE_TRAINER_IMAGE=127.0.0.1:5000/no:1", "trainer 127.0.0.1:5000/no:1: "),
         ("", "", "--build-arg HONE_TRAINER=x", "no such argument; there is HONE_TRAINER_IMAGE"),
         ("", "", "--platform linux/riscv64", "the build is for linux/riscv64"),
@@ -348,4 +354,41 @@ fn root_docker_build_downloads_a_model_and_checks_it() {
     let text = fs::read_to_string(dir.join("Honefile")).expect("read Honefile");
     fs::write(dir.join("Honefile"), Docker28::syntax() + &text).expect("write Honefile");
     docker.build("build", "-f far/Honefile far").says("digest mismatch").fails(1);
+}
+
+#[test]
+fn root_docker_build_takes_a_model_of_a_hub_and_does_not_believe_it() {
+    if !needs_docker28() {
+        return;
+    }
+    let mut docker = Docker28::new(Images::InGraph);
+    let dir = docker.world.folder("far");
+    Tiny::default().write(&dir, "");
+    docker.world.sh("mkdir -p hub/org && mv far/model hub/org/tiny && cp -r hub/org/tiny hub/org/lying").ok();
+    // A model of two kinds has its weights once; what is below the top is nobody's.
+    docker.world.sh("cd hub/org/tiny && echo x >x.gguf && mkdir onnx && echo x >onnx/x.json").ok();
+    docker.world.sh("cd hub/org/lying && mv tokenizer.json lie-tokenizer.json").ok();
+    let (server, at) = (repository().join("tests/fixtures/hub/server.py"), docker.world.dir().to_owned());
+    docker.world.daemon("python3", &[&server.display().to_string(), "8000", &at.display().to_string()]);
+    docker.world.wait_for(10, "python3 -c 'import socket; socket.create_connection((\"127.0.0.1\", 8000))'");
+    let text = fs::read_to_string(dir.join("Honefile")).expect("read Honefile");
+    let honefile = |model: &str, syntax: &str| {
+        fs::write(dir.join("Honefile"), syntax.to_owned() + &text.replace("model: model", model)).expect("write");
+    };
+    honefile("model: hf://org/tiny@v1", "");
+    let hub = format!("--build-arg HF_ENDPOINT={HUB}");
+    // Trainer, weight, small files, job.
+    assert_eq!(same_both_ways(&docker, "far", &hub), 4);
+    let again = docker.build("build", &format!("{hub} -f far/Honefile -t far:base far"));
+    again.ok();
+    assert_eq!(steps(&again.text()).get("hash the model").map(String::as_str), Some("CACHED"));
+    for (model, want) in [
+        ("model: hf://org/lying", "lie-tokenizer.json: got the git blob"),
+        ("model: hf://org/absent", "base.model hf://org/absent: "),
+        ("model: hf://org/tiny@v2", "base.model hf://org/tiny: "),
+    ] {
+        honefile(model, &Docker28::syntax());
+        let said = docker.build("build", &format!("{hub} -f far/Honefile far")).fails(1);
+        assert!(said.contains(want), "want {want:?} in {said}");
+    }
 }

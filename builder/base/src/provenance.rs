@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use hone_image::hub::Model;
 use hone_image::job::Base;
 use hone_image::modelpack::ModelFacts;
 use hone_image::{Digest, media};
@@ -30,7 +31,7 @@ impl Provenance {
         Self { name, digest: None, origin: plan.origin.clone() }
     }
 
-    /// What the annotations of a manifest say of what it holds; the reverse of [`Self::annotations`].
+    /// What the annotations of a manifest say of what it holds.
     pub fn annotated(annotations: &BTreeMap<String, String>) -> Self {
         let said = |name: &str| annotations.get(name).cloned();
         let origin =
@@ -64,17 +65,39 @@ impl Provenance {
         facts
     }
 
-    /// Annotations of an image's manifest (image-spec, annotations.md). `facts` are those of [`Self::over`].
-    pub fn annotations(&self, base: &Base, facts: &ModelFacts) -> BTreeMap<String, String> {
+    /// A hub's model, at the commit that it is at.
+    pub fn of_hub(endpoint: &str, model: &Model) -> Self {
+        let origin = Origin {
+            source: Some(format!("{}/{}", endpoint.trim_end_matches('/'), model.id)),
+            revision: Some(model.commit.clone()),
+            licenses: model.licence.clone(),
+        };
+        Self { name: Some(format!("hf://{}@{}", model.id, model.commit)), digest: None, origin }
+    }
+
+    /// As annotations; the reverse of [`Self::annotated`].
+    pub fn words(&self) -> BTreeMap<String, String> {
         let said = [
             (media::BASE_NAME, self.name.clone()),
             (media::BASE_DIGEST, self.digest.map(|digest| digest.to_string())),
-            (media::SOURCE, facts.source.clone()),
-            (media::REVISION, facts.revision.clone()),
-            (media::LICENSES, (!facts.licenses.is_empty()).then(|| facts.licenses.join(" AND "))),
-            (media::BASE_IDENTITY, Some(base.identity.to_string())),
-            (media::BASE_SIZE, Some(base.files.iter().map(|file| file.size).sum::<u64>().to_string())),
+            (media::SOURCE, self.origin.source.clone()),
+            (media::REVISION, self.origin.revision.clone()),
+            (media::LICENSES, self.origin.licenses.clone()),
         ];
         said.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+    }
+
+    /// Annotations of an image's manifest (image-spec, annotations.md). `facts` are those of [`Self::over`].
+    pub fn annotations(&self, base: &Base, facts: &ModelFacts) -> BTreeMap<String, String> {
+        let origin = Origin {
+            source: facts.source.clone(),
+            revision: facts.revision.clone(),
+            licenses: (!facts.licenses.is_empty()).then(|| facts.licenses.join(" AND ")),
+        };
+        let mut all = Self { origin, ..self.clone() }.words();
+        let size: u64 = base.files.iter().map(|file| file.size).sum();
+        all.insert(media::BASE_IDENTITY.to_owned(), base.identity.to_string());
+        all.insert(media::BASE_SIZE.to_owned(), size.to_string());
+        all
     }
 }

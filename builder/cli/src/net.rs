@@ -3,6 +3,7 @@
 use std::env;
 
 use clap::Args;
+use hone_image::hub::ENDPOINT;
 use hone_registry::{Client, Options, auth_files};
 
 /// Arguments of every verb that reaches a server.
@@ -24,5 +25,5 @@ impl NetArgs {
 /// Where the model hub is, and who we are there: as its own tools are told.
 pub fn hub() -> (String, Option<String>) {
     let set = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
-    (set("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".to_owned()), set("HF_TOKEN"))
+    (set("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.to_owned()), set("HF_TOKEN"))
 }

@@ -5,9 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use hone_image::Digest;
-use hone_image::oci::{ImageConfig, Sealed};
-use hone_plan::{BuildPlan, JobParts, MAX_HONEFILE, Platform};
+use hone_base::Provenance;
+use hone_image::oci::{ImageConfig, MAX_DOCUMENT_BYTES, Sealed};
+use hone_image::{Digest, hub};
+use hone_plan::{BuildPlan, JobParts, MAX_HONEFILE, ModelSource, Platform};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
@@ -15,7 +16,8 @@ use crate::bridge::Bridge;
 use crate::context::{self, Fetched};
 use crate::error::FrontendError;
 use crate::exchange::{
-    ANSWER, ANSWER_FILE, Answer, CONTEXT, HASHES, HONEFILE, Inspected, MAX_ANSWER, PROGRAM, REQUEST,
+    ANSWER, ANSWER_FILE, Answer, CONTEXT, GIT_BLOBS, GitBlobs, HASHES, HONEFILE, Inspected, MAX_ANSWER, ORIGIN,
+    PROGRAM, REQUEST,
 };
 use crate::image::Assembly;
 use crate::image_ref::ImageRef;
@@ -114,34 +116,59 @@ impl Build<'_> {
         let Some(plan) = &self.plan.base else {
             return Ok(None);
         };
-        let (model, tokenizer) = context::base(self.options, plan)?;
-        let hash = self.hash(&model)?;
-        let found = self.inspect(&model, tokenizer.as_ref(), &hash, honefile)?;
+        let hub = match &plan.model {
+            ModelSource::Hub { repository, revision } => Some(self.hub(repository, revision.as_deref()).await?),
+            _ => None,
+        };
+        let (model, tokenizer) = context::base(self.options, plan, hub.as_ref())?;
+        let hash = self.hash(&model, hub.as_ref())?;
+        let origin = hub.map(|hub| Provenance::of_hub(&self.options.hub, &hub)).unwrap_or_default();
+        let found = self.inspect((&model, tokenizer.as_ref()), &hash, (honefile, &origin))?;
         let found = self.ask(&found, "inspect").await?;
         Ok(Some(Model { found, files: model, tokenizer }))
     }
 
+    /// What a hub says of a model: its commit, and each file's hash.
+    async fn hub(&mut self, repository: &str, revision: Option<&str>) -> Result<hub::Model, FrontendError> {
+        let description = context::description(self.options, repository, revision.unwrap_or(hub::MAIN));
+        let model = || repository.to_owned();
+        let absent = |error| match error {
+            FrontendError::BuildKit(status) => FrontendError::NoModel { model: model(), status },
+            error => error,
+        };
+        let solved = self.bridge.solve(&description, true).await.map_err(absent)?;
+        // One byte more than is allowed, so that the parser sees what is too long.
+        let limit = MAX_DOCUMENT_BYTES as usize + 1;
+        let json = self.bridge.read(&solved, context::DESCRIPTION, limit).await?;
+        hub::model(repository, &json).map_err(|why| FrontendError::Hub { model: model(), why })
+    }
+
     /// Depends on the model alone: another Honefile hashes nothing.
-    fn hash(&self, model: &Fetched) -> Result<Output, FrontendError> {
+    fn hash(&self, model: &Fetched, hub: Option<&hub::Model>) -> Result<Output, FrontendError> {
         let mut run = self.step(vec!["hash".to_owned(), model.argument()], model.mount);
-        run.reads = vec![model.whole()];
+        run.reads = model.whole();
+        let blobs = hub.map(|hub| {
+            request(vec![(GIT_BLOBS, json!(git_blobs(hub)).to_string().into_bytes())], "what the hub says")
+        });
+        run.reads.extend(blobs.as_ref().map(|blobs| whole(blobs, REQUEST)));
         only(Output::run(run, &self.shown("hash the model")))
     }
 
     fn inspect(
         &self,
-        model: &Fetched,
-        tokenizer: Option<&Fetched>,
+        (model, tokenizer): (&Fetched, Option<&Fetched>),
         hashes: &Output,
-        honefile: &str,
+        (honefile, origin): (&str, &Provenance),
     ) -> Result<Output, FrontendError> {
-        let request = request(vec![(HONEFILE, honefile.as_bytes().to_vec())], "the Honefile");
+        let origin = json!(origin.words()).to_string().into_bytes();
+        let request = request(vec![(HONEFILE, honefile.as_bytes().to_vec()), (ORIGIN, origin)], "the Honefile");
         let mut args = vec!["inspect".to_owned(), model.argument()];
         args.extend(tokenizer.map(Fetched::argument));
         let cwd = tokenizer.map_or(model.mount, |_| CONTEXT);
         let mut run = self.step(args, cwd);
-        run.reads = vec![model.whole(), whole(hashes, HASHES), whole(&request, REQUEST)];
-        run.reads.extend(tokenizer.filter(|t| t.mount != model.mount).map(Fetched::whole));
+        run.reads = model.whole();
+        run.reads.extend([whole(hashes, HASHES), whole(&request, REQUEST)]);
+        run.reads.extend(tokenizer.filter(|t| t.mount != model.mount).into_iter().flat_map(Fetched::whole));
         only(Output::run(run, &self.shown("check the model")))
     }
 
@@ -223,6 +250,15 @@ pub fn whole<'a>(from: &'a Output, at: &str) -> Read<'a> {
 /// A step's only output.
 pub fn only(outputs: Vec<Output>) -> Result<Output, FrontendError> {
     outputs.into_iter().next().ok_or(FrontendError::Protocol("a step without an output"))
+}
+
+/// Of the files that BuildKit cannot check by itself; it knows sha256 only.
+fn git_blobs(hub: &hub::Model) -> GitBlobs {
+    let blob = |file: &&hub::File| match file.identity {
+        hub::Identity::GitBlob(id) => Some((file.path.clone(), id)),
+        hub::Identity::Sha256(_) => None,
+    };
+    hub.wanted().iter().filter_map(blob).collect()
 }
 
 /// `None` is whatever the trainer is for.

@@ -1,5 +1,8 @@
 //! The user's files: which of them BuildKit is to fetch, and under which paths they are then found.
 
+use std::collections::BTreeMap;
+
+use hone_image::hub::{File, Identity, Model, description_url};
 use hone_plan::{BasePlan, ModelSource};
 
 use crate::error::FrontendError;
@@ -7,21 +10,43 @@ use crate::exchange::{CONTEXT, DOWNLOAD};
 use crate::llb::{Output, Read, Shown};
 use crate::options::Options;
 
-/// Files of the user in a filesystem of BuildKit's.
+/// A hub's description of a model.
+pub const DESCRIPTION: &str = "model.json";
+
+/// Files of the user in filesystems of BuildKit's.
 #[derive(Debug)]
 pub struct Fetched {
-    /// The filesystem.
-    pub output: Output,
-    /// Where a step mounts it.
+    from: From,
+    /// Where a step mounts them.
     pub mount: &'static str,
-    /// What of it is meant.
+    /// What of it is meant; empty: all.
     pub path: String,
 }
 
+#[derive(Debug, Clone)]
+enum From {
+    /// One filesystem with all of them.
+    One(Output),
+    /// One each, by the file's name.
+    Each(BTreeMap<String, Output>),
+}
+
 impl Fetched {
-    /// All of it, for a step to read.
-    pub fn whole(&self) -> Read<'_> {
-        Read { from: &self.output, part: String::new(), at: self.mount.to_owned() }
+    /// All of them, for a step to read.
+    pub fn whole(&self) -> Vec<Read<'_>> {
+        match &self.from {
+            From::One(output) => vec![Read { from: output, part: String::new(), at: self.mount.to_owned() }],
+            From::Each(files) => files.keys().filter_map(|path| self.file(path)).collect(),
+        }
+    }
+
+    /// One of them.
+    pub fn file(&self, path: &str) -> Option<Read<'_>> {
+        let from = match &self.from {
+            From::One(output) => output,
+            From::Each(files) => files.get(path)?,
+        };
+        Some(Read { from, part: path.to_owned(), at: self.place(path) })
     }
 
     /// Where a step finds a file of it.
@@ -31,12 +56,44 @@ impl Fetched {
 
     /// What a step in the build context's directory calls it.
     pub fn argument(&self) -> String {
-        if self.mount == CONTEXT { self.path.clone() } else { self.place(&self.path) }
+        match (self.mount, self.path.as_str()) {
+            (CONTEXT, path) => path.to_owned(),
+            (mount, "") => mount.to_owned(),
+            (_, path) => self.place(path),
+        }
     }
 }
 
-/// The model and the tokenizer that came apart; both lie in the same filesystem when they are in the build context.
-pub fn base(options: &Options, plan: &BasePlan) -> Result<(Fetched, Option<Fetched>), FrontendError> {
+/// Where BuildKit is to read a hub's description of a model, as the file [`DESCRIPTION`].
+pub fn description(options: &Options, repository: &str, revision: &str) -> Output {
+    let url = description_url(options.hub.trim_end_matches('/'), repository, revision);
+    let shown = Shown::new(format!("[hone] look up hf://{repository}@{revision}"), options.ignore_cache);
+    Output::source(&url, &[("http.filename", DESCRIPTION)], None, &shown)
+}
+
+/// The files of a hub's model that a base needs.
+fn of_hub(options: &Options, model: &Model) -> Fetched {
+    let download = |file: &&File| {
+        let mut attrs = vec![("http.filename", file.path.clone())];
+        if let Identity::Sha256(digest) = file.identity {
+            attrs.push(("http.checksum", digest.to_string()));
+        }
+        let attrs: Vec<(&str, &str)> = attrs.iter().map(|(key, value)| (*key, value.as_str())).collect();
+        let shown = Shown::new(format!("[hone] download {}", file.path), false);
+        let url = model.url(options.hub.trim_end_matches('/'), file);
+        (file.path.clone(), Output::source(&url, &attrs, None, &shown))
+    };
+    let files = model.wanted().iter().map(download).collect();
+    Fetched { from: From::Each(files), mount: DOWNLOAD, path: String::new() }
+}
+
+/// The model, whose description is `hub` when it is a hub's, and the tokenizer that came apart; both lie in the same
+/// filesystem when they are in the build context.
+pub fn base(
+    options: &Options,
+    plan: &BasePlan,
+    hub: Option<&Model>,
+) -> Result<(Fetched, Option<Fetched>), FrontendError> {
     let tokenizer = plan.tokenizer.as_ref().map(|path| inside("base.tokenizer", path)).transpose()?;
     let model = match &plan.model {
         ModelSource::Path(path) => inside("base.model", path)?,
@@ -46,12 +103,12 @@ pub fn base(options: &Options, plan: &BasePlan) -> Result<(Fetched, Option<Fetch
             let shown = Shown::new(format!("[hone] download {url}"), false);
             let output = Output::source(url, &attrs, None, &shown);
             let tokenizer = tokenizer.map(|path| local(options, "model", &[&path], path.clone()));
-            return Ok((Fetched { output, mount: DOWNLOAD, path: name.clone() }, tokenizer));
+            return Ok((Fetched { from: From::One(output), mount: DOWNLOAD, path: name.clone() }, tokenizer));
         }
         ModelSource::Hub { .. } => {
-            return Err(unsupported(
-                "hf:// is fetched by `hone build` only; download the model into the build context",
-            ));
+            let hub = hub.ok_or(FrontendError::Protocol("a hub's model without its description"))?;
+            let tokenizer = tokenizer.map(|path| local(options, "model", &[&path], path.clone()));
+            return Ok((of_hub(options, hub), tokenizer));
         }
         ModelSource::Registry(_) | ModelSource::Layout { .. } => {
             return Err(unsupported(
@@ -62,7 +119,7 @@ pub fn base(options: &Options, plan: &BasePlan) -> Result<(Fetched, Option<Fetch
     let mut paths = vec![model.as_str()];
     paths.extend(tokenizer.as_deref());
     let found = local(options, "model", &paths, model.clone());
-    let tokenizer = tokenizer.map(|path| Fetched { output: found.output.clone(), mount: CONTEXT, path });
+    let tokenizer = tokenizer.map(|path| Fetched { from: found.from.clone(), mount: CONTEXT, path });
     Ok((found, tokenizer))
 }
 
@@ -99,7 +156,7 @@ fn local(options: &Options, what: &str, paths: &[&str], path: String) -> Fetched
     }
     let shown = Shown::new(format!("[hone] load {what}"), false);
     let output = Output::source(&format!("local://{}", options.context), &attrs, None, &shown);
-    Fetched { output, mount: CONTEXT, path }
+    Fetched { from: From::One(output), mount: CONTEXT, path }
 }
 
 fn unsupported(why: &str) -> FrontendError {

@@ -66,6 +66,22 @@ pub enum FrontendError {
     /// BuildKit does not do as its protocol says.
     #[error("talk to BuildKit: {0}")]
     Protocol(&'static str),
+    /// No model at a hub; the status is BuildKit's.
+    #[error("base.model hf://{model}: {}", status.message())]
+    NoModel {
+        /// Its name.
+        model: String,
+        /// Why.
+        status: Box<Status>,
+    },
+    /// A hub that describes a model wrongly.
+    #[error("base.model hf://{model}: the hub describes it wrongly: {why}")]
+    Hub {
+        /// Its name.
+        model: String,
+        /// What is wrong.
+        why: String,
+    },
     /// No trainer's image; the status is BuildKit's.
     #[error("trainer {image}: {}; name another image with --build-arg HONE_TRAINER_IMAGE=IMAGE", status.message())]
     NoTrainer {

@@ -28,6 +28,10 @@ pub const IMAGE: &str = "/image";
 pub const ANSWER_FILE: &str = "answer.json";
 /// The Honefile's name in a request.
 pub const HONEFILE: &str = "Honefile";
+/// In a request, what is known of where a model comes from: annotations by name.
+pub const ORIGIN: &str = "origin.json";
+/// In a request, the git blob ids of a model's files that have one, as [`GitBlobs`].
+pub const GIT_BLOBS: &str = "git-blobs.json";
 /// The job's name in a request.
 pub const JOB: &str = "job.json";
 /// The name of a [`Laid`] in a request.
@@ -42,6 +46,9 @@ pub enum Answer<T> {
     /// What is wrong with the user's files; the same files are always refused, so this may be kept.
     Refused(String),
 }
+
+/// Git blob ids by path.
+pub type GitBlobs = BTreeMap<String, [u8; 20]>;
 
 /// The answer of `hash`: every file of the model, by path.
 pub type Hashed = Vec<BaseFile>;

@@ -40,7 +40,7 @@ impl Assembly<'_, '_> {
             for weight in &found.weights {
                 let name = format!("weight {}", weight.path);
                 // Of its directory this one file: another one that changes does not change this layer.
-                let read = Read { from: &from.output, part: weight.from.clone(), at: from.place(&weight.from) };
+                let read = from.file(&weight.from).into_iter().collect();
                 files = Some(self.copies(files.as_ref(), (from, read), std::slice::from_ref(weight), &name)?);
             }
             if !found.texts.is_empty() {
@@ -59,14 +59,14 @@ impl Assembly<'_, '_> {
     fn copies(
         &self,
         onto: Option<&Output>,
-        (from, read): (&Fetched, Read<'_>),
+        (from, reads): (&Fetched, Vec<Read<'_>>),
         list: &[Placed],
         name: &str,
     ) -> Result<Output, FrontendError> {
         let dirs = list.iter().flat_map(|file| parents(&file.path)).collect();
         let placed = |file: &Placed| Placed { path: file.path.clone(), from: from.place(&file.from) };
         let laid = Laid { dirs, files: list.iter().map(placed).collect() };
-        self.lay(onto, Some(read), &laid, vec![], name)
+        self.lay(onto, reads, &laid, vec![], name)
     }
 
     /// The job, and as in an image of `hone build` every directory that is not the trainer's.
@@ -76,13 +76,13 @@ impl Assembly<'_, '_> {
         dirs.extend(parents(out).into_iter().chain([out.to_owned()]));
         let path = JOB_PATH.trim_start_matches('/').to_owned();
         let laid = Laid { dirs, files: vec![Placed { path, from: format!("{REQUEST}/{JOB}") }] };
-        self.lay(onto, None, &laid, vec![(JOB, self.job.to_bytes())], "the job")
+        self.lay(onto, vec![], &laid, vec![(JOB, self.job.to_bytes())], "the job")
     }
 
     fn lay(
         &self,
         onto: Option<&Output>,
-        read: Option<Read<'_>>,
+        reads: Vec<Read<'_>>,
         laid: &Laid,
         mut files: Vec<(&str, Vec<u8>)>,
         name: &str,
@@ -91,7 +91,7 @@ impl Assembly<'_, '_> {
         let asked = request(files, &format!("list of {name}"));
         let mut run = self.build.step(vec!["lay".to_owned()], "/");
         run.reads = vec![whole(&asked, REQUEST)];
-        run.reads.extend(read);
+        run.reads.extend(reads);
         run.writes = vec![(onto, IMAGE)];
         only(Output::run(run, &self.build.shown(name)))
     }

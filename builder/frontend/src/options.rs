@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use hone_image::hub::ENDPOINT;
 use hone_plan::Platform;
 use serde::Deserialize;
 
@@ -35,6 +36,8 @@ pub struct Options {
     pub platforms: Vec<Platform>,
     /// An index is wanted, also for one platform.
     pub several: bool,
+    /// The model hub.
+    pub hub: String,
     /// Another image for the built-in trainer.
     pub trainer_image: Option<String>,
     /// Labels to add.
@@ -89,6 +92,11 @@ impl Options {
             context: text("contextkey", "context"),
             platforms: platforms(given.get("platform"))?,
             several: given.get("multi-platform").is_some_and(|value| value == "true"),
+            hub: given
+                .get("build-arg:HF_ENDPOINT")
+                .filter(|url| !url.is_empty())
+                .map_or(ENDPOINT, String::as_str)
+                .to_owned(),
             trainer_image: build_args(&given)?,
             labels: prefixed(&given, "label:").map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
             resolve_mode: text("image-resolve-mode", "default"),

@@ -116,7 +116,7 @@ async fn of_image(
 async fn of_tree(build: &mut Build<'_>, dir: &str, asked: Option<&Platform>) -> Result<FoundTrainer, FrontendError> {
     let tree = context::rootfs(build.options, dir)?;
     let mut run = build.step(vec!["tree".to_owned(), tree.argument()], tree.mount);
-    run.reads = vec![tree.whole()];
+    run.reads = tree.whole();
     run.writes = vec![(None, ANSWER), (None, IMAGE)];
     let outputs = Output::run(run, &build.shown("the trainer's root filesystem"));
     let [answer, files] = outputs.as_slice() else {

@@ -6,6 +6,7 @@
 pub mod codec;
 pub mod digest;
 pub mod foreign;
+pub mod hub;
 pub mod image;
 pub mod job;
 pub mod layer;

@@ -3,12 +3,11 @@
 //! A revision is resolved to a commit once; files are then taken from that commit only. Each file has a hash
 //! that the hub names: a sha256 for large ones (LFS), git's own for the others.
 
-use std::io::{self, Read};
 use std::str::FromStr;
 
-use hone_image::digest::Digest;
+pub use hone_image::hub::{File, GitVerified, Identity, Model};
+use hone_image::hub::{MAIN, description_url, model};
 use hone_image::oci::MAX_DOCUMENT_BYTES;
-use sha1::Digest as _;
 use ureq::http::{Method, header};
 
 use crate::client::Client;
@@ -16,9 +15,6 @@ use crate::download::Download;
 use crate::error::{Error, Peer};
 use crate::parse;
 use crate::wire::{Ask, Task};
-
-/// The revision of a name that has none.
-const MAIN: &str = "main";
 
 /// A model's name: `hf://org/name@revision`, or `hf://name` for the oldest ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,39 +47,6 @@ impl FromStr for Name {
     }
 }
 
-/// A model at one commit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Model {
-    /// `org/name`.
-    pub id: String,
-    /// The commit: 40 hex digits.
-    pub commit: String,
-    /// Its licence as the model's card names it.
-    pub licence: Option<String>,
-    /// Its files.
-    pub files: Vec<File>,
-}
-
-/// A file of a model.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct File {
-    /// Path in the model; a plain relative one.
-    pub path: String,
-    /// Bytes.
-    pub size: u64,
-    /// Hash.
-    pub identity: Identity,
-}
-
-/// The hash that a hub has of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Identity {
-    /// Of its bytes.
-    Sha256(Digest),
-    /// Git's blob id: the sha1 of `blob SIZE`, a NUL and the bytes.
-    GitBlob([u8; 20]),
-}
-
 /// A hub, and who we are there.
 #[derive(Debug, Clone)]
 pub struct Hub {
@@ -112,8 +75,7 @@ impl Hub {
     pub fn model(&self, name: &Name) -> Result<Model, Error> {
         let text = format!("look up model {} at {}", name.id, name.revision);
         let task = Task { text, host: self.host.clone(), peer: Peer::Hub };
-        let revision = parse::percent(&name.revision, b"");
-        let url = format!("{}/api/models/{}/revision/{revision}?blobs=true", self.endpoint, name.id);
+        let url = description_url(&self.endpoint, &name.id, &name.revision);
         let mut ask = Ask::new(Method::GET, url).header(header::ACCEPT, "application/json");
         if let Some(token) = &self.token {
             ask = ask.header(header::AUTHORIZATION, format!("Bearer {token}"));
@@ -123,7 +85,7 @@ impl Hub {
         if answer.status() != 200 {
             return Err(task.refused(answer));
         }
-        parse::model(&name.id, &body).map_err(|why| task.protocol(&format!("describes the model wrongly: {why}")))
+        model(&name.id, &body).map_err(|why| task.protocol(&format!("describes the model wrongly: {why}")))
     }
 
     /// A file of a model.
@@ -131,50 +93,7 @@ impl Hub {
     /// # Errors
     /// When its path makes no URL.
     pub fn file(&self, model: &Model, file: &File) -> Result<Download, Error> {
-        let url =
-            format!("{}/{}/resolve/{}/{}", self.endpoint, model.id, model.commit, parse::percent(&file.path, b"/"));
-        Download::of_hub(self.client.wire.clone(), &url, self.token.clone(), file.size)
-    }
-}
-
-/// A reader that fails at its end unless it gave the bytes with this git blob id.
-pub struct GitVerified<R> {
-    inner: R,
-    hasher: sha1::Sha1,
-    left: u64,
-    want: [u8; 20],
-}
-
-impl<R: Read> GitVerified<R> {
-    /// Reads `size` bytes from `inner`, which is at the file's start.
-    pub fn new(inner: R, size: u64, want: [u8; 20]) -> Self {
-        let hasher = sha1::Sha1::new_with_prefix(format!("blob {size}\0"));
-        Self { inner, hasher, left: size, want }
-    }
-}
-
-impl<R: Read> Read for GitVerified<R> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if buf.is_empty() {
-            return Ok(0);
-        }
-        let bad = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
-        let n = self.inner.read(buf)?;
-        let left = self.left;
-        self.left = left.checked_sub(n as u64).ok_or_else(|| bad("more bytes than the file's size".into()))?;
-        self.hasher.update(&buf[..n]);
-        if n == 0 {
-            let got: [u8; 20] = self.hasher.clone().finalize().into();
-            if left > 0 || got != self.want {
-                let want = hex::encode(self.want);
-                let got = hex::encode(got);
-                return Err(bad(match left {
-                    0 => format!("got the git blob {got}, want {want}"),
-                    _ => format!("it ended {left} bytes early, want the git blob {want}"),
-                }));
-            }
-        }
-        Ok(n)
+        Download::of_hub(self.client.wire.clone(), &model.url(&self.endpoint, file), self.token.clone(), file.size)
     }
 }
 
@@ -202,17 +121,5 @@ mod tests {
         ] {
             assert!(bad.parse::<Name>().is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn git_ids_are_verified() {
-        // `printf hello | git hash-object --stdin`
-        let want: [u8; 20] =
-            hex::decode("b6fc4c620b67d95f953a5c1c1230aaab5db5a1b0").expect("hex").try_into().expect("20");
-        let read = |bytes: &[u8], size| io::read_to_string(GitVerified::new(bytes, size, want));
-        assert_eq!(read(b"hello", 5).expect("verified"), "hello");
-        assert!(read(b"hellO", 5).is_err());
-        assert!(read(b"hell", 5).is_err());
-        assert!(read(b"hello!", 5).is_err());
     }
 }

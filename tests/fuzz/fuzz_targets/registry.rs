@@ -17,7 +17,7 @@ fuzz_target!(|bytes: &[u8]| {
         }
         b'r' => drop(parse::referrers(bytes)),
         b'm' => {
-            if let Ok(model) = parse::model("org/name", bytes) {
+            if let Ok(model) = hone_image::hub::model("org/name", bytes) {
                 for file in &model.files {
                     assert!(hone_image::tar::check_path(&file.path).is_ok(), "{:?}", file.path);
                 }

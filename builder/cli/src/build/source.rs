@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use hone_base::{Provenance, SourceFile, Sources};
 use hone_image::Digest;
-use hone_plan::{BasePlan, BuildPlan, ModelSource, Origin as Provided};
+use hone_image::hub::MAIN;
+use hone_plan::{BasePlan, BuildPlan, ModelSource};
 use hone_registry::hub::{self, GitVerified, Identity};
 use hone_registry::{Client, Pinned};
 use hone_store::{Ingest, Store};
@@ -17,9 +18,6 @@ use crate::download::{Other, Wanted, download};
 use crate::failure::{Failure, because};
 use crate::net;
 use crate::progress::Progress;
-
-/// Endings of files that a fine-tune base needs; a hub's repository has many more.
-const WANTED: [&str; 7] = ["gguf", "jinja", "json", "md", "model", "safetensors", "txt"];
 
 /// A model's files, wherever they came from.
 #[derive(Debug)]
@@ -119,11 +117,11 @@ impl Fetch<'_> {
         let fetching = |error: Failure| because(format!("base.model {shown}"))(error);
         let (endpoint, token) = net::hub();
         let hub = self.client.hub(&endpoint, token).map_err(|e| fetching(e.into()))?;
-        let name = hub::Name { id: repository.to_owned(), revision: revision.unwrap_or("main").to_owned() };
+        let name = hub::Name { id: repository.to_owned(), revision: revision.unwrap_or(MAIN).to_owned() };
         let model = hub.model(&name).map_err(|e| fetching(e.into()))?;
         let scratch = self.ingest.scratch_dir()?;
         let mut found = Model::new(&shown);
-        for file in wanted(&model.files) {
+        for file in model.wanted() {
             let place = self.hub_file(&hub, &model, file, scratch.path());
             found.sources.files.push(place.map_err(|e| fetching(because(format!("fetch {}", file.path))(e)))?);
             if let Identity::Sha256(digest) = file.identity {
@@ -132,12 +130,7 @@ impl Fetch<'_> {
         }
         found.sources.files.sort_by(|a, b| a.name.cmp(&b.name));
         found.scratch = Some(scratch);
-        found.provenance.name = Some(format!("{shown}@{}", model.commit));
-        found.provenance.origin = Provided {
-            source: Some(format!("{}/{repository}", endpoint.trim_end_matches('/'))),
-            revision: Some(model.commit),
-            licenses: model.licence,
-        };
+        found.provenance = Provenance::of_hub(&endpoint, &model);
         Ok(found)
     }
 
@@ -181,18 +174,6 @@ impl Fetch<'_> {
         let label = format!("fetch {name}");
         download(self.ingest, &Wanted { label: &label, digest, size }, self.progress, open)
     }
-}
-
-/// Of a hub's files those that a fine-tune base needs: weights of one kind, and small files at the top.
-fn wanted(files: &[hub::File]) -> Vec<&hub::File> {
-    let ending = |f: &hub::File| f.path.rsplit_once('.').map(|(_, e)| e.to_ascii_lowercase()).unwrap_or_default();
-    let top: Vec<&hub::File> = files
-        .iter()
-        .filter(|f| !f.path.contains('/') && !f.path.starts_with('.') && WANTED.contains(&ending(f).as_str()))
-        .collect();
-    let safetensors = top.iter().any(|f| ending(f) == "safetensors");
-    // A repository with both has the same model twice.
-    top.into_iter().filter(|f| !(safetensors && ending(f) == "gguf")).collect()
 }
 
 /// Adds the way out to a file with another sha256 than the Honefile says.

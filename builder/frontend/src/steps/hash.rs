@@ -5,23 +5,34 @@ use std::path::Path;
 
 use hone_base::{SourceFile, Sources};
 use hone_image::Digest;
+use hone_image::hub::GitVerified;
 use hone_image::job::BaseFile;
 use sha2::{Digest as _, Sha256};
 
-use super::StepError;
-use crate::exchange::Hashed;
+use super::{StepError, document};
+use crate::exchange::{GIT_BLOBS, GitBlobs, Hashed, REQUEST};
 
 /// Bytes read at a time.
 const CHUNK: usize = 1 << 20;
 
 /// Hashes the files.
 pub fn hash(model: &Path) -> Result<Hashed, StepError> {
-    Sources::at(model)?.files.iter().map(file).collect()
+    let said = Path::new(REQUEST).join(GIT_BLOBS);
+    let blobs: GitBlobs = if said.exists() { document(&said)? } else { GitBlobs::new() };
+    Sources::at(model)?.files.iter().map(|source| file(source, blobs.get(&source.name))).collect()
 }
 
-fn file(file: &SourceFile) -> Result<BaseFile, StepError> {
-    let digest = digest(file.open().map_err(StepError::at("open", &file.source))?);
-    let digest = digest.map_err(StepError::at("read", &file.source))?;
+/// Hashes a file, which is refused when it is not the git blob that a hub says it is.
+fn file(file: &SourceFile, blob: Option<&[u8; 20]>) -> Result<BaseFile, StepError> {
+    let reader = file.open().map_err(StepError::at("open", &file.source))?;
+    let hashed = match blob {
+        Some(blob) => digest(GitVerified::new(reader, file.size, *blob)),
+        None => digest(reader),
+    };
+    let digest = hashed.map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData => StepError::Refused(format!("base.model: {}: {error}", file.name)),
+        _ => StepError::at("read", &file.source)(error),
+    })?;
     Ok(BaseFile { path: file.name.clone(), size: file.size, digest })
 }
 

@@ -6,8 +6,8 @@ use std::path::Path;
 use hone_base::{Provenance, SourceFile, Sources, base_of, understand};
 use hone_image::job::TOKENIZER_DIR;
 
-use super::{StepError, answer_of};
-use crate::exchange::{DOWNLOAD, HASHES, HONEFILE, Hashed, Inspected, Placed, REQUEST};
+use super::{StepError, answer_of, document};
+use crate::exchange::{DOWNLOAD, HASHES, HONEFILE, Hashed, Inspected, ORIGIN, Placed, REQUEST};
 
 /// Looks at the model.
 pub fn inspect(model: &Path, tokenizer: Option<&Path>) -> Result<Inspected, StepError> {
@@ -18,7 +18,8 @@ pub fn inspect(model: &Path, tokenizer: Option<&Path>) -> Result<Inspected, Step
     let apart = tokenizer.map(Sources::at).transpose()?;
     let base = understand(&Sources::at(model)?, apart.as_ref(), &plan)?;
     let named = base_of(&base, hashes);
-    let provenance = plan.base.as_ref().map(Provenance::planned).unwrap_or_default();
+    let origin = Provenance::annotated(&document(&Path::new(REQUEST).join(ORIGIN))?);
+    let provenance = plan.base.as_ref().map(Provenance::planned).unwrap_or_default().or(origin);
     let annotations = provenance.annotations(&named, &provenance.over(base.facts.clone()));
     let placed = |dir: &str, files: &[SourceFile]| -> Vec<Placed> {
         files.iter().map(|file| Placed { path: format!("{dir}/{}", file.name), from: from(file) }).collect()

@@ -88,19 +88,6 @@ pub fn is_loopback(authority: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || address.is_some_and(|a| a.is_loopback())
 }
 
-/// Text as part of a URL: everything but letters, digits, `-._~` and the bytes of `keep` is escaped.
-pub fn percent(text: &str, keep: &[u8]) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || (byte.is_ascii() && keep.contains(&byte)) {
-            escaped.push(char::from(byte));
-        } else {
-            escaped.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    escaped
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,11 +145,5 @@ mod tests {
         for no in ["localhost.example", "128.0.0.1", "registry:5000", "127.0.0.1.example", ""] {
             assert!(!is_loopback(no), "{no}");
         }
-    }
-
-    #[test]
-    fn escapes() {
-        assert_eq!(percent("a b/ü+c", b"/"), "a%20b/%C3%BC%2Bc");
-        assert_eq!(percent("refs/pr/1", b""), "refs%2Fpr%2F1");
     }
 }
