@@ -74,3 +74,34 @@ fn the_trainer_is_small_and_holds_nothing_else() {
         .arg(layout));
     assert_eq!(config.ok(), "\"User\":\"65532:65532\"", "not root");
 }
+
+fn json(path: &std::path::Path) -> serde_json::Value {
+    serde_json::from_slice(&fs::read(path).expect("read JSON")).expect("parse JSON")
+}
+
+#[test]
+fn the_frontend_is_one_program_that_needs_nothing() {
+    let layout = bin().join("frontend");
+    let blob = |descriptor: &serde_json::Value| {
+        layout.join("blobs").join(descriptor["digest"].as_str().expect("a digest").replace(':', "/"))
+    };
+    let index = json(&layout.join("index.json"));
+    assert_eq!(index["manifests"].as_array().map(Vec::len), Some(1), "{index}");
+    let manifest = json(&blob(&index["manifests"][0]));
+    assert_eq!(manifest["layers"].as_array().map(Vec::len), Some(1), "{manifest}");
+    assert_eq!(json(&blob(&manifest["config"]))["config"]["Entrypoint"], serde_json::json!(["/hone-frontend"]));
+    let dir = tempfile::tempdir().expect("tempdir");
+    let unpack =
+        "zstd -dcq \"$0\" >layer.tar && tar -tf layer.tar && tar -xf layer.tar && stat -c '%F %a' hone-frontend";
+    let mut sh = Command::new("sh");
+    let listed = run(sh.args(["-c", unpack]).arg(blob(&manifest["layers"][0])).current_dir(dir.path())).ok();
+    let listed: Vec<_> = listed.lines().map(|line| line.trim_start_matches("./")).filter(|l| !l.is_empty()).collect();
+    assert_eq!(listed, ["hone-frontend", "regular file 755"]);
+    let elf = |part: &str| run(Command::new("readelf").arg(part).arg(dir.path().join("hone-frontend"))).ok();
+    let (segments, dynamic) = (elf("-Wl"), elf("-Wd"));
+    assert!(segments.contains("LOAD") && !segments.contains("INTERP"), "{segments}");
+    assert!(!dynamic.contains("NEEDED"), "{dynamic}");
+    // The twin: of a program that does need something, the same question has the other answer.
+    let linked = |part: &str| run(Command::new("readelf").arg(part).arg(bin().join("hone"))).ok();
+    assert!(linked("-Wl").contains("INTERP") && linked("-Wd").contains("NEEDED"));
+}

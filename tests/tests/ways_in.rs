@@ -1,85 +1,25 @@
 //! Every way into `hone build`: where a model and a trainer may come from, against the real tool where one runs here, else
 //! against files in its documented format (KitOps, Docker Model Runner, Ollama, modctl).
 
+mod models;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use hone_image::Digest;
-use hone_store::Store;
-use hone_tests::{Tiny, World, needs, repository};
-use serde_json::{Value, json};
+use hone_tests::{World, needs, repository};
+use serde_json::json;
 
-const HEAD: &str = "apiVersion: hone.dev/v1\nname: tiny\ntrainer: none\n";
-
-fn world() -> World {
-    let world = World::new();
-    Tiny::default().write(world.dir(), "");
-    world.sh("for f in model/*; do touch -d @1000000000 $f; done").ok();
-    world
-}
-
-/// Builds a Honefile with this base; gives the files of the model by name.
-fn built(world: &World, base: &str, tag: &str) -> BTreeMap<String, Digest> {
-    fs::write(world.dir().join("H"), format!("{HEAD}base: {base}\n")).expect("write");
-    world.sh(&format!("hone --root root build H -t tiny:{tag}")).ok();
-    world.sh(&format!("hone --root root verify tiny:{tag}")).ok();
-    files(world, tag)
-}
-
-fn files(world: &World, tag: &str) -> BTreeMap<String, Digest> {
-    let store = Store::at(world.dir().join("root"));
-    let image = store.resolve(&format!("tiny:{tag}")).expect("image").image;
-    let job = store.job_of(&image).expect("job layer").expect("a job");
-    job.base.expect("a base").files.into_iter().map(|f| (f.path, f.digest)).collect()
-}
+use models::{HEAD, built, docker_s, files, gguf, kit, layout, ollama_s, registry, tar, world};
 
 fn refused(world: &World, base: &str) -> String {
     fs::write(world.dir().join("H"), format!("{HEAD}base: {base}\n")).expect("write");
     world.sh("hone --root root build H -t tiny:refused").fails(1)
 }
 
-/// Writes a layout of one manifest over these blobs; gives nothing, the layout is `DIR/NAME`.
-fn layout(world: &World, name: &str, mut manifest: Value, config: &[u8], layers: &[(&str, &[u8], Option<&str>)]) {
-    let dir = world.folder(&format!("{name}/blobs/sha256"));
-    let put = |media_type: &str, bytes: &[u8]| {
-        let digest = Digest::of(bytes);
-        fs::write(dir.join(digest.hex()), bytes).expect("write blob");
-        json!({ "mediaType": media_type, "digest": digest.to_string(), "size": bytes.len() })
-    };
-    let kind =
-        manifest["config"]["mediaType"].as_str().unwrap_or("application/vnd.oci.image.config.v1+json").to_owned();
-    manifest["config"] = put(&kind, config);
-    manifest["layers"] = layers
-        .iter()
-        .map(|(media_type, bytes, path)| {
-            let mut layer = put(media_type, bytes);
-            if let Some(path) = path {
-                layer["annotations"] = json!({ "org.cncf.model.filepath": path });
-            }
-            layer
-        })
-        .collect();
-    let media_type =
-        manifest["mediaType"].as_str().unwrap_or("application/vnd.oci.image.manifest.v1+json").to_owned();
-    manifest["mediaType"] = json!(media_type);
-    manifest["schemaVersion"] = json!(2);
-    let mut root = put(&media_type, manifest.to_string().as_bytes());
-    root["annotations"] = json!({ "org.opencontainers.image.ref.name": "one" });
-    let index = json!({ "schemaVersion": 2, "manifests": [root] });
-    let top = world.folder(name);
-    fs::write(top.join("index.json"), index.to_string()).expect("write");
-    fs::write(top.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).expect("write");
-}
-
 fn read(path: &Path) -> Vec<u8> {
     fs::read(path).expect("read")
-}
-
-/// `tar` of these paths in the world, piped through a compressor.
-fn tar(world: &World, dir: &str, paths: &str, compress: &str) -> Vec<u8> {
-    world.sh(&format!("tar --sort=name -C {dir} -c {paths} | {compress} >out.tar")).ok();
-    read(&world.dir().join("out.tar"))
 }
 
 #[test]
@@ -131,19 +71,7 @@ fn root_artifacts_of_others_hold_models() {
     }
     let world = world();
     let want = built(&world, "{model: model}", "path");
-    let whole = tar(&world, ".", "model", "gzip -n");
-    let kit = json!({ "config": { "mediaType": "application/vnd.kitops.modelkit.config.v1+json" } });
-    let kitfile = br#"{"manifestVersion":"1.0","package":{"name":"tiny"},"model":{"path":"model"}}"#;
-    layout(
-        &world,
-        "kit",
-        kit,
-        kitfile,
-        &[
-            ("application/vnd.kitops.modelkit.model.v1.tar+gzip", &whole, None),
-            ("application/vnd.kitops.modelkit.code.v1.tar+gzip", b"no tar at all", None),
-        ],
-    );
+    kit(&world);
     assert_eq!(built(&world, "{model: 'oci:kit'}", "kit"), want);
 }
 
@@ -153,34 +81,14 @@ fn root_docker_s_and_ollama_s_models_are_one_gguf_file() {
         return;
     }
     let world = world();
-    // A GGUF header of version 3 with nothing in it: enough of one to be carried.
-    let gguf = [&b"GGUF\x03\0\0\0"[..], &[0; 16]].concat();
-    let docker = json!({ "config": { "mediaType": "application/vnd.docker.ai.model.config.v0.1+json" } });
-    layout(
-        &world,
-        "dmr",
-        docker,
-        b"{}",
-        &[("application/vnd.docker.ai.gguf.v3", &gguf, None), ("application/vnd.docker.ai.license", b"MIT", None)],
-    );
+    docker_s(&world);
     let found = built(&world, "{model: 'oci:dmr'}", "dmr");
-    assert_eq!(found["model.gguf"], Digest::of(&gguf));
+    assert_eq!(found["model.gguf"], Digest::of(&gguf()));
     assert_eq!(found["LICENSE"], Digest::of(b"MIT"));
-    let ollama = json!({ "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
-        "config": { "mediaType": "application/vnd.docker.container.image.v1+json" } });
-    layout(
-        &world,
-        "ollama",
-        ollama,
-        b"{}",
-        &[
-            ("application/vnd.ollama.image.model", &gguf, None),
-            ("application/vnd.ollama.image.template", b"{{ .Prompt }}", None),
-        ],
-    );
+    ollama_s(&world);
     assert_eq!(
         built(&world, "{model: 'oci:ollama'}", "ollama"),
-        BTreeMap::from([("model.gguf".into(), Digest::of(&gguf))])
+        BTreeMap::from([("model.gguf".into(), Digest::of(&gguf()))])
     );
 }
 
@@ -205,23 +113,6 @@ fn root_images_of_containers_hold_models() {
         &[],
     );
     assert!(refused(&world, "{model: 'oci:none'}").contains("it holds no model"));
-}
-
-/// A world with a registry, which holds the model as `m/tiny:1`.
-fn registry() -> World {
-    let mut world = world();
-    built(&world, "{model: model}", "path");
-    let at = world.dir().display().to_string();
-    fs::write(
-        world.dir().join("r.yml"),
-        format!(
-            "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {at}/reg}}}}\nhttp: {{addr: \"127.0.0.1:5000\"}}\n"
-        ),
-    )
-    .expect("write");
-    world.daemon("docker-registry", &["serve", &format!("{at}/r.yml")]);
-    world.wait_for(10, "hone --root root push tiny:path 127.0.0.1:5000/m/tiny:1");
-    world
 }
 
 #[test]

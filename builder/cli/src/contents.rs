@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use hone_image::{Digest, Layer};
-use hone_store::Store;
+use hone_store::{Store, untar};
 
 use crate::failure::{Failure, because};
 
-/// Files in one layer; a Debian root with Python has ten thousand.
-const MAX_FILES: usize = 2_000_000;
+/// Entries in one layer; a Debian root with Python has ten thousand.
+const MAX_ENTRIES: usize = 2_000_000;
 /// A file that is kept whole is not larger than this (bytes).
 const MAX_KEPT: u64 = 8 << 20;
 
@@ -40,32 +40,31 @@ pub fn read(store: &Store, layer: &Layer, keep: &[&str]) -> Result<Contents, Fai
     let read = || -> Result<Contents, Failure> {
         let mut tar = store.open_layer(layer)?;
         let mut contents = Contents::default();
-        let mut archive = ::tar::Archive::new(&mut tar);
-        for entry in archive.entries()? {
-            let mut entry = entry?;
-            if !entry.header().entry_type().is_file() {
-                continue;
-            }
-            let path = String::from_utf8_lossy(&entry.path_bytes()).trim_start_matches("./").to_owned();
-            let executable = entry.header().mode()? & 0o100 != 0;
-            let mut hashing = Hashing::default();
-            if keep.contains(&path.as_str()) {
-                let mut bytes = Vec::new();
-                entry.by_ref().take(MAX_KEPT).read_to_end(&mut bytes)?;
-                io::copy(&mut &bytes[..], &mut hashing)?;
-                contents.kept.insert(path.clone(), bytes);
-            }
-            io::copy(&mut entry, &mut hashing)?;
-            let (size, digest) = hashing.finish();
-            contents.files.insert(path, Content { size, digest, executable });
-            if contents.files.len() > MAX_FILES {
-                return Err(format!("more than {MAX_FILES} files").into());
-            }
-        }
-        io::copy(&mut tar, &mut io::sink())?;
+        untar::walk(&mut tar, MAX_ENTRIES, &mut |entry| contents.add(entry, keep))?;
         Ok(contents)
     };
     read().map_err(reading)
+}
+
+impl Contents {
+    fn add(&mut self, entry: &mut untar::Entry<'_, '_>, keep: &[&str]) -> Result<(), Failure> {
+        if !entry.header().entry_type().is_file() {
+            return Ok(());
+        }
+        let path = String::from_utf8_lossy(&entry.path_bytes()).trim_start_matches("./").to_owned();
+        let executable = entry.header().mode()? & 0o100 != 0;
+        let mut hashing = Hashing::default();
+        if keep.contains(&path.as_str()) {
+            let mut bytes = Vec::new();
+            entry.by_ref().take(MAX_KEPT).read_to_end(&mut bytes)?;
+            io::copy(&mut &bytes[..], &mut hashing)?;
+            self.kept.insert(path.clone(), bytes);
+        }
+        io::copy(entry, &mut hashing)?;
+        let (size, digest) = hashing.finish();
+        self.files.insert(path, Content { size, digest, executable });
+        Ok(())
+    }
 }
 
 /// Counts and hashes what is written to it.

@@ -27,8 +27,9 @@ pub struct Options {
 
 /// Connections, proxies and certificates, shared by everything that is asked of servers.
 ///
-/// Proxies are those of `ALL_PROXY`, `HTTPS_PROXY`, `HTTP_PROXY` (the first that is set) less `NO_PROXY` and
-/// this machine itself; certificates those this machine trusts, or those of `SSL_CERT_FILE`.
+/// http URLs are reached through the proxy of `HTTP_PROXY`, https ones through that of `HTTPS_PROXY`, either through
+/// that of `ALL_PROXY` where its own is not set (in small letters too, which then count); the hosts of `NO_PROXY` and
+/// this machine itself through none. Certificates are those this machine trusts, or those of `SSL_CERT_FILE`.
 #[derive(Debug, Clone)]
 pub struct Client {
     pub(crate) wire: Arc<Wire>,

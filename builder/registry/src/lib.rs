@@ -14,6 +14,7 @@ pub mod download;
 mod error;
 pub mod hub;
 pub mod parse;
+mod proxy;
 mod push;
 mod referrers;
 mod repository;

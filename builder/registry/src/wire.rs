@@ -12,6 +12,7 @@ use ureq::{Agent, Body, SendBody};
 
 use crate::error::{Error, Peer, advice, unreachable_advice};
 use crate::parse;
+use crate::proxy::Proxies;
 use crate::retry::{Patience, Retry};
 
 /// Most redirects in a row.
@@ -64,11 +65,14 @@ pub(crate) struct Stream<'a> {
     pub size: u64,
 }
 
-/// The two ways out of this machine, and the patience with both.
+/// The ways out of this machine, and the patience with all of them.
 #[derive(Debug)]
 pub(crate) struct Wire {
-    proxied: Agent,
+    proxies: Proxies,
     direct: Agent,
+    /// By scheme, through its proxy where one is set; `None`: what is set names no proxy.
+    http: Option<Agent>,
+    https: Option<Agent>,
     pub retry: Retry,
 }
 
@@ -90,7 +94,12 @@ impl Wire {
                 .build()
                 .new_agent()
         };
-        Self { proxied: agent(ureq::Proxy::try_from_env()), direct: agent(None), retry }
+        let by_way_of = |proxy: &Option<String>| match proxy {
+            None => Some(agent(None)),
+            Some(url) => ureq::Proxy::new(url).ok().map(|proxy| agent(Some(proxy))),
+        };
+        let proxies = Proxies::of_environment();
+        Self { http: by_way_of(&proxies.http), https: by_way_of(&proxies.https), direct: agent(None), proxies, retry }
     }
 
     /// Sends a request, follows its redirects and tries again while that may help. The answer may still be
@@ -142,12 +151,13 @@ impl Wire {
 
     fn once(&self, task: &Task, ask: &Ask<'_>) -> Result<Answer, Error> {
         let request = head(task, ask)?;
+        let agent = self.agent(task, &ask.url)?;
         let sent = match ask.body {
-            Some(bytes) => request.body(bytes).map_err(ureq::Error::from).and_then(|r| self.agent(&ask.url).run(r)),
+            Some(bytes) => request.body(bytes).map_err(ureq::Error::from).and_then(|r| agent.run(r)),
             None if matches!(ask.method, Method::POST | Method::PUT | Method::PATCH) => {
-                request.body(&[][..]).map_err(ureq::Error::from).and_then(|r| self.agent(&ask.url).run(r))
+                request.body(&[][..]).map_err(ureq::Error::from).and_then(|r| agent.run(r))
             }
-            None => request.body(()).map_err(ureq::Error::from).and_then(|r| self.agent(&ask.url).run(r)),
+            None => request.body(()).map_err(ureq::Error::from).and_then(|r| agent.run(r)),
         };
         sent.map_err(|e| task.unreachable(e))
     }
@@ -158,15 +168,19 @@ impl Wire {
             .header(header::CONTENT_LENGTH, stream.size)
             .body(SendBody::from_reader(stream.reader))
             .map_err(|e| task.unreachable(e.into()))?;
-        let agent = self.agent(&ask.url);
+        let agent = self.agent(task, &ask.url)?;
         let request = agent.configure_request(request).timeout_per_read(Some(DIGESTING)).build();
         agent.run(request).map_err(|e| task.unreachable(e))
     }
 
-    /// This machine's own servers are not behind a proxy.
-    fn agent(&self, url: &str) -> &Agent {
-        let local = parse::authority(url).is_some_and(parse::is_loopback);
-        if local { &self.direct } else { &self.proxied }
+    /// The way to a URL. A proxy that is set and is none ends the request: it may be there to be the only way.
+    fn agent(&self, task: &Task, url: &str) -> Result<&Agent, Error> {
+        if self.proxies.leave_out(url) {
+            return Ok(&self.direct);
+        }
+        let secure = parse::origin(url).is_some_and(|origin| origin.starts_with("https:"));
+        let agent = if secure { &self.https } else { &self.http };
+        agent.as_ref().ok_or_else(|| task.unreachable(ureq::Error::InvalidProxyUrl))
     }
 }
 

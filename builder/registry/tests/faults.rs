@@ -68,6 +68,29 @@ fn a_busy_server_is_asked_again_as_it_wishes() {
 }
 
 #[test]
+fn a_pull_from_a_busy_server_is_asked_for_again() {
+    let (fake, repository) = start(Script {
+        canned: vec![
+            canned("GET", 429, &[("Retry-After", "1")], ""),
+            canned("GET", 503, &[("Retry-After", "0")], ""),
+            canned("GET", 503, &[], ""),
+        ],
+        ..Script::default()
+    });
+    let before = std::time::Instant::now();
+    pull(&fake, &repository, 2 * MIB);
+    assert!(before.elapsed() >= std::time::Duration::from_secs(1), "the wish of a second was not kept");
+    assert_eq!(fake.count("GET"), 4);
+    // In the middle: the connection breaks, and whoever is asked for the rest is busy.
+    fake.state().script.cut_down = vec![MIB];
+    let bytes = seeded(2 * MIB);
+    let mut source = repository.blob(&described(&bytes), 0).expect("open");
+    fake.state().script.canned = vec![canned("GET", 503, &[], ""), canned("GET", 429, &[("Retry-After", "0")], "")];
+    assert!(read(&mut source).expect("pull") == bytes);
+    assert_eq!(fake.count("GET"), 8);
+}
+
+#[test]
 fn a_server_that_stays_busy_is_given_up() {
     let many = (0..50).map(|_| canned("HEAD", 503, &[], r#"{"errors":[{"code":"UNAVAILABLE","message":"later"}]}"#));
     let (fake, repository) = start(Script { canned: many.collect(), ..Script::default() });

@@ -10,10 +10,10 @@ use std::process::{Command, Stdio};
 
 use common::distribution::Distribution;
 use common::fake::{Fake, Script};
-use common::{again, client, described, read, repository, seeded, whole};
+use common::{again, client, described, read, repository, seeded, skipped, whole};
 use hone_registry::Error;
 
-/// An authority of our own (`ca.pem`), and its certificate for 127.0.0.1; `None` where there is no openssl.
+/// An authority of our own (`ca.pem`), and its certificate for 127.0.0.1; `None` where there is no openssl, which in CI is a failure.
 fn certificate(dir: &std::path::Path) -> Option<()> {
     let leaf = "[req]\ndistinguished_name=n\nx509_extensions=e\n[n]\n[e]\n\
                 basicConstraints=CA:FALSE\nsubjectAltName=IP:127.0.0.1\n";
@@ -27,7 +27,7 @@ fn certificate(dir: &std::path::Path) -> Option<()> {
     let made = make("-subj /CN=authority -keyout ca.key -out ca.pem")
         && make("-subj /CN=registry -config leaf.cnf -CA ca.pem -CAkey ca.key -keyout key.pem -out cert.pem");
     if !made {
-        println!("skipped: no openssl 3 that makes a certificate");
+        skipped("needs an openssl 3 that makes a certificate");
     }
     made.then_some(())
 }
@@ -74,13 +74,7 @@ fn proxy(host: String) -> (String, std::sync::mpsc::Receiver<String>) {
     std::thread::spawn(move || {
         for client in listener.incoming().flatten() {
             let mut input = BufReader::new(client.try_clone().expect("clone"));
-            let mut first = String::new();
-            input.read_line(&mut first).expect("request");
-            let mut line = String::new();
-            while input.read_line(&mut line).is_ok_and(|n| n > 2) {
-                line.clear();
-            }
-            asked.send(first.trim_end().to_owned()).expect("keep");
+            asked.send(request(&mut input)).expect("keep");
             (&client).write_all(b"HTTP/1.1 200 OK\r\n\r\n").expect("answer");
             let server = TcpStream::connect(&host).expect("connect");
             let (mut up, mut from_server) = (server.try_clone().expect("clone"), server);
@@ -90,6 +84,31 @@ fn proxy(host: String) -> (String, std::sync::mpsc::Receiver<String>) {
         }
     });
     (address, asks)
+}
+
+/// A proxy that lets nobody through, and keeps what it was asked.
+fn refusing_proxy() -> (String, std::sync::mpsc::Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
+    let address = listener.local_addr().expect("address").to_string();
+    let (asked, asks) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            asked.send(request(&mut BufReader::new(&client))).expect("keep");
+            (&client).write_all(b"HTTP/1.1 403 Forbidden\r\n\r\n").expect("answer");
+        }
+    });
+    (address, asks)
+}
+
+/// The first line of a request, whose head is read to its end.
+fn request(input: &mut impl BufRead) -> String {
+    let mut first = String::new();
+    input.read_line(&mut first).expect("request");
+    let mut line = String::new();
+    while input.read_line(&mut line).is_ok_and(|n| n > 2) {
+        line.clear();
+    }
+    first.trim_end().to_owned()
 }
 
 #[test]
@@ -111,4 +130,55 @@ fn a_proxy_is_used_but_for_this_machine() {
         &[("HONE_TEST_URL", urls.as_ref()), ("HTTP_PROXY", proxy.as_ref())],
     );
     assert_eq!(asks.try_iter().collect::<Vec<_>>(), ["CONNECT models.invalid:80 HTTP/1.1"]);
+}
+
+/// An address that is this machine's and is not known to be: without a proxy, nobody answers there, at once.
+const NOBODY: &str = "0.0.0.0:9";
+
+#[test]
+fn a_proxy_is_that_of_the_scheme() {
+    if let Ok(url) = std::env::var("HONE_TEST_URL") {
+        let error = client().download(&url).expect("url").open(0).expect_err("nobody");
+        println!("{}", whole(&error));
+        assert!(matches!(error, Error::Unreachable { .. }));
+        return;
+    }
+    let (address, asks) = refusing_proxy();
+    let (proxy, elsewhere) = (format!("http://{address}"), "http://0.0.0.0:9".to_owned());
+    for (set, http, https) in [
+        (&["HTTP_PROXY"][..], true, false),
+        (&["http_proxy"], true, false),
+        (&["HTTPS_PROXY"], false, true),
+        (&["https_proxy"], false, true),
+        (&["ALL_PROXY"], true, true),
+        (&["all_proxy"], true, true),
+        (&["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"], false, false),
+        (&["ALL_PROXY", "no_proxy"], false, false),
+        (&["ALL_PROXY", "HTTP_PROXY=elsewhere"], false, true),
+        (&["ALL_PROXY", "HTTPS_PROXY=elsewhere"], true, false),
+    ] {
+        for (scheme, wanted) in [("http", http), ("https", https)] {
+            let url = format!("{scheme}://{NOBODY}/m");
+            let mut environment = vec![("HONE_TEST_URL", url.as_ref())];
+            environment.extend(set.iter().map(|name| match name.split_once('=') {
+                Some((name, _)) => (name, elsewhere.as_ref()),
+                None if name.eq_ignore_ascii_case("no_proxy") => (*name, "example.com,0.0.0.0".as_ref()),
+                None => (*name, proxy.as_ref()),
+            }));
+            again("a_proxy_is_that_of_the_scheme", &environment);
+            let asked: Vec<_> = asks.try_iter().collect();
+            let want = wanted.then(|| format!("CONNECT {NOBODY} HTTP/1.1"));
+            assert_eq!(asked, Vec::from_iter(want), "{set:?}, {scheme}");
+        }
+    }
+}
+
+#[test]
+fn a_proxy_that_is_none_is_said_so() {
+    if std::env::var("HTTP_PROXY").is_ok_and(|proxy| proxy == "gopher://x") {
+        let error = client().download("http://models.invalid/m").expect("url").open(0).expect_err("no proxy");
+        assert!(error.to_string().contains("check the proxy's settings"), "{}", whole(&error));
+        return;
+    }
+    again("a_proxy_that_is_none_is_said_so", &[("HTTP_PROXY", "gopher://x".as_ref())]);
 }

@@ -31,6 +31,25 @@ fn a_download_is_resumed() {
 }
 
 #[test]
+fn a_download_from_a_busy_server_is_asked_for_again() {
+    let busy = |status, wish: &str| {
+        let headers = vec![("Retry-After".to_owned(), wish.to_owned())];
+        ("GET /m".to_owned(), Canned { status, headers, body: b"busy".to_vec() })
+    };
+    let canned = vec![busy(429, "1"), busy(503, "0")];
+    let fake = Fake::start(Script { canned, cut_down: vec![1 << 20], ..Script::default() });
+    let bytes = seeded(2 << 20);
+    fake.state().files.insert("/m".into(), bytes.clone());
+    let before = std::time::Instant::now();
+    let source = client().download(&format!("http://{}/m", fake.host)).expect("url").open(0).expect("open");
+    assert!(before.elapsed() >= std::time::Duration::from_secs(1), "the wish of a second was not kept");
+    // In the middle: the connection breaks, and whoever is asked for the rest is busy.
+    fake.state().script.canned = vec![busy(503, "0"), busy(429, "0")];
+    assert!(read(source).expect("download") == bytes);
+    assert_eq!(fake.count("GET"), 6);
+}
+
+#[test]
 fn a_file_that_changes_is_not_spliced() {
     let fake = Fake::start(Script { cut_down: vec![1 << 20], etag: Some("\"v1\"".into()), ..Script::default() });
     fake.state().files.insert("/m".into(), seeded(3 << 20));

@@ -6,10 +6,11 @@
 //! as something else than they are.
 
 use std::cell::Cell;
-use std::io::{self, Read};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
 
 /// An entry of a bounded tar.
-pub type Entry<'a, 'r> = tar::Entry<'a, Metered<'r>>;
+pub type Entry<'a, 'r, R = dyn Read + 'r> = tar::Entry<'a, Metered<'r, R>>;
 
 /// Bytes of one entry's headers.
 pub const MAX_EXTENDED: u64 = 1 << 20;
@@ -17,8 +18,8 @@ pub const MAX_EXTENDED: u64 = 1 << 20;
 pub const MAX_SPARSE: u64 = 1 << 30;
 
 /// A reader that gives only what the part of the tar at hand may have.
-pub struct Metered<'r> {
-    inner: &'r mut dyn Read,
+pub struct Metered<'r, R: ?Sized = dyn Read + 'r> {
+    inner: &'r mut R,
     left: &'r Cell<u64>,
 }
 
@@ -41,7 +42,7 @@ impl From<Refused> for io::Error {
     }
 }
 
-impl Read for Metered<'_> {
+impl<R: Read + ?Sized> Read for Metered<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let most = buffer.len().min(usize::try_from(self.left.get()).unwrap_or(usize::MAX));
         if most == 0 && !buffer.is_empty() {
@@ -50,6 +51,12 @@ impl Read for Metered<'_> {
         let n = self.inner.read(&mut buffer[..most])?;
         self.left.set(self.left.get() - n as u64);
         Ok(n)
+    }
+}
+
+impl<R: Seek + ?Sized> Seek for Metered<'_, R> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.inner.seek(to)
     }
 }
 
@@ -64,12 +71,42 @@ pub fn walk<E: From<io::Error>>(
     each: &mut dyn FnMut(&mut Entry<'_, '_>) -> Result<(), E>,
 ) -> Result<(), E> {
     let left = Cell::new(0);
-    let mut archive = tar::Archive::new(Metered { inner: reader, left: &left });
-    let mut entries = archive.entries()?;
+    let inner: &mut dyn Read = &mut *reader;
+    let mut archive = tar::Archive::new(Metered { inner, left: &left });
+    entries(archive.entries()?, &left, most, &mut |entry| -> Result<(), E> {
+        each(entry)?;
+        io::copy(entry, &mut io::sink())?;
+        Ok(())
+    })?;
+    left.set(u64::MAX);
+    io::copy(&mut archive.into_inner(), &mut io::sink())?;
+    Ok(())
+}
+
+/// Shows `each` where every entry of a tar lies, at most `most` of them, without reading what is in them.
+///
+/// # Errors
+/// What `each` answers; a tar that is none, or is refused.
+pub fn places<E: From<io::Error>>(
+    tar: &mut File,
+    most: usize,
+    each: &mut dyn FnMut(&mut Entry<'_, '_, File>) -> Result<(), E>,
+) -> Result<(), E> {
+    let left = Cell::new(0);
+    let mut archive = tar::Archive::new(Metered { inner: tar, left: &left });
+    entries(archive.entries_with_seek()?, &left, most, each)
+}
+
+fn entries<'r, R: Read + ?Sized, E: From<io::Error>>(
+    mut entries: tar::Entries<'_, Metered<'r, R>>,
+    left: &Cell<u64>,
+    most: usize,
+    each: &mut dyn FnMut(&mut Entry<'_, 'r, R>) -> Result<(), E>,
+) -> Result<(), E> {
     let (mut count, mut sparse) = (0, 0);
     loop {
         left.set(MAX_EXTENDED);
-        let Some(entry) = entries.next() else { break };
+        let Some(entry) = entries.next() else { return Ok(()) };
         let mut entry = entry?;
         count += 1;
         if count > most {
@@ -78,15 +115,11 @@ pub fn walk<E: From<io::Error>>(
         sparse += sparse_size(&mut entry, MAX_SPARSE - sparse)?;
         left.set(u64::MAX);
         each(&mut entry)?;
-        io::copy(&mut entry, &mut io::sink())?;
     }
-    left.set(u64::MAX);
-    io::copy(&mut archive.into_inner(), &mut io::sink())?;
-    Ok(())
 }
 
 /// What a sparse entry takes of what is `left` for such.
-fn sparse_size(entry: &mut Entry<'_, '_>, left: u64) -> io::Result<u64> {
+fn sparse_size<R: Read + ?Sized>(entry: &mut Entry<'_, '_, R>, left: u64) -> io::Result<u64> {
     // A record that crate `tar` cannot read is often a binary attribute with a line break in it.
     for record in entry.pax_extensions()?.into_iter().flatten().flatten() {
         if record.key_bytes().starts_with(b"GNU.sparse.") {

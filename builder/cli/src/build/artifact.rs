@@ -14,7 +14,7 @@ use hone_image::layer::Compression;
 use hone_image::oci::{Descriptor, Index, MAX_DOCUMENT_BYTES, Manifest, Sealed};
 use hone_image::{Digest, media, tar::check_path};
 use hone_registry::Repository;
-use hone_store::{Ingest, Store, this_processor};
+use hone_store::{Ingest, Store, this_processor, untar};
 
 use super::source::Model;
 use crate::download;
@@ -38,6 +38,10 @@ pub trait Origin {
     fn document(&self, digest: Option<Digest>) -> Result<Vec<u8>, Failure>;
     /// The file that holds a blob's bytes, verified.
     fn blob(&self, blob: &Descriptor) -> Result<PathBuf, Failure>;
+    /// The same for a blob whose digest is checked when it is packed: it need not be read twice.
+    fn place(&self, blob: &Descriptor) -> Result<PathBuf, Failure> {
+        self.blob(blob)
+    }
 }
 
 /// A repository's; its blobs are downloaded into the store.
@@ -82,6 +86,11 @@ impl Origin for Local {
         io::copy(&mut reader, &mut io::sink()).map_err(because(format!("read {}", path.display())))?;
         Ok(path)
     }
+
+    fn place(&self, blob: &Descriptor) -> Result<PathBuf, Failure> {
+        self.layout.open_blob(blob.digest, blob.size)?;
+        Ok(self.layout.blob_path(blob.digest))
+    }
 }
 
 /// A model's files by name, each with its digest where that is known before it is read.
@@ -121,7 +130,7 @@ fn files_of(origin: &dyn Origin, manifest: &Manifest, scratch: &Path, known: Kno
                 let here = common.and_then(|at| known(&name[at..], digest)).filter(|f| f.size == part.blob.size);
                 let file = match here {
                     Some(here) => SourceFile { name: name.clone(), ..here },
-                    None => SourceFile::whole(name.clone(), origin.blob(&part.blob)?, part.blob.size),
+                    None => SourceFile::whole(name.clone(), origin.place(&part.blob)?, part.blob.size),
                 };
                 files.insert(name.clone(), (file, Some(digest)));
             }
@@ -174,26 +183,17 @@ fn plain_tar(blob: &Path, compression: Compression, of: &Descriptor, scratch: &P
 /// Adds a tar's files, as places in it; of an image's layer only what is a model's, with what it hides taken away.
 fn add_entries(tar: &Path, image: bool, files: &mut Files) -> Result<(), Failure> {
     let (mut found, mut hidden) = (Vec::new(), Vec::new());
-    let mut archive = ::tar::Archive::new(File::open(tar)?);
-    for (n, entry) in archive.entries_with_seek()?.enumerate() {
-        let entry = entry?;
-        if n >= MAX_ENTRIES {
-            return Err(format!("a layer has more than {MAX_ENTRIES} entries").into());
-        }
-        let bytes = entry.path_bytes().into_owned();
-        let Ok(name) = String::from_utf8(bytes) else {
-            if image {
-                continue;
-            }
-            return Err("a file's name is not UTF-8".into());
+    untar::places(&mut File::open(tar)?, MAX_ENTRIES, &mut |entry| -> Result<(), Failure> {
+        let Ok(name) = String::from_utf8(entry.path_bytes().into_owned()) else {
+            return if image { Ok(()) } else { Err("a file's name is not UTF-8".into()) };
         };
         let name = name.trim_start_matches("./").trim_start_matches('/').trim_end_matches('/').to_owned();
         if let Some(what) = Hidden::by(&name).filter(|_| image) {
             hidden.push(what);
-            continue;
+            return Ok(());
         }
         if name.is_empty() || image && !["models/", "hone/tokenizer/"].iter().any(|p| name.starts_with(p)) {
-            continue;
+            return Ok(());
         }
         check_path(&name).map_err(|e| format!("{e}; a model's files have plain names"))?;
         match entry.header().entry_type() {
@@ -205,7 +205,8 @@ fn add_entries(tar: &Path, image: bool, files: &mut Files) -> Result<(), Failure
             ::tar::EntryType::XGlobalHeader => {}
             other => return Err(format!("{name}: a model's files are regular files, this is a {other:?}").into()),
         }
-    }
+        Ok(())
+    })?;
     // A whiteout hides what the layers below have, never what is beside it, in whatever order they are written.
     hidden.iter().for_each(|what| what.take_from(files));
     for file in found {
@@ -321,5 +322,53 @@ mod tests {
         assert!(left(".wh.models").is_empty() && left(".wh..wh..opq").is_empty());
         assert_eq!(left(".wh.model").len(), 4);
         assert_eq!(Hidden::by("models/a/x"), None);
+    }
+
+    /// What a model's tar with these entries holds: kind, name, content.
+    fn held(entries: &[(u8, &str, &str)]) -> Result<Vec<String>, String> {
+        let mut tar = Vec::new();
+        for (kind, name, content) in entries {
+            let mut header = ::tar::Header::new_ustar();
+            header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
+            header.set_entry_type(::tar::EntryType::new(*kind));
+            header.set_size(content.len() as u64);
+            header.set_mode(0o644);
+            header.set_cksum();
+            tar.extend(header.as_bytes());
+            tar.extend(content.as_bytes());
+            tar.resize(tar.len().next_multiple_of(512), 0);
+        }
+        let dir = tempfile::tempdir().expect("directory");
+        let path = dir.path().join("tar");
+        std::fs::write(&path, tar).expect("write");
+        let mut files = Files::new();
+        add_entries(&path, false, &mut files).map_err(|e| e.to_string())?;
+        let read = |file: &SourceFile| io::read_to_string(file.open().expect("open")).expect("read");
+        Ok(files.values().map(|(file, _)| format!("{}={}", file.name, read(file))).collect())
+    }
+
+    #[test]
+    fn a_model_s_tar_has_plain_files_under_plain_names() {
+        assert_eq!(
+            held(&[(b'0', "./a/w", "1"), (b'5', "a/", ""), (b'0', "b", "2")]),
+            Ok(vec!["a/w=1".into(), "b=2".into()])
+        );
+        // Who comes last is there, as when it is unpacked.
+        assert_eq!(held(&[(b'0', "w", "old"), (b'0', "w", "new")]), Ok(vec!["w=new".into()]));
+        for name in ["../w", "a/../../w", "a/..", "a//b"] {
+            assert!(held(&[(b'0', name, "x")]).is_err(), "{name}");
+        }
+        for (kind, what) in [(b'1', "Link"), (b'2', "Symlink"), (b'3', "Char"), (b'4', "Block"), (b'6', "Fifo")] {
+            let said = held(&[(b'0', "w", "x"), (kind, "v", "")]).expect_err(what);
+            assert_eq!(said, format!("v: a model's files are regular files, this is a {what}"));
+        }
+        let name = "n".repeat(2 << 20);
+        assert!(
+            held(&[(b'L', "././@LongLink", &name), (b'0', "w", "x")])
+                .expect_err("a name")
+                .contains("headers of one entry")
+        );
+        let sparse = "22 GNU.sparse.major=1\n";
+        assert!(held(&[(b'x', "pax", sparse), (b'0', "w", "x")]).expect_err("sparse").contains("sparse"));
     }
 }

@@ -78,12 +78,17 @@ pub fn join(base: &str, location: &str) -> Option<String> {
     new_authority.eq_ignore_ascii_case(authority).then(|| format!("https://{authority}{rest}"))
 }
 
-/// Whether a `host[:port]` is this machine's own: such a registry is reached over plain HTTP, as docker does.
-pub fn is_loopback(authority: &str) -> bool {
-    let host = match authority.strip_prefix('[').and_then(|inner| inner.split_once(']')) {
+/// The host of a `host[:port]`, an address without its brackets.
+pub fn host(authority: &str) -> &str {
+    match authority.strip_prefix('[').and_then(|inner| inner.split_once(']')) {
         Some((address, _)) => address,
         None => authority.split_once(':').map_or(authority, |(host, _)| host),
-    };
+    }
+}
+
+/// Whether a `host[:port]` is this machine's own: such a registry is reached over plain HTTP, as docker does.
+pub fn is_loopback(authority: &str) -> bool {
+    let host = host(authority);
     let address: Option<std::net::IpAddr> = host.parse().ok();
     host.eq_ignore_ascii_case("localhost") || address.is_some_and(|a| a.is_loopback())
 }

@@ -16,7 +16,7 @@ pub struct Distribution {
 }
 
 impl Distribution {
-    /// `None`, with the reason printed, on a machine that has no such program.
+    /// `None`, with the reason printed, on a machine that has no such program; in CI that is a failure.
     pub fn start(with_password: bool) -> Option<Self> {
         Self::start_with(
             |root| {
@@ -38,7 +38,7 @@ impl Distribution {
 
     fn start_with(more: impl Fn(&Path) -> String, http: &str) -> Option<Self> {
         if !Path::new(BINARY).exists() {
-            println!("skipped: no {BINARY} (Debian: docker-registry)");
+            super::skipped(&format!("needs {BINARY} (Debian: docker-registry)"));
             return None;
         }
         let dir = tempfile::tempdir().expect("directory");

@@ -73,13 +73,24 @@ pub fn whole(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// Says on stderr why a test does not run on this machine.
+///
+/// # Panics
+/// In CI (`CI` is set): nothing is skipped there.
+pub fn skipped(reason: &str) {
+    assert!(std::env::var_os("CI").is_none(), "{reason}, and in CI nothing is skipped");
+    eprintln!("skipped: {reason}");
+}
+
+/// What the environment may say of proxies, which no test takes over.
+const PROXIES: [&str; 8] =
+    ["http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"];
+
 /// Starts one test of this program again, in another environment: a test cannot change its own.
 pub fn again(test: &str, environment: &[(&str, &std::ffi::OsStr)]) {
-    let output = std::process::Command::new(std::env::current_exe().expect("this test"))
-        .args(["--exact", test, "--nocapture"])
-        .env_remove("REGISTRY_AUTH_FILE")
-        .envs(environment.iter().copied())
-        .output()
-        .expect("start this test");
+    let mut program = std::process::Command::new(std::env::current_exe().expect("this test"));
+    program.args(["--exact", test, "--nocapture"]).env_remove("REGISTRY_AUTH_FILE");
+    PROXIES.iter().for_each(|name| _ = program.env_remove(name));
+    let output = program.envs(environment.iter().copied()).output().expect("start this test");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
