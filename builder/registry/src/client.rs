@@ -28,8 +28,8 @@ pub struct Options {
 /// Connections, proxies and certificates, shared by everything that is asked of servers.
 ///
 /// http URLs are reached through the proxy of `HTTP_PROXY`, https ones through that of `HTTPS_PROXY`, either through
-/// that of `ALL_PROXY` where its own is not set (in small letters too, which then count); the hosts of `NO_PROXY` and
-/// this machine itself through none. Certificates are those this machine trusts, or those of `SSL_CERT_FILE`.
+/// that of `ALL_PROXY` where its own is not set; the hosts of `NO_PROXY` and this machine itself through none. Each
+/// variable is looked for in lower case first. Certificates are those this machine trusts, or those of `SSL_CERT_FILE`.
 #[derive(Debug, Clone)]
 pub struct Client {
     pub(crate) wire: Arc<Wire>,

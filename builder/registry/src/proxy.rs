@@ -1,7 +1,7 @@
 //! Which proxy the environment names for a URL, read as curl reads it.
 //!
 //! `http_proxy` is for http URLs and `https_proxy` for https ones, each with `all_proxy` behind it; `no_proxy` lists
-//! hosts that are reached without. Of two spellings the small one counts; an empty variable is none.
+//! hosts that are reached without. Each is looked for in lower case, then in upper case; an empty variable is not set.
 
 use std::net::IpAddr;
 

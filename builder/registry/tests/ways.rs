@@ -139,8 +139,7 @@ const NOBODY: &str = "0.0.0.0:9";
 fn a_proxy_is_that_of_the_scheme() {
     if let Ok(url) = std::env::var("HONE_TEST_URL") {
         let error = client().download(&url).expect("url").open(0).expect_err("nobody");
-        println!("{}", whole(&error));
-        assert!(matches!(error, Error::Unreachable { .. }));
+        assert!(matches!(error, Error::Unreachable { .. }), "{}", whole(&error));
         return;
     }
     let (address, asks) = refusing_proxy();

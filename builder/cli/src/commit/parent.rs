@@ -1,5 +1,6 @@
 //! The image that a run was made from: in the local store, or described by the engine that ran it.
 
+use hone_engines::Found;
 use hone_image::image::VersionOf;
 use hone_image::oci::{ImageConfig, RootFs, RuntimeConfig, Sealed};
 use hone_image::run::RunRecord;
@@ -56,13 +57,17 @@ pub fn find(store: &Store, run: &RunRecord) -> Result<Parent, StepError> {
         Some(image) => (image.config, Some(image.reference.as_str())),
         None => (by_job(store, run)?, None),
     };
+    // A docker whose images are in containerd calls one by its manifest or index.
+    let found = asked(store, run, digest)?;
+    let digest = found.as_ref().map_or(digest, |found| found.id);
     let pack = store.pack_by_config(digest)?;
     let of_run = |image: &&Image| image.config().digest() == digest;
     let image = pack.as_ref().and_then(|p| p.images().iter().find(of_run)).cloned();
     let model = pack.as_ref().and_then(|p| p.model().cloned());
-    let value = match &image {
-        Some(image) => image.config().value().clone(),
-        None => described(store, run, digest)?,
+    let value = match (&image, found) {
+        (Some(image), _) => image.config().value().clone(),
+        (None, Some(found)) if store.config(digest).is_err() => described(found)?,
+        (None, _) => store.config(digest).map_err(Failure::from)?.value().clone(),
     };
     let lineage = match value.config.label(media::LABEL_BASE_NAME) {
         Some(name) => {
@@ -89,19 +94,21 @@ fn by_job(store: &Store, run: &RunRecord) -> Result<Digest, StepError> {
     Err(StepError::Refused(reason))
 }
 
-fn described(store: &Store, run: &RunRecord, digest: Digest) -> Result<ImageConfig, StepError> {
+/// What the engine says of an image that the store does not know by its configuration's digest.
+fn asked(store: &Store, run: &RunRecord, digest: Digest) -> Result<Option<Found>, StepError> {
     // A version of a base that only an engine has: its configuration was written here.
-    if let Ok(config) = store.config(digest) {
-        return Ok(config.value().clone());
+    if store.config(digest).is_ok() {
+        return Ok(None);
     }
     let absent = || Failure::from(format!("image {digest}: it is neither in the local store nor in the engine"));
-    let Some(engine) = hone_engines::of(&run.engine) else {
-        return Err(absent().into());
-    };
+    let engine = hone_engines::of(&run.engine).ok_or_else(absent)?;
     let found = engine.inspect(&digest.to_string()).map_err(because(format!("look up image {digest}")))?;
-    let found = found.ok_or_else(absent)?;
-    let config: RuntimeConfig =
-        serde_json::from_value(found.config).map_err(because(format!("read configuration of image {digest}")))?;
+    Ok(Some(found.ok_or_else(absent)?))
+}
+
+fn described(found: Found) -> Result<ImageConfig, StepError> {
+    let reading = because(format!("read configuration of image {}", found.id));
+    let config: RuntimeConfig = serde_json::from_value(found.config).map_err(reading)?;
     Ok(ImageConfig {
         created: None,
         architecture: found.architecture,

@@ -15,8 +15,8 @@ pub struct Save {
     /// An image: its name, its digest, or the first digits of that
     #[arg(value_name = "REF")]
     image: String,
-    /// Where to: oci:DIR (must not exist), oci-archive:FILE, docker-archive:FILE (`-` for standard output), or an
-    /// engine: docker, podman, containerd=NAMESPACE
+    /// Where to: oci:DIR (must not exist), oci-archive:FILE, docker-archive:FILE (`-` for standard output),
+    /// docker://NAME:TAG (a registry), or an engine: docker, podman, containerd=NAMESPACE
     #[arg(short, long, value_name = "WHERE")]
     output: Output,
     /// The image for this machine alone, without the index and the model's artifact: for tools that take no index

@@ -108,7 +108,8 @@ impl Report {
         let job = image.layer(LayerKind::Job).and_then(|l| self.jobs.get(&l.descriptor.digest).cloned());
         match job {
             Some(job) => self.job(image, &job),
-            None if image.config().value().config.label(media::LABEL_CONTRACT).is_some() => {
+            // Out of an engine an image comes without its annotations: which layer is what is then nobody's claim.
+            None if image.config().value().config.label(media::LABEL_CONTRACT).is_some() && !self.has_job(image) => {
                 self.wrong(format!(
                     "image {}: it has the label {} and no job",
                     image.digest(),
@@ -117,6 +118,11 @@ impl Report {
             }
             None => {}
         }
+    }
+
+    fn has_job(&self, image: &Image) -> bool {
+        let files = image.layers().iter().filter_map(|layer| self.layers.get(&layer.descriptor.digest));
+        files.into_iter().any(|files| files.contains_key(JOB_PATH.trim_start_matches('/')))
     }
 
     /// Reads a layer, and the job that it holds if it is the job's.

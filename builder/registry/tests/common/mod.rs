@@ -90,7 +90,9 @@ const PROXIES: [&str; 8] =
 pub fn again(test: &str, environment: &[(&str, &std::ffi::OsStr)]) {
     let mut program = std::process::Command::new(std::env::current_exe().expect("this test"));
     program.args(["--exact", test, "--nocapture"]).env_remove("REGISTRY_AUTH_FILE");
-    PROXIES.iter().for_each(|name| _ = program.env_remove(name));
+    for name in PROXIES {
+        program.env_remove(name);
+    }
     let output = program.envs(environment.iter().copied()).output().expect("start this test");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
