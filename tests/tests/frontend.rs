@@ -382,7 +382,12 @@ fn root_docker_build_takes_a_model_of_a_hub_and_does_not_believe_it() {
     let again = docker.build("build", &format!("{hub} -f far/Honefile -t far:base far"));
     again.ok();
     assert_eq!(steps(&again.text()).get("hash the model").map(String::as_str), Some("CACHED"));
+    docker
+        .world
+        .sh("cd hub/org && mkdir pickled && cp tiny/*.json pickled && echo x >pickled/pytorch_model.bin")
+        .ok();
     for (model, want) in [
+        ("model: hf://org/pickled", "pytorch_model.bin: it is a pickle"),
         ("model: hf://org/lying", "lie-tokenizer.json: got the git blob"),
         ("model: hf://org/absent", "base.model hf://org/absent: "),
         ("model: hf://org/tiny@v2", "base.model hf://org/tiny: "),

@@ -212,6 +212,11 @@ fn root_servers_and_hubs_give_models_and_are_not_believed() {
     let lied = hub("hf://org/lying", "lied").fails(1);
     assert!(lied.contains("lie-tokenizer.json") || lied.contains("got"), "{lied}");
     hub("hf://org/absent", "absent").fails(1);
+    world
+        .sh("mkdir hub/org/pickled && cp model/*.json hub/org/pickled && echo x >hub/org/pickled/pytorch_model.bin")
+        .ok();
+    let said = hub("hf://org/pickled", "pickled").fails(1);
+    assert!(said.contains("pytorch_model.bin: it is a pickle") && said.contains("convert the model"), "{said}");
 }
 
 #[test]

@@ -21,6 +21,7 @@ pub use facts::facts_of;
 pub use files::{SourceFile, Sources};
 pub use job::{ROOTFS, base_of, identity, parents, runtime_config, trainer_digest, trainer_job};
 pub use model::{BaseModel, is_weight, understand};
+pub use pickle::refuse_pickled;
 pub use provenance::Provenance;
 pub use tokenizer::{FILE as TOKENIZER_FILE, tokens_of};
 pub use tree::{Tree, TreeError, TreeItem, TreeKind};

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use hone_image::hub::Model;
+
 use crate::BaseError;
 
 /// Endings under which pickled weights are kept.
@@ -15,6 +17,18 @@ pub(crate) fn refuse(name: &Path, head: &[u8]) -> Result<(), BaseError> {
     let pickled = matches!(head, [0x80, 2..=5, ..]);
     let zipped = head.starts_with(b"PK\x03\x04");
     if named || pickled || zipped { Err(BaseError::Pickle(name.to_owned())) } else { Ok(()) }
+}
+
+/// Refuses a hub's model that has its weights as pickles only.
+///
+/// # Errors
+/// With the first of them.
+pub fn refuse_pickled(model: &Model) -> Result<(), BaseError> {
+    let weights = |path: &str| path.ends_with(".safetensors") || path.ends_with(".gguf");
+    if model.wanted().iter().any(|file| weights(&file.path)) {
+        return Ok(());
+    }
+    model.files.iter().try_for_each(|file| refuse(Path::new(&file.path), &[]))
 }
 
 #[cfg(test)]

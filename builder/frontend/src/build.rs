@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use hone_base::Provenance;
+use hone_base::{Provenance, refuse_pickled};
 use hone_image::oci::{ImageConfig, MAX_DOCUMENT_BYTES, Sealed};
 use hone_image::{Digest, hub};
 use hone_plan::{BuildPlan, JobParts, MAX_HONEFILE, ModelSource, Platform};
@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::bridge::Bridge;
 use crate::context::{self, Fetched};
-use crate::error::FrontendError;
+use crate::error::{FrontendError, chain};
 use crate::exchange::{
     ANSWER, ANSWER_FILE, Answer, CONTEXT, GIT_BLOBS, GitBlobs, HASHES, HONEFILE, Inspected, MAX_ANSWER, ORIGIN,
     PROGRAM, REQUEST,
@@ -140,7 +140,10 @@ impl Build<'_> {
         // One byte more than is allowed, so that the parser sees what is too long.
         let limit = MAX_DOCUMENT_BYTES as usize + 1;
         let json = self.bridge.read(&solved, context::DESCRIPTION, limit).await?;
-        hub::model(repository, &json).map_err(|why| FrontendError::Hub { model: model(), why })
+        let found = hub::model(repository, &json).map_err(|why| FrontendError::Hub { model: model(), why })?;
+        let refused = |error| FrontendError::Refused(format!("base.model hf://{repository}: {}", chain(&error)));
+        refuse_pickled(&found).map_err(refused)?;
+        Ok(found)
     }
 
     /// Depends on the model alone: another Honefile hashes nothing.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use hone_base::{Provenance, SourceFile, Sources};
+use hone_base::{Provenance, SourceFile, Sources, refuse_pickled};
 use hone_image::Digest;
 use hone_image::hub::MAIN;
 use hone_plan::{BasePlan, BuildPlan, ModelSource};
@@ -119,6 +119,7 @@ impl Fetch<'_> {
         let hub = self.client.hub(&endpoint, token).map_err(|e| fetching(e.into()))?;
         let name = hub::Name { id: repository.to_owned(), revision: revision.unwrap_or(MAIN).to_owned() };
         let model = hub.model(&name).map_err(|e| fetching(e.into()))?;
+        refuse_pickled(&model).map_err(|e| fetching(e.into()))?;
         let scratch = self.ingest.scratch_dir()?;
         let mut found = Model::new(&shown);
         for file in model.wanted() {
