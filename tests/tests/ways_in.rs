@@ -252,6 +252,9 @@ fn root_platforms_share_the_model_and_a_missing_one_is_told() {
     with(both).ok();
     let view = world.sh("hone --root root inspect --json tiny:multi").json();
     assert_eq!(view["platforms"], json!(["linux/amd64", "linux/arm64"]));
+    world.sh("hone --root root build -q H -t tiny:multi --sbom").ok();
+    let bill = world.sh("hone --root root inspect --sbom tiny:multi").ok();
+    assert!(bill.contains("SPDXRef-Program-1"), "the program of either trainer: {bill}");
     let said = with("platforms: [linux/riscv64]\n").fails(1);
     assert!(said.contains("there is none for linux/riscv64; it has linux/amd64, linux/arm64"), "{said}");
 }

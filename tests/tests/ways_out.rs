@@ -243,10 +243,15 @@ fn killed(world: &World, command: &str, dir: &str) {
 
 /// Rewrites the image's manifest with jq, under its right digest, and the index over it, in a copy of the store.
 fn rewritten(edit: &str) -> String {
+    rewritten_at(0, edit, "")
+}
+
+/// The same for the `n`th manifest of the index, which is then changed, too.
+fn rewritten_at(n: u8, edit: &str, index: &str) -> String {
     format!(
         "cp -r root bad && cd bad/blobs/sha256 && old=$(jq -r '.manifests[] | select(.annotations).digest' ../../index.json | cut -d: -f2) \
-            && m=$(jq -r '.manifests[0].digest' $old | cut -d: -f2) && jq -c '{edit}' $m >n && d=$(sha256sum n | cut -c1-64) && s=$(stat -c %s n) && mv n $d \
-            && jq -c \".manifests[0].digest=\\\"sha256:$d\\\" | .manifests[0].size=$s\" $old >i && e=$(sha256sum i | cut -c1-64) && t=$(stat -c %s i) && mv i $e \
+            && m=$(jq -r '.manifests[{n}].digest' $old | cut -d: -f2) && jq -c '{edit}' $m >n && d=$(sha256sum n | cut -c1-64) && s=$(stat -c %s n) && mv n $d \
+            && jq -c \".manifests[{n}].digest=\\\"sha256:$d\\\" | .manifests[{n}].size=$s{index}\" $old >i && e=$(sha256sum i | cut -c1-64) && t=$(stat -c %s i) && mv i $e \
             && jq -c \".manifests[0].digest=\\\"sha256:$e\\\" | .manifests[0].size=$t\" ../../index.json >x && mv x ../../index.json"
     )
 }
@@ -285,6 +290,24 @@ fn lies(weight: &str) -> Vec<(String, &'static str)> {
     ]
 }
 
+/// The same for what readers of the index and of the model's artifact are told.
+fn lies_of_the_index() -> Vec<(String, &'static str)> {
+    vec![
+        (
+            rewritten_at(0, ".", " | .manifests[0].platform.architecture=\\\"riscv64\\\""),
+            "got linux/riscv64, want linux/amd64",
+        ),
+        (
+            rewritten_at(1, ".layers[0].annotations[\"org.cncf.model.filepath\"]=\"models/x\"", ""),
+            "got models/x, want models/",
+        ),
+        (
+            rewritten_at(1, ".layers[0].annotations[\"org.cncf.model.file.metadata+json\"]=\"{}\"", ""),
+            "got {}, want {",
+        ),
+    ]
+}
+
 #[test]
 fn root_every_lie_is_told_by_verify() {
     if !needs(&["jq"]) {
@@ -302,7 +325,7 @@ fn root_every_lie_is_told_by_verify() {
             .replace("sha256:", "")
     };
     let weight = layer("weight");
-    for (spoil, says) in lies(&weight) {
+    for (spoil, says) in lies(&weight).into_iter().chain(lies_of_the_index()) {
         world.sh("rm -rf bad").ok();
         world.sh(&spoil).ok();
         let ran = world.sh("hone --root bad verify tiny:base");

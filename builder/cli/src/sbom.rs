@@ -72,7 +72,9 @@ fn inventory(store: &Store, name: &Reference, pack: &Pack, image: &Image) -> Res
     let (mut job, mut tokenizer, mut trainer) = (None, Vec::new(), Vec::new());
     let mut crates = Vec::new();
     let (job_path, crates_path) = (JOB_PATH.trim_start_matches('/'), CRATES_PATH.trim_start_matches('/'));
-    for layer in image.layers() {
+    // Images for other processors differ in their trainers.
+    let others = pack.images().iter().skip(1).flat_map(Image::layers).filter(|l| l.kind == LayerKind::Trainer);
+    for layer in image.layers().iter().chain(others) {
         // The weights were hashed when they were packed: the job has their digests.
         let files = match layer.kind {
             LayerKind::Trainer | LayerKind::Tokenizer | LayerKind::Job => {
@@ -87,7 +89,7 @@ fn inventory(store: &Store, name: &Reference, pack: &Pack, image: &Image) -> Res
             _ => job = files.kept.get(job_path).zip(listed.next_back()).map(|(b, (f, _))| (b.clone(), f)).or(job),
         }
         if let Some(bytes) = files.kept.get(crates_path) {
-            crates = sbom::crates(bytes)?;
+            crates.extend(sbom::crates(bytes)?);
         }
     }
     let (bytes, job_file) = job.ok_or("it has no job")?;

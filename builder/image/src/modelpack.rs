@@ -101,7 +101,7 @@ fn config(facts: &ModelFacts, diff_ids: &[String]) -> Value {
 }
 
 /// A layer as ModelPack describes it: the same blob under another media type. A directory's layer is named after it.
-fn describe(layer: &Layer) -> Descriptor {
+pub fn describe(layer: &Layer) -> Descriptor {
     let (media_type, path) = match layer.kind {
         LayerKind::Weight => (media::MODEL_WEIGHT_TAR, layer.descriptor.annotations.get(media::WEIGHT_PATH)),
         LayerKind::Adapter => (media::MODEL_WEIGHT_TAR, None),

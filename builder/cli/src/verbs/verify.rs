@@ -9,7 +9,8 @@ use std::process::ExitCode;
 use clap::Args;
 use hone_base::{identity, trainer_digest};
 use hone_image::job::{Base, BaseFile, JOB_PATH, Job};
-use hone_image::{Digest, Image, Layer, LayerKind, Pack, media};
+use hone_image::oci::Descriptor;
+use hone_image::{Digest, Image, Layer, LayerKind, Pack, media, modelpack};
 use hone_store::Store;
 
 use crate::contents::{self, Content};
@@ -45,6 +46,7 @@ impl Verify {
             report.image(store, image);
         }
         report.model(&pack);
+        report.platforms(&pack);
         report.referrers(store, &pack)?;
         report.documents(store, &pack);
         for problem in &report.problems {
@@ -233,8 +235,36 @@ impl Report {
                     let (got, want) = (known.diff_id.to_string(), id.as_str().unwrap_or_default().to_owned());
                     self.differs(&format!("{of}: diff id of {}", layer.digest), got, want);
                     self.differs(&format!("{of}: size of {}", layer.digest), known.descriptor.size, layer.size);
+                    self.described(&of, known, layer);
                 }
                 None => self.wrong(format!("{of}: layer {} is in no image beside it", layer.digest)),
+            }
+        }
+    }
+
+    /// A layer of Hone's is described to ModelPack's readers as what it is.
+    fn described(&mut self, of: &str, known: &Layer, got: &Descriptor) {
+        if known.kind == LayerKind::Other {
+            return;
+        }
+        let want = modelpack::describe(known);
+        self.differs(&format!("{of}: media type of {}", got.digest), &got.media_type, &want.media_type);
+        for (name, want) in &want.annotations {
+            let got_it = got.annotations.get(name).map_or("", String::as_str);
+            self.differs(&format!("{of}: {name} of {}", got.digest), got_it, want);
+        }
+    }
+
+    /// An engine takes the image that the index says is for its processor.
+    fn platforms(&mut self, pack: &Pack) {
+        for entry in pack.index().iter().flat_map(|index| &index.value().manifests) {
+            let image = pack.images().iter().find(|image| image.digest() == entry.digest);
+            if let Some((image, platform)) = image.zip(entry.platform.as_ref()) {
+                let config = image.config().value();
+                let of = format!("index: platform of {}", entry.digest);
+                let words = |os: &str, architecture: &str| format!("{os}/{architecture}");
+                let got = words(&platform.os, &platform.architecture);
+                self.differs(&of, got, words(&config.os, &config.architecture));
             }
         }
     }
