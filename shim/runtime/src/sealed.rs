@@ -12,6 +12,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, memfd_create};
+use rustix::io::Errno;
 
 use crate::error::{Result, RuntimeError};
 
@@ -19,6 +20,8 @@ use crate::error::{Result, RuntimeError};
 const ORIGIN: &str = "HONE_RUNTIME_ORIGIN";
 /// What makes a copy unchangeable.
 const SEALS: SealFlags = SealFlags::SEAL.union(SealFlags::SHRINK).union(SealFlags::GROW).union(SealFlags::WRITE);
+/// How often sealing is tried; the kernel waits 150 ms each time.
+const SEAL_TRIES: usize = 10;
 
 /// Becomes the sealed copy, unless this is it already.
 ///
@@ -46,9 +49,21 @@ fn sealed_copy(mut own: File) -> io::Result<File> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let mut copy = File::from(memfd_create(c"hone-runtime", flags)?);
     io::copy(&mut own, &mut copy)?;
-    fcntl_add_seals(&copy, SEALS)?;
+    seal(&copy)?;
     // Executing a file that is open for writing fails with ETXTBSY, so the descriptor is opened anew.
     File::open(format!("/proc/self/fd/{}", copy.as_raw_fd()))
+}
+
+/// The kernel waits a while for whoever looks at a page (compaction, reclaim) to be done with it, then answers EBUSY
+/// (mm/memfd.c, memfd_wait_for_pins): that passes.
+fn seal(copy: &File) -> io::Result<()> {
+    for _ in 1..SEAL_TRIES {
+        match fcntl_add_seals(copy, SEALS) {
+            Err(Errno::BUSY) => {}
+            done => return Ok(done?),
+        }
+    }
+    Ok(fcntl_add_seals(copy, SEALS)?)
 }
 
 /// The program as it lies on disk, also from inside the copy.
