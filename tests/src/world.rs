@@ -98,6 +98,17 @@ impl World {
         self.dir.path()
     }
 
+    /// Serves its directory at http://127.0.0.1:8000, as a hub too (tests/fixtures/hub/server.py).
+    ///
+    /// # Panics
+    /// When the server does not come up.
+    pub fn serve(&mut self) {
+        let server = programs::repository().join("tests/fixtures/hub/server.py").display().to_string();
+        let dir = self.dir().display().to_string();
+        self.daemon("python3", &[&server, "8000", &dir]);
+        self.wait_for(10, "python3 -c 'import socket; socket.create_connection((\"127.0.0.1\", 8000))'");
+    }
+
     /// A directory in it, made when it is not there.
     ///
     /// # Panics

@@ -8,7 +8,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use hone_image::Digest;
-use hone_tests::{Docker28, Images, Tiny, jsonl, needs_docker28, repository, stub};
+use hone_tests::{Docker28, Images, Tiny, jsonl, needs_docker28, stub};
 use serde_json::Value;
 
 /// A model hub that some of the worlds have.
@@ -368,9 +368,7 @@ fn root_docker_build_takes_a_model_of_a_hub_and_does_not_believe_it() {
     // A model of two kinds has its weights once; what is below the top is nobody's.
     docker.world.sh("cd hub/org/tiny && echo x >x.gguf && mkdir onnx && echo x >onnx/x.json").ok();
     docker.world.sh("cd hub/org/lying && mv tokenizer.json lie-tokenizer.json").ok();
-    let (server, at) = (repository().join("tests/fixtures/hub/server.py"), docker.world.dir().to_owned());
-    docker.world.daemon("python3", &[&server.display().to_string(), "8000", &at.display().to_string()]);
-    docker.world.wait_for(10, "python3 -c 'import socket; socket.create_connection((\"127.0.0.1\", 8000))'");
+    docker.world.serve();
     let text = fs::read_to_string(dir.join("Honefile")).expect("read Honefile");
     let honefile = |model: &str, syntax: &str| {
         fs::write(dir.join("Honefile"), syntax.to_owned() + &text.replace("model: model", model)).expect("write");

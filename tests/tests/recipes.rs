@@ -4,17 +4,14 @@ use std::fs;
 use std::path::Path;
 
 use hone_image::Digest;
-use hone_tests::{Tiny, World, needs, repository};
+use hone_tests::{Tiny, World, needs};
 
 /// A hub at 127.0.0.1:8000 with the model `org/tiny`, which no directory of the world has.
 fn hub() -> World {
     let mut world = World::new();
     Tiny::default().write(world.dir(), "");
     world.sh("mkdir -p hub/org && mv model hub/org/tiny && rm Honefile").ok();
-    let server = repository().join("tests/fixtures/hub/server.py").display().to_string();
-    let dir = world.dir().display().to_string();
-    world.daemon("python3", &[&server, "8000", &dir]);
-    world.wait_for(10, "python3 -c 'import socket; socket.create_connection((\"127.0.0.1\", 8000))'");
+    world.serve();
     world
 }
 

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use hone_image::Digest;
-use hone_tests::{World, needs, repository};
+use hone_tests::{World, needs};
 use serde_json::json;
 
 use models::{HEAD, built, docker_s, files, gguf, kit, layout, ollama_s, registry, tar, world};
@@ -175,12 +175,10 @@ fn root_servers_and_hubs_give_models_and_are_not_believed() {
     }
     let mut world = world();
     let want = built(&world, "{model: model}", "path");
-    let server = repository().join("tests/fixtures/hub/server.py").display().to_string();
     let at = world.dir().display().to_string();
     world.sh("mkdir -p hub/org/tiny hub/org/lying && cp model/* hub/org/tiny && cp model/* hub/org/lying && mv hub/org/lying/tokenizer.json hub/org/lying/lie-tokenizer.json \
         && cp model/model.safetensors cut-m.safetensors && cp model/model.safetensors lie-m.safetensors").ok();
-    world.daemon("python3", &[&server, "8000", &at]);
-    world.wait_for(10, "python3 -c 'import socket; socket.create_connection((\"127.0.0.1\", 8000))'");
+    world.serve();
     let sha = want["model.safetensors"].hex();
     let requests = |what: &str| {
         let all = fs::read_to_string(Path::new(&at).join("requests")).unwrap_or_default();

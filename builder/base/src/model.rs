@@ -11,7 +11,7 @@ use crate::headers::{Header, parse};
 use crate::{BaseError, SourceFile, Sources, facts, pickle, read, tokenizer};
 
 /// Endings of files that are weights: each gets a layer of its own.
-const WEIGHTS: [&str; 5] = ["gguf", "safetensors", "onnx", "onnx_data", "data"];
+pub(crate) const WEIGHTS: [&str; 5] = ["gguf", "safetensors", "onnx", "onnx_data", "data"];
 /// A file of another ending is a weight, too, from this size (bytes).
 const LARGE: u64 = 64 << 20;
 /// Hugging Face's index of a sharded model.

@@ -5,14 +5,14 @@ use std::path::Path;
 use hone_image::hub::Model;
 
 use crate::BaseError;
+use crate::model::{WEIGHTS, ending};
 
 /// Endings under which pickled weights are kept.
 const ENDINGS: [&str; 6] = ["bin", "ckpt", "pickle", "pkl", "pt", "pth"];
 
 /// Refuses a file that is, by its name or its first bytes, a pickle or a zip of pickles (PyTorch's format).
 pub(crate) fn refuse(name: &Path, head: &[u8]) -> Result<(), BaseError> {
-    let ending = name.extension().map(|e| e.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
-    let named = ENDINGS.contains(&ending.as_str());
+    let named = ENDINGS.contains(&ending(&name.to_string_lossy()).as_str());
     // Protocol 2 and later begin with PROTO, which is 0x80 and the version (pickletools).
     let pickled = matches!(head, [0x80, 2..=5, ..]);
     let zipped = head.starts_with(b"PK\x03\x04");
@@ -24,8 +24,7 @@ pub(crate) fn refuse(name: &Path, head: &[u8]) -> Result<(), BaseError> {
 /// # Errors
 /// With the first of them.
 pub fn refuse_pickled(model: &Model) -> Result<(), BaseError> {
-    let weights = |path: &str| path.ends_with(".safetensors") || path.ends_with(".gguf");
-    if model.wanted().iter().any(|file| weights(&file.path)) {
+    if model.wanted().iter().any(|file| WEIGHTS.contains(&ending(&file.path).as_str())) {
         return Ok(());
     }
     model.files.iter().try_for_each(|file| refuse(Path::new(&file.path), &[]))

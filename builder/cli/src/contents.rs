@@ -10,7 +10,7 @@ use hone_store::{Store, untar};
 use crate::failure::{Failure, because};
 
 /// Entries in one layer; a Debian root with Python has ten thousand.
-const MAX_ENTRIES: usize = 2_000_000;
+pub const MAX_ENTRIES: usize = 2_000_000;
 /// A file that is kept whole is not larger than this (bytes).
 const MAX_KEPT: u64 = 8 << 20;
 

@@ -16,7 +16,7 @@ pub const DESCRIPTION: &str = "model.json";
 /// Files of the user in filesystems of BuildKit's.
 #[derive(Debug)]
 pub struct Fetched {
-    from: From,
+    from: Held,
     /// Where a step mounts them.
     pub mount: &'static str,
     /// What of it is meant; empty: all.
@@ -24,7 +24,7 @@ pub struct Fetched {
 }
 
 #[derive(Debug, Clone)]
-enum From {
+enum Held {
     /// One filesystem with all of them.
     One(Output),
     /// One each, by the file's name.
@@ -35,16 +35,16 @@ impl Fetched {
     /// All of them, for a step to read.
     pub fn whole(&self) -> Vec<Read<'_>> {
         match &self.from {
-            From::One(output) => vec![Read { from: output, part: String::new(), at: self.mount.to_owned() }],
-            From::Each(files) => files.keys().filter_map(|path| self.file(path)).collect(),
+            Held::One(output) => vec![Read { from: output, part: String::new(), at: self.mount.to_owned() }],
+            Held::Each(files) => files.keys().filter_map(|path| self.file(path)).collect(),
         }
     }
 
     /// One of them.
     pub fn file(&self, path: &str) -> Option<Read<'_>> {
         let from = match &self.from {
-            From::One(output) => output,
-            From::Each(files) => files.get(path)?,
+            Held::One(output) => output,
+            Held::Each(files) => files.get(path)?,
         };
         Some(Read { from, part: path.to_owned(), at: self.place(path) })
     }
@@ -66,7 +66,7 @@ impl Fetched {
 
 /// Where BuildKit is to read a hub's description of a model, as the file [`DESCRIPTION`].
 pub fn description(options: &Options, repository: &str, revision: &str) -> Output {
-    let url = description_url(options.hub.trim_end_matches('/'), repository, revision);
+    let url = description_url(&options.hub, repository, revision);
     let shown = Shown::new(format!("[hone] look up hf://{repository}@{revision}"), options.ignore_cache);
     Output::source(&url, &[("http.filename", DESCRIPTION)], None, &shown)
 }
@@ -80,11 +80,11 @@ fn of_hub(options: &Options, model: &Model) -> Fetched {
         }
         let attrs: Vec<(&str, &str)> = attrs.iter().map(|(key, value)| (*key, value.as_str())).collect();
         let shown = Shown::new(format!("[hone] download {}", file.path), false);
-        let url = model.url(options.hub.trim_end_matches('/'), file);
+        let url = model.url(&options.hub, file);
         (file.path.clone(), Output::source(&url, &attrs, None, &shown))
     };
     let files = model.wanted().iter().map(download).collect();
-    Fetched { from: From::Each(files), mount: DOWNLOAD, path: String::new() }
+    Fetched { from: Held::Each(files), mount: DOWNLOAD, path: String::new() }
 }
 
 /// The model, whose description is `hub` when it is a hub's, and the tokenizer that came apart; both lie in the same
@@ -95,6 +95,8 @@ pub fn base(
     hub: Option<&Model>,
 ) -> Result<(Fetched, Option<Fetched>), FrontendError> {
     let tokenizer = plan.tokenizer.as_ref().map(|path| inside("base.tokenizer", path)).transpose()?;
+    // Of a model that is downloaded the tokenizer still lies in the build context.
+    let apart = |path: String| local(options, "model", &[&path], path.clone());
     let model = match &plan.model {
         ModelSource::Path(path) => inside("base.model", path)?,
         ModelSource::Url { url, name, sha256 } => {
@@ -102,13 +104,14 @@ pub fn base(
             let attrs: Vec<(&str, &str)> = attrs.iter().map(|(key, value)| (*key, value.as_str())).collect();
             let shown = Shown::new(format!("[hone] download {url}"), false);
             let output = Output::source(url, &attrs, None, &shown);
-            let tokenizer = tokenizer.map(|path| local(options, "model", &[&path], path.clone()));
-            return Ok((Fetched { from: From::One(output), mount: DOWNLOAD, path: name.clone() }, tokenizer));
+            return Ok((
+                Fetched { from: Held::One(output), mount: DOWNLOAD, path: name.clone() },
+                tokenizer.map(apart),
+            ));
         }
         ModelSource::Hub { .. } => {
             let hub = hub.ok_or(FrontendError::Protocol("a hub's model without its description"))?;
-            let tokenizer = tokenizer.map(|path| local(options, "model", &[&path], path.clone()));
-            return Ok((of_hub(options, hub), tokenizer));
+            return Ok((of_hub(options, hub), tokenizer.map(apart)));
         }
         ModelSource::Registry(_) | ModelSource::Layout { .. } => {
             return Err(unsupported(
@@ -156,7 +159,7 @@ fn local(options: &Options, what: &str, paths: &[&str], path: String) -> Fetched
     }
     let shown = Shown::new(format!("[hone] load {what}"), false);
     let output = Output::source(&format!("local://{}", options.context), &attrs, None, &shown);
-    Fetched { from: From::One(output), mount: CONTEXT, path }
+    Fetched { from: Held::One(output), mount: CONTEXT, path }
 }
 
 fn unsupported(why: &str) -> FrontendError {

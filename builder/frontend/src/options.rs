@@ -36,7 +36,7 @@ pub struct Options {
     pub platforms: Vec<Platform>,
     /// An index is wanted, also for one platform.
     pub several: bool,
-    /// The model hub.
+    /// The model hub's address, without a slash at its end.
     pub hub: String,
     /// Another image for the built-in trainer.
     pub trainer_image: Option<String>,
@@ -95,7 +95,7 @@ impl Options {
             hub: given
                 .get("build-arg:HF_ENDPOINT")
                 .filter(|url| !url.is_empty())
-                .map_or(ENDPOINT, String::as_str)
+                .map_or(ENDPOINT, |url| url.trim_end_matches('/'))
                 .to_owned(),
             trainer_image: build_args(&given)?,
             labels: prefixed(&given, "label:").map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),

@@ -173,7 +173,7 @@ pub fn percent(text: &str, keep: &[u8]) -> String {
 }
 
 /// Text from outside as it may appear in a message: at most `limit` characters, no control characters.
-fn shown(text: &str, limit: usize) -> String {
+pub fn shown(text: &str, limit: usize) -> String {
     text.chars().filter(|c| !c.is_control()).take(limit).collect()
 }
 

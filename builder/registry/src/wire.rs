@@ -94,12 +94,13 @@ impl Wire {
                 .build()
                 .new_agent()
         };
+        let direct = agent(None);
         let by_way_of = |proxy: &Option<String>| match proxy {
-            None => Some(agent(None)),
+            None => Some(direct.clone()),
             Some(url) => ureq::Proxy::new(url).ok().map(|proxy| agent(Some(proxy))),
         };
         let proxies = Proxies::of_environment();
-        Self { http: by_way_of(&proxies.http), https: by_way_of(&proxies.https), direct: agent(None), proxies, retry }
+        Self { http: by_way_of(&proxies.http), https: by_way_of(&proxies.https), direct, proxies, retry }
     }
 
     /// Sends a request, follows its redirects and tries again while that may help. The answer may still be

@@ -24,8 +24,6 @@ use crate::failure::{Failure, because};
 const LABELS: &str = "dev.hone.";
 /// A job layer is not larger than this (bytes): larger layers are not looked into for a job.
 const LARGEST_JOB_LAYER: u64 = 16 << 20;
-/// Entries of a trainer's root file system; a Debian root with Python has ten thousand.
-const MAX_TREE: usize = 2_000_000;
 
 /// Makes Hone's own of the pack `from`, whose blobs are in the store.
 pub fn from_image(site: &Site<'_>, from: &Pack) -> Result<Pack, Failure> {
@@ -115,7 +113,7 @@ fn trainer_layers(
 fn packed_again(site: &Site<'_>, ingest: &Ingest<'_>, layer: &Layer) -> Result<Layer, Failure> {
     let scratch = ingest.scratch_dir()?;
     let mut tar = site.store.open_layer(layer)?;
-    untar::walk(&mut tar, MAX_TREE, &mut |entry| -> io::Result<()> {
+    untar::walk(&mut tar, contents::MAX_ENTRIES, &mut |entry| -> io::Result<()> {
         entry.set_preserve_permissions(true);
         entry.set_preserve_mtime(false);
         // What would leave the directory is left out, and the digest is then another one.

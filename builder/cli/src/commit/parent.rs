@@ -64,10 +64,11 @@ pub fn find(store: &Store, run: &RunRecord) -> Result<Parent, StepError> {
     let of_run = |image: &&Image| image.config().digest() == digest;
     let image = pack.as_ref().and_then(|p| p.images().iter().find(of_run)).cloned();
     let model = pack.as_ref().and_then(|p| p.model().cloned());
-    let value = match (&image, found) {
-        (Some(image), _) => image.config().value().clone(),
-        (None, Some(found)) if store.config(digest).is_err() => described(found)?,
-        (None, _) => store.config(digest).map_err(Failure::from)?.value().clone(),
+    let value = match (&image, store.config(digest), found) {
+        (Some(image), ..) => image.config().value().clone(),
+        (None, Ok(config), _) => config.value().clone(),
+        (None, Err(_), Some(found)) => described(found)?,
+        (None, Err(error), None) => return Err(Failure::from(error).into()),
     };
     let lineage = match value.config.label(media::LABEL_BASE_NAME) {
         Some(name) => {

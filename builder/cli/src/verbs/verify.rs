@@ -250,8 +250,8 @@ impl Report {
         let want = modelpack::describe(known);
         self.differs(&format!("{of}: media type of {}", got.digest), &got.media_type, &want.media_type);
         for (name, want) in &want.annotations {
-            let got_it = got.annotations.get(name).map_or("", String::as_str);
-            self.differs(&format!("{of}: {name} of {}", got.digest), got_it, want);
+            let said = got.annotations.get(name).map_or("", String::as_str);
+            self.differs(&format!("{of}: {name} of {}", got.digest), said, want);
         }
     }
 

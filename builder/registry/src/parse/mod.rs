@@ -12,13 +12,8 @@ mod url;
 pub use challenge::{Challenge, challenges};
 pub use document::{RegistryError, Token, referrers, registry_error, token};
 pub use header::{ContentRange, content_range, next_link, retry_after, upload_offset};
-pub use hone_image::hub::percent;
+pub use hone_image::hub::{percent, shown};
 pub use url::{authority, host, is_loopback, join, origin};
 
 /// Longest header value that is read; a longer one is treated as absent (bytes).
 pub const MAX_HEADER: usize = 8 << 10;
-
-/// Text from outside as it may appear in a message: at most `limit` characters, no control characters.
-fn shown(text: &str, limit: usize) -> String {
-    text.chars().filter(|c| !c.is_control()).take(limit).collect()
-}
