@@ -1,0 +1,7 @@
+//! What every program of Hone agrees on, as values; today: how a stranger's words are shown.
+//!
+//! This crate is pure, and uses no other: it touches no file, clock, network, environment or randomness.
+
+pub mod quote;
+
+pub use quote::{Quoted, printable, quoted, quoted_bytes, quoted_path};
