@@ -9,10 +9,11 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
+use hone_train::runtime;
 
 fn main() -> ExitCode {
     let command = cli::Command::parse();
-    match cli::run(command) {
+    match runtime::silence().and_then(|()| cli::run(command)) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             // Standard error may be closed; there is no one left to tell then.

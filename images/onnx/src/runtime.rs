@@ -1,6 +1,14 @@
 //! ONNX Runtime: the library, its one environment, and sessions of Hone's graphs.
+//!
+//! The library reports to its makers from Linux, too, unless it is told not to before it is opened: it writes a device id
+//! and a data base below the home directory and sends them from a thread of its own (microsoft/onnxruntime#27379).
+//! Its API for that comes after the first report (#25573). So [`Runtime::load`] refuses to open it where
+//! [`QUIET`] is not set, and [`silence`] sets it.
 
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::OnceLock;
 
 use ort::environment::{Environment, GlobalThreadPoolOptions};
@@ -12,6 +20,30 @@ use crate::graph::Built;
 
 /// ONNX Runtime takes one environment in a process, for good.
 static ENVIRONMENT: OnceLock<Environment> = OnceLock::new();
+
+/// The variable that keeps ONNX Runtime from reporting and from writing what it would report: it must be `1` before the
+/// library is opened (onnxruntime, docs/Privacy.md).
+pub const QUIET: &str = "ORT_DISABLE_TELEMETRY";
+
+/// Sees to it that [`QUIET`] is set, by beginning this program anew where it is not: an environment cannot be changed
+/// safely once there are threads, and a library's may be there from the first line of `main`.
+///
+/// # Errors
+/// The program cannot be started again.
+pub fn silence() -> Result<()> {
+    if is_quiet() {
+        return Ok(());
+    }
+    let mut words = std::env::args_os();
+    let name = words.next().unwrap_or_else(|| OsString::from("hone-train"));
+    let program = PathBuf::from("/proc/self/exe");
+    let source = Command::new(&program).arg0(name).args(words).env(QUIET, "1").exec();
+    Err(TrainError::Io { operation: "start again, without telemetry,", path: program, source })
+}
+
+fn is_quiet() -> bool {
+    std::env::var_os(QUIET).is_some_and(|value| value == "1")
+}
 
 /// A loaded ONNX Runtime with one thread pool for all sessions.
 #[derive(Debug, Clone)]
@@ -39,8 +71,11 @@ impl Runtime {
     /// Loads the library at `path`. A second call in a process gets the first call's thread pool.
     ///
     /// # Errors
-    /// There is no such library, or it cannot be used.
+    /// There is no such library, or it cannot be used, or it would report to its makers ([`QUIET`]).
     pub fn load(path: &Path, threads: usize) -> Result<Self> {
+        if !is_quiet() {
+            return Err(TrainError::setting(format!("environment variable {QUIET}"), "not 1", 1));
+        }
         if let Some(environment) = ENVIRONMENT.get() {
             return Ok(Self { environment: environment.clone(), threads });
         }
