@@ -18,6 +18,7 @@ pub mod reference;
 pub mod run;
 pub mod sbom;
 pub mod tar;
+pub mod whiteout;
 
 pub use digest::Digest;
 pub use image::Image;
