@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Take};
 use std::path::{Path, PathBuf};
 
+use hone_files::open_regular;
+
 use crate::BaseError;
 
 /// Files in one model directory.
@@ -44,7 +46,7 @@ impl SourceFile {
     /// # Errors
     /// When it cannot be opened.
     pub fn open(&self) -> io::Result<Take<File>> {
-        let mut file = File::open(&self.source)?;
+        let mut file = open_regular(&self.source)?;
         file.seek(SeekFrom::Start(self.offset))?;
         Ok(file.take(self.size))
     }

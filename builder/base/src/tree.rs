@@ -10,6 +10,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use hone_files::open_regular;
 use hone_image::tar::{Entry, TarError, TarWriter};
 
 /// Where an engine or the kernel puts what is not of the image.
@@ -187,7 +188,7 @@ impl Tree {
     /// When it changed since [`Tree::scan`] or cannot be read.
     pub fn open(&self, item: &TreeItem) -> Result<File, TreeError> {
         let path = self.root.join(&item.path);
-        let file = File::open(&path).map_err(io_at("open", &path))?;
+        let file = open_regular(&path).map_err(io_at("open", &path))?;
         let now = file.metadata().map_err(io_at("read", &path))?;
         if (now.ino(), now.len()) != (item.inode, item.size()) {
             let source = TarError::Size { path: item.path.clone(), got: now.len(), want: item.size() };
@@ -276,7 +277,7 @@ fn special(kind: FileType) -> Option<&'static str> {
 /// The `e_machine` of an ELF header (System V ABI, "ELF Header"); `None` for other files.
 fn elf_machine(path: &Path) -> io::Result<Option<u16>> {
     let mut header = Vec::new();
-    File::open(path)?.take(20).read_to_end(&mut header)?;
+    open_regular(path)?.take(20).read_to_end(&mut header)?;
     let Some([0x7f, b'E', b'L', b'F', _, order]) = header.first_chunk::<6>() else {
         return Ok(None);
     };

@@ -1,8 +1,8 @@
 //! A pack into a registry: layers, documents, the name last; then the model's own tag, and what is said about it.
 
-use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
+use hone_files::open_regular;
 use hone_image::oci::Descriptor;
 use hone_image::{Digest, Pack, Reference, media};
 use hone_registry::{Client, Pushed, Repository};
@@ -74,7 +74,7 @@ impl Push<'_> {
         let step = self.progress.step(&format!("push {kind} {}", blob.digest.short()), Some(blob.size));
         let path = self.store.blob_path(blob.digest);
         let open = |at: u64| -> io::Result<Box<dyn Read + Send>> {
-            let mut file = File::open(&path)?;
+            let mut file = open_regular(&path)?;
             file.seek(SeekFrom::Start(at))?;
             Ok(Box::new(file))
         };

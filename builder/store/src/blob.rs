@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
+use hone_files::open_regular;
 use hone_image::Digest;
 use hone_image::oci::Descriptor;
 use sha2::{Digest as _, Sha256};
@@ -190,7 +191,7 @@ impl Store {
     /// When it is not there or has another size.
     pub fn open_blob(&self, digest: Digest, size: u64) -> Result<Verified<File>, StoreError> {
         let path = self.blob_path(digest);
-        let file = match File::open(&path) {
+        let file = match open_regular(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(StoreError::NoBlob(digest)),
             result => result.map_err(StoreError::at("open blob", &path))?,
         };

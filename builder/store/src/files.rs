@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
+use hone_files::open_regular;
 use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -100,7 +101,7 @@ pub(crate) fn replace_json<T: Serialize>(path: &Path, value: &T, tmp: &Path) -> 
 
 /// Reads a file of at most [`MAX_RECORD`] bytes; `None` when it is not there.
 pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
-    let file = match File::open(path) {
+    let file = match open_regular(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         result => result.map_err(StoreError::at("open", path))?,
     };

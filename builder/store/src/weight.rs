@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
 
+use hone_files::open_regular;
 use hone_image::tar::{END, TarError, WEIGHT_OFFSET, padding, weight_layer_len, weight_prefix};
 use hone_image::{Digest, Layer, LayerKind, media};
 use rustix::fs::{FallocateFlags, copy_file_range, fallocate, fstat, fstatfs};
@@ -54,7 +55,7 @@ impl Ingest<'_> {
     /// When the file ends early or changes, `path` is no plain path, or the disk refuses.
     pub fn weight(&self, weight: &WeightFile<'_>, seen: &dyn Fn(u64)) -> Result<PackedWeight, StoreError> {
         let opening = StoreError::at("open", weight.source);
-        let file = File::open(weight.source).map_err(opening)?;
+        let file = open_regular(weight.source).map_err(opening)?;
         let reading = || StoreError::at("read", weight.source);
         let identity = Identity::of(&file, weight).map_err(reading())?;
         if let Some(known) = self.store.known(&identity, weight) {
@@ -223,7 +224,11 @@ mod tests {
             assert_eq!((packed.file, packed.size), (Digest::of(&bytes), size as u64));
             assert_eq!(packed.layer.diff_id, packed.layer.descriptor.digest);
             let mut tar = Vec::new();
-            store.open_layer(&packed.layer).expect("open").read_to_end(&mut tar).expect("verified");
+            store
+                .open_layer(&packed.layer, &crate::Budget::of_layer(&packed.layer))
+                .expect("open")
+                .read_to_end(&mut tar)
+                .expect("verified");
             assert_eq!(tar.len() as u64, weight_layer_len(size as u64));
             assert_eq!(tar[4096..4096 + size], bytes);
         }
