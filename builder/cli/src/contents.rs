@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use hone_image::{Digest, Layer};
-use hone_store::{Store, untar};
+use hone_store::{Budget, Store, untar};
 
 use crate::failure::{Failure, because};
 
@@ -34,11 +34,11 @@ pub struct Contents {
     pub kept: BTreeMap<String, Vec<u8>>,
 }
 
-/// Reads a layer; the files of `keep` whole.
-pub fn read(store: &Store, layer: &Layer, keep: &[&str]) -> Result<Contents, Failure> {
+/// Reads a layer within the budget of its image; the files of `keep` whole.
+pub fn read(store: &Store, layer: &Layer, budget: &Budget, keep: &[&str]) -> Result<Contents, Failure> {
     let reading = because(format!("{} layer {}", layer.kind, layer.descriptor.digest));
     let read = || -> Result<Contents, Failure> {
-        let mut tar = store.open_layer(layer)?;
+        let mut tar = store.open_layer(layer, budget)?;
         let mut contents = Contents::default();
         untar::walk(&mut tar, MAX_ENTRIES, &mut |entry| contents.add(entry, keep))?;
         Ok(contents)

@@ -9,7 +9,7 @@ use hone_image::sbom::{
     self, CRATES_PATH, CYCLONEDX_JSON, File, ImageName, Inventory, Library, Model, SPDX_JSON, Trainer,
 };
 use hone_image::{Artifact, Image, LayerKind, Pack, Reference, media};
-use hone_store::{Ingest, Store};
+use hone_store::{Budget, Ingest, Store};
 use serde_json::json;
 
 use crate::contents::{self, Content};
@@ -72,13 +72,14 @@ fn inventory(store: &Store, name: &Reference, pack: &Pack, image: &Image) -> Res
     let (mut job, mut tokenizer, mut trainer) = (None, Vec::new(), Vec::new());
     let mut crates = Vec::new();
     let (job_path, crates_path) = (JOB_PATH.trim_start_matches('/'), CRATES_PATH.trim_start_matches('/'));
+    let budget = Budget::of_pack(pack);
     // Images for other processors differ in their trainers.
     let others = pack.images().iter().skip(1).flat_map(Image::layers).filter(|l| l.kind == LayerKind::Trainer);
     for layer in image.layers().iter().chain(others) {
         // The weights were hashed when they were packed: the job has their digests.
         let files = match layer.kind {
             LayerKind::Trainer | LayerKind::Tokenizer | LayerKind::Job => {
-                contents::read(store, layer, &[job_path, crates_path])?
+                contents::read(store, layer, &budget, &[job_path, crates_path])?
             }
             _ => continue,
         };

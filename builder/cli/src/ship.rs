@@ -8,7 +8,7 @@ use hone_engines::{Containerd, Delivery, Docker, Engine, OciShipment, Open, Podm
 use hone_image::layer::Compression;
 use hone_image::oci::{Descriptor, ImageConfig, Sealed};
 use hone_image::{Digest, Image, Layer, Pack, Reference};
-use hone_store::{Store, this_processor};
+use hone_store::{Budget, Store, this_processor};
 
 use crate::failure::{Failure, because};
 
@@ -100,7 +100,8 @@ pub fn ship(engine: &dyn Engine, store: &Store, name: &Reference, image: &Image)
 
 /// An image by its uncompressed layers, as docker and podman take it.
 pub fn shipment<'a>(store: &'a Store, name: &Reference, image: &'a Image) -> Shipment<'a> {
-    let layers = image.layers().iter().map(|layer| stored(store, layer)).collect();
+    let budget = Budget::of_image(image);
+    let layers = image.layers().iter().map(|layer| stored(store, layer, &budget)).collect();
     Shipment { reference: name.to_string(), config: image.config().bytes().to_vec(), layers }
 }
 
@@ -115,15 +116,16 @@ pub fn ship_version(
     let ids = &config.value().rootfs.diff_ids;
     let below = ids.len().saturating_sub(1);
     let mut layers: Vec<ShipLayer<'_>> = ids.iter().take(below).map(|id| absent(*id)).collect();
-    layers.push(stored(store, adapter));
+    layers.push(stored(store, adapter, &Budget::of_layer(adapter)));
     let shipment = Shipment { reference: name.to_string(), config: config.bytes().to_vec(), layers };
     engine.load(&shipment).map_err(because(format!("publish {name}")))
 }
 
-fn stored<'a>(store: &'a Store, layer: &'a Layer) -> ShipLayer<'a> {
+fn stored<'a>(store: &'a Store, layer: &'a Layer, budget: &Budget) -> ShipLayer<'a> {
+    let budget = budget.clone();
     let size = (layer.compression() == Some(Compression::None)).then_some(layer.descriptor.size);
     let open = move || -> io::Result<Box<dyn io::Read>> {
-        let reader = store.open_layer(layer).map_err(io::Error::other)?;
+        let reader = store.open_layer(layer, &budget).map_err(io::Error::other)?;
         Ok(reader)
     };
     ShipLayer { diff_id: layer.diff_id, size, open: Box::new(open) }

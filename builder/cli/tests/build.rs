@@ -230,7 +230,9 @@ fn a_tokenizer_apart_has_a_layer_of_its_own() {
     let view = site.json(&["inspect", "--json", "tiny:base"]);
     assert_eq!(kinds(&view), ["trainer", "weight", "tokenizer", "job"]);
     let image = site.store().resolve("tiny:base").expect("resolve").image;
-    let mut tar = tar::Archive::new(site.store().open_layer(&image.layers()[2]).expect("layer"));
+    let mut tar = tar::Archive::new(
+        site.store().open_layer(&image.layers()[2], &hone_store::Budget::of_image(&image)).expect("layer"),
+    );
     let names: Vec<String> = tar
         .entries()
         .expect("entries")

@@ -27,7 +27,9 @@ fn log(site: &Site) -> Value {
 fn adapter(site: &Site, image: &str) -> BTreeMap<String, Vec<u8>> {
     let store = site.store();
     let image = store.resolve(image).expect("resolve").image;
-    let layer = store.open_layer(image.layers().last().expect("layers")).expect("layer");
+    let layer = store
+        .open_layer(image.layers().last().expect("layers"), &hone_store::Budget::of_image(&image))
+        .expect("layer");
     let mut archive = tar::Archive::new(layer);
     let entries = archive.entries().expect("entries");
     entries

@@ -18,7 +18,11 @@ fn whole(site: &Site) -> String {
     let image = store.resolve("tiny:base").expect("the name stands for something").image;
     for layer in image.layers() {
         let mut bytes = Vec::new();
-        store.open_layer(layer).expect("layer").read_to_end(&mut bytes).expect("verified to the end");
+        store
+            .open_layer(layer, &hone_store::Budget::of_layer(layer))
+            .expect("layer")
+            .read_to_end(&mut bytes)
+            .expect("verified to the end");
     }
     image.digest().to_string()
 }

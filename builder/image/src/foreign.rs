@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::layer::{Compression, Layer};
+use crate::layer::{Compression, compression};
 use crate::media;
 use crate::oci::{Descriptor, Manifest};
 use crate::tar::check_path;
@@ -189,8 +189,7 @@ fn ollama(media_type: &str) -> Option<Class> {
 }
 
 fn image(media_type: &str) -> Option<Class> {
-    let layer = Layer::described(Descriptor::of(media_type, crate::Digest::of(b""), 0), crate::Digest::of(b""));
-    layer.compression().map(Class::Tar)
+    compression(media_type).map(Class::Tar)
 }
 
 fn tar_form(form: &str) -> Option<Class> {

@@ -84,6 +84,16 @@ pub enum Compression {
     Gzip,
 }
 
+/// How the tar of a layer with this media type is stored; `None` when it is not a layer's.
+pub fn compression(media_type: &str) -> Option<Compression> {
+    match media_type.rsplit(['.', '+']).next() {
+        Some("zstd") => Some(Compression::Zstd),
+        Some("gzip") => Some(Compression::Gzip),
+        Some("tar") => Some(Compression::None),
+        _ => None,
+    }
+}
+
 impl Layer {
     /// A layer stored as a bare tar.
     pub fn tar(kind: LayerKind, digest: Digest, size: u64) -> Self {
@@ -115,13 +125,7 @@ impl Layer {
 
     /// How its tar is stored; `None` for a media type that is not a layer's.
     pub fn compression(&self) -> Option<Compression> {
-        let media_type = self.descriptor.media_type.as_str();
-        match media_type.rsplit(['.', '+']).next() {
-            Some("zstd") => Some(Compression::Zstd),
-            Some("gzip") => Some(Compression::Gzip),
-            Some("tar") => Some(Compression::None),
-            _ => None,
-        }
+        compression(&self.descriptor.media_type)
     }
 
     fn with(kind: LayerKind, media_type: &str, digest: Digest, size: u64, diff_id: Digest) -> Self {

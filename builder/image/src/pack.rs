@@ -1,12 +1,13 @@
 //! A pack: what one reference stands for. A runnable image for each platform, and the model as an artifact, in one
 //! index over the same layers; or one image alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use crate::digest::Digest;
 use crate::image::Image;
+use crate::layer::Layer;
 use crate::media;
 use crate::oci::{Descriptor, Index, Manifest, Platform, Sealed};
 
@@ -130,6 +131,14 @@ impl Pack {
             }
         }
         layers
+    }
+
+    /// The layers of its images, each once: images for several processors share most of theirs, and one image may have
+    /// the same layer twice.
+    pub fn image_layers(&self) -> Vec<&Layer> {
+        let mut seen = BTreeSet::new();
+        let all = self.images.iter().flat_map(Image::layers);
+        all.filter(|layer| seen.insert((layer.descriptor.digest, layer.descriptor.size, layer.diff_id))).collect()
     }
 
     /// Manifests that the index names and that are not there.

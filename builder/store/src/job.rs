@@ -5,7 +5,7 @@ use std::io::Read;
 use hone_image::job::{JOB_PATH, Job, JobError, MAX_JOB_BYTES};
 use hone_image::{Image, LayerKind};
 
-use crate::{Store, StoreError, untar};
+use crate::{Budget, Store, StoreError, untar};
 
 /// Entries looked at in a job layer; ours has a handful.
 const MAX_ENTRIES: usize = 10_000;
@@ -20,7 +20,8 @@ impl Store {
             return Ok(None);
         };
         let bad = |why: String| StoreError::Record { path: JOB_PATH.into(), why };
-        let found = job_in(&mut self.open_layer(layer)?).map_err(|error| bad(chain(&error)))?;
+        let found =
+            job_in(&mut self.open_layer(layer, &Budget::of_layer(layer))?).map_err(|error| bad(chain(&error)))?;
         found.map(Some).ok_or_else(|| bad(format!("it is not in the job layer {}", layer.descriptor.digest)))
     }
 }

@@ -8,7 +8,7 @@ use hone_image::{Digest, Layer, LayerKind, codec};
 use sha2::{Digest as _, Sha256};
 
 use crate::blob::{BlobWriter, Verified};
-use crate::expanded::Expanded;
+use crate::budget::Budget;
 use crate::{Ingest, Store, StoreError};
 
 /// Largest window a zstd layer may ask for, as a power of two: 128 MiB, what `zstd -d` allows by default.
@@ -103,12 +103,12 @@ impl<'a> TarLayer<'a> {
 }
 
 impl Store {
-    /// Opens the tar that a layer holds, uncompressed. The reader is verified: it fails at the end when the bytes
-    /// are not those of the layer's diff id.
+    /// Opens the tar that a layer holds, uncompressed, within the budget of its image. The reader is verified: it fails
+    /// at the end when the bytes are not those of the layer's diff id.
     ///
     /// # Errors
     /// When the blob is absent or of another size, or the media type is not a layer's.
-    pub fn open_layer(&self, layer: &Layer) -> Result<Box<dyn Read + Send>, StoreError> {
+    pub fn open_layer(&self, layer: &Layer, budget: &Budget) -> Result<Box<dyn Read + Send>, StoreError> {
         let Some(compression) = layer.compression() else {
             let (digest, got) = (layer.descriptor.digest, layer.descriptor.media_type.clone());
             return Err(StoreError::Corrupt { digest, got, want: "a layer's media type".to_owned() });
@@ -123,10 +123,10 @@ impl Store {
             }
             Compression::Zstd => {
                 let tar = zstd_reader(blob).map_err(StoreError::at("start zstd for", "layer".as_ref()))?;
-                Ok(Box::new(Verified::new(Expanded::of(layer, tar), layer.diff_id, None)))
+                Ok(Box::new(Verified::new(budget.meter(&layer.descriptor, tar), layer.diff_id, None)))
             }
             Compression::Gzip => {
-                let tar = Expanded::of(layer, flate2::read::MultiGzDecoder::new(blob));
+                let tar = budget.meter(&layer.descriptor, flate2::read::MultiGzDecoder::new(blob));
                 Ok(Box::new(Verified::new(tar, layer.diff_id, None)))
             }
         }
@@ -156,7 +156,7 @@ mod tests {
 
     fn read(store: &Store, layer: &Layer) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        store.open_layer(layer).expect("open").read_to_end(&mut bytes)?;
+        store.open_layer(layer, &Budget::of_layer(layer)).expect("open").read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 

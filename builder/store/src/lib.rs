@@ -24,10 +24,10 @@
 //! The crate never prints, and runs nothing.
 
 mod blob;
+mod budget;
 mod buffer;
 mod cache;
 mod error;
-mod expanded;
 mod files;
 mod garbage;
 mod images;
@@ -45,6 +45,7 @@ mod weight;
 use std::path::{Path, PathBuf};
 
 pub use blob::{BlobWriter, Verified};
+pub use budget::{Budget, Expanded};
 pub use error::StoreError;
 pub use garbage::Swept;
 pub use images::{Resolved, this_processor};

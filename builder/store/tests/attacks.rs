@@ -7,7 +7,7 @@ use std::io::{self, Read, Seek, Write};
 use hone_image::oci::{Descriptor, Index, Manifest, Sealed};
 use hone_image::{Digest, Layer, LayerKind, media};
 use hone_store::job::{JobLayerError, job_in};
-use hone_store::{Ingest, Store, StoreError, untar};
+use hone_store::{Budget, Ingest, Store, StoreError, untar};
 
 fn site() -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().expect("temporary directory");
@@ -23,7 +23,7 @@ fn layer(ingest: &Ingest<'_>, media_type: &str, bytes: &[u8], diff_id: Digest) -
 }
 
 fn read(store: &Store, layer: &Layer) -> Result<u64, String> {
-    let mut reader = store.open_layer(layer).map_err(|error| error.to_string())?;
+    let mut reader = store.open_layer(layer, &Budget::of_layer(layer)).map_err(|error| error.to_string())?;
     io::copy(&mut reader, &mut io::sink()).map_err(|error| error.to_string())
 }
 
@@ -98,7 +98,10 @@ fn a_blob_that_is_short_long_or_another_is_refused() {
     for size in [0, 6, 8, u64::MAX] {
         let mut lying = good.clone();
         lying.descriptor.size = size;
-        assert!(matches!(store.open_layer(&lying).err(), Some(StoreError::Corrupt { .. })), "{size}");
+        assert!(
+            matches!(store.open_layer(&lying, &Budget::of_layer(&lying)).err(), Some(StoreError::Corrupt { .. })),
+            "{size}"
+        );
     }
 }
 
@@ -227,9 +230,9 @@ fn a_job_is_not_believed_before_its_layer_is_whole() {
     let ingest = store.ingest().expect("ingest");
     let tar = [entry(b'0', "hone/job.json", JOB.as_bytes()), vec![0; 1024]].concat();
     let mut job = layer(&ingest, ZSTD, &zstd(&tar), Digest::of(&tar));
-    assert!(job_in(&mut store.open_layer(&job).expect("layer")).expect("a job").is_some());
+    assert!(job_in(&mut store.open_layer(&job, &Budget::of_layer(&job)).expect("layer")).expect("a job").is_some());
     job.diff_id = Digest::of(b"another");
-    assert!(job_in(&mut store.open_layer(&job).expect("layer")).is_err());
+    assert!(job_in(&mut store.open_layer(&job, &Budget::of_layer(&job)).expect("layer")).is_err());
 }
 
 /// Stores an index of these entries under the only name, as another tool might.

@@ -12,7 +12,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use hone_image::{Image, Layer};
-use hone_store::Store;
+use hone_store::{Budget, Store};
 
 use crate::error::RunError;
 use crate::rootfs::private_dir;
@@ -43,8 +43,9 @@ pub(crate) fn prepare(store: &Store, image: &Image) -> Result<Snapshots, RunErro
         sweep(store, &dir);
     }
     lock.lock_shared().map_err(RunError::io("lock", &path))?;
+    let budget = Budget::of_image(image);
     for layer in image.layers() {
-        one(store, layer, &dir)?;
+        one(store, layer, &budget, &dir)?;
     }
     let layers = image.layers().iter().map(|layer| layer.diff_id.hex()).collect();
     Ok(Snapshots { layers, _in_use: lock })
@@ -71,7 +72,7 @@ fn wanted(store: &Store) -> Result<BTreeSet<String>, RunError> {
     Ok(names)
 }
 
-fn one(store: &Store, layer: &Layer, dir: &Path) -> Result<(), RunError> {
+fn one(store: &Store, layer: &Layer, budget: &Budget, dir: &Path) -> Result<(), RunError> {
     let done = dir.join(layer.diff_id.hex());
     if done.is_dir() {
         return Ok(());
@@ -86,7 +87,7 @@ fn one(store: &Store, layer: &Layer, dir: &Path) -> Result<(), RunError> {
             fs::remove_dir_all(&half).map_err(RunError::io("remove", &half))?;
         }
         fs::create_dir(&half).map_err(RunError::io("make", &half))?;
-        let finished = unpack(store.open_layer(layer)?, layer.diff_id, &half).and_then(|()| {
+        let finished = unpack(store.open_layer(layer, budget)?, layer.diff_id, &half).and_then(|()| {
             let opened = File::open(&half).map_err(RunError::io("open", &half))?;
             rustix::fs::syncfs(&opened).map_err(RunError::io("sync", &half))?;
             fs::rename(&half, &done).map_err(RunError::io("rename", &half))

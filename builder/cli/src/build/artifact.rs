@@ -9,12 +9,14 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use hone_base::{Provenance, SourceFile, Sources};
+use hone_files::open_regular;
 use hone_image::foreign::{Form, Maker, maker, parts};
 use hone_image::layer::Compression;
 use hone_image::oci::{Descriptor, Index, MAX_DOCUMENT_BYTES, Manifest, Sealed};
+use hone_image::whiteout::{BadWhiteout, Whiteout, whiteout};
 use hone_image::{Digest, media, tar::check_path};
 use hone_registry::Repository;
-use hone_store::{Ingest, Store, this_processor, untar};
+use hone_store::{Budget, Ingest, Store, this_processor, untar};
 
 use super::source::Model;
 use crate::download;
@@ -23,14 +25,6 @@ use crate::progress::Progress;
 
 /// Entries in one layer; a Debian root with Python has ten thousand.
 const MAX_ENTRIES: usize = 1_000_000;
-/// How much larger than its blob a compressed layer may be: floats hardly compress, text ten times.
-const MAX_RATIO: u64 = 200;
-/// What any layer may hold, however small its blob is (bytes).
-const SMALL: u64 = 256 << 20;
-/// What begins the name of a file that hides another (image-spec, layer.md, "Whiteouts").
-const WHITEOUT: &str = ".wh.";
-/// Hides everything in its directory.
-const OPAQUE: &str = ".wh..wh..opq";
 
 /// Where manifests and blobs come from.
 pub trait Origin {
@@ -122,6 +116,7 @@ fn files_of(origin: &dyn Origin, manifest: &Manifest, scratch: &Path, known: Kno
         wanted.iter().filter_map(|p| if let Form::Raw(n) = &p.form { Some(&**n) } else { None }).collect();
     // A file's name in the image is known before the others are there only when no tar can change it.
     let common = (raw.len() == wanted.len()).then(|| common_dir(raw.iter().copied()));
+    let budget = Budget::of(wanted.iter().map(|part| &part.blob));
     let mut files = Files::new();
     for part in &wanted {
         let digest = part.blob.digest;
@@ -135,7 +130,7 @@ fn files_of(origin: &dyn Origin, manifest: &Manifest, scratch: &Path, known: Kno
                 files.insert(name.clone(), (file, Some(digest)));
             }
             Form::Tar(compression) => {
-                let tar = plain_tar(&origin.blob(&part.blob)?, *compression, &part.blob, scratch)?;
+                let tar = plain_tar(&origin.blob(&part.blob)?, *compression, &part.blob, &budget, scratch)?;
                 add_entries(&tar, image, &mut files)?;
             }
         }
@@ -162,33 +157,36 @@ fn manifest_of(origin: &dyn Origin, bytes: Vec<u8>) -> Result<Sealed<Manifest>, 
 }
 
 /// A tar as a file: the blob itself, or what it holds, unpacked into `scratch`.
-fn plain_tar(blob: &Path, compression: Compression, of: &Descriptor, scratch: &Path) -> Result<PathBuf, Failure> {
+fn plain_tar(
+    blob: &Path,
+    compression: Compression,
+    of: &Descriptor,
+    budget: &Budget,
+    scratch: &Path,
+) -> Result<PathBuf, Failure> {
     if compression == Compression::None {
         return Ok(blob.to_owned());
     }
-    let file = File::open(blob)?;
+    let file = open_regular(blob)?;
     let reader: Box<dyn Read> = match compression {
         Compression::Gzip => Box::new(flate2::read::MultiGzDecoder::new(file)),
         _ => Box::new(hone_store::zstd_reader(file)?),
     };
-    let most = of.size.saturating_mul(MAX_RATIO).max(SMALL);
     let path = scratch.join(of.digest.hex());
-    let unpacked = io::copy(&mut reader.take(most + 1), &mut File::create(&path)?)?;
-    if unpacked > most {
-        return Err(format!("layer {}: it unpacks to more than {most} bytes, which no model does", of.digest).into());
-    }
+    let unpacking = because(format!("layer {}", of.digest));
+    io::copy(&mut budget.meter(of, reader), &mut File::create(&path)?).map_err(unpacking)?;
     Ok(path)
 }
 
 /// Adds a tar's files, as places in it; of an image's layer only what is a model's, with what it hides taken away.
 fn add_entries(tar: &Path, image: bool, files: &mut Files) -> Result<(), Failure> {
     let (mut found, mut hidden) = (Vec::new(), Vec::new());
-    untar::places(&mut File::open(tar)?, MAX_ENTRIES, &mut |entry| -> Result<(), Failure> {
+    untar::places(&mut open_regular(tar)?, MAX_ENTRIES, &mut |entry| -> Result<(), Failure> {
         let Ok(name) = String::from_utf8(entry.path_bytes().into_owned()) else {
             return if image { Ok(()) } else { Err("a file's name is not UTF-8".into()) };
         };
         let name = name.trim_start_matches("./").trim_start_matches('/').trim_end_matches('/').to_owned();
-        if let Some(what) = Hidden::by(&name).filter(|_| image) {
+        if let Some(what) = if image { Hidden::by(&name)? } else { None } {
             hidden.push(what);
             return Ok(());
         }
@@ -223,21 +221,25 @@ enum Hidden {
     Path(String),
     /// Everything in a directory.
     Inside(String),
+    /// Nothing: a record of aufs.
+    Nothing,
 }
 
 impl Hidden {
     /// What the entry `name` hides; `None` when it is no whiteout.
-    fn by(name: &str) -> Option<Self> {
+    fn by(name: &str) -> Result<Option<Self>, BadWhiteout> {
         let (dir, last) = name.rsplit_once('/').unwrap_or(("", name));
-        if last == OPAQUE {
-            return Some(Self::Inside(dir.to_owned()));
-        }
-        let hidden = last.strip_prefix(WHITEOUT)?;
-        Some(Self::Path(if dir.is_empty() { hidden.to_owned() } else { format!("{dir}/{hidden}") }))
+        Ok(whiteout(last)?.map(|found| match found {
+            Whiteout::Opaque => Self::Inside(dir.to_owned()),
+            Whiteout::Name(hidden) if dir.is_empty() => Self::Path(hidden.to_owned()),
+            Whiteout::Name(hidden) => Self::Path(format!("{dir}/{hidden}")),
+            Whiteout::Aufs => Self::Nothing,
+        }))
     }
 
     fn take_from(&self, files: &mut Files) {
         let dir = match self {
+            Self::Nothing => return,
             Self::Inside(dir) if dir.is_empty() => return files.clear(),
             Self::Inside(dir) => dir,
             Self::Path(path) => {
@@ -313,7 +315,7 @@ mod tests {
         let all = || BTreeMap::from(["models/a/x", "models/a/y", "models/ab", "models/b"].map(file));
         let left = |whiteout: &str| {
             let mut files = all();
-            Hidden::by(whiteout).expect("a whiteout").take_from(&mut files);
+            Hidden::by(whiteout).expect("a good one").expect("a whiteout").take_from(&mut files);
             files.into_keys().collect::<Vec<_>>()
         };
         assert_eq!(left("models/.wh.a"), ["models/ab", "models/b"]);
@@ -321,7 +323,11 @@ mod tests {
         assert_eq!(left("models/a/.wh.x"), ["models/a/y", "models/ab", "models/b"]);
         assert!(left(".wh.models").is_empty() && left(".wh..wh..opq").is_empty());
         assert_eq!(left(".wh.model").len(), 4);
-        assert_eq!(Hidden::by("models/a/x"), None);
+        assert_eq!(left("models/.wh..wh.plnk").len(), 4);
+        assert_eq!(Hidden::by("models/a/x"), Ok(None));
+        for above in ["models/a/.wh...", "models/.wh..", "models/a/.wh."] {
+            assert!(Hidden::by(above).is_err(), "{above}");
+        }
     }
 
     /// What a model's tar with these entries holds: kind, name, content.

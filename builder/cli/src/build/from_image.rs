@@ -10,7 +10,7 @@ use hone_image::modelpack::ModelFacts;
 use hone_image::oci::RuntimeConfig;
 use hone_image::{Digest, Image, Layer, LayerKind, Pack};
 use hone_plan::Platform;
-use hone_store::{Ingest, Store, untar};
+use hone_store::{Budget, Ingest, Store, untar};
 
 use super::artifact::{Local, model};
 use super::base::Packer;
@@ -78,8 +78,9 @@ fn one(site: &Site<'_>, ingest: &Ingest<'_>, image: &Image) -> Result<(Assembly,
 /// The topmost `/hone/job.json`.
 fn job_of(store: &Store, image: &Image) -> Result<Job, Failure> {
     let path = JOB_PATH.trim_start_matches('/');
+    let budget = Budget::of_image(image);
     for layer in image.layers().iter().rev().filter(|l| l.descriptor.size <= LARGEST_JOB_LAYER) {
-        if let Some(bytes) = contents::read(store, layer, &[path])?.kept.get(path) {
+        if let Some(bytes) = contents::read(store, layer, &budget, &[path])?.kept.get(path) {
             return Ok(Job::parse(bytes)?);
         }
     }
@@ -112,7 +113,7 @@ fn trainer_layers(
 /// The tree that is in a layer, as Hone packs trees.
 fn packed_again(site: &Site<'_>, ingest: &Ingest<'_>, layer: &Layer) -> Result<Layer, Failure> {
     let scratch = ingest.scratch_dir()?;
-    let mut tar = site.store.open_layer(layer)?;
+    let mut tar = site.store.open_layer(layer, &Budget::of_layer(layer))?;
     untar::walk(&mut tar, contents::MAX_ENTRIES, &mut |entry| -> io::Result<()> {
         entry.set_preserve_permissions(true);
         entry.set_preserve_mtime(false);

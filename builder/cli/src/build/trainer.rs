@@ -9,7 +9,7 @@ use hone_image::oci::{Index, Manifest, RuntimeConfig, Sealed};
 use hone_image::{Digest, Image, Layer, LayerKind};
 use hone_plan::{Platform, TrainerPlan, TrainerSource};
 use hone_registry::{Pinned, Repository};
-use hone_store::{Ingest, Store, this_processor};
+use hone_store::{Budget, Ingest, Store, this_processor};
 
 use super::source::Fetch;
 use crate::download;
@@ -221,7 +221,7 @@ fn import(
     progress: Progress,
     bring: impl Fn(&Layer) -> Result<(), Failure>,
 ) -> Result<Vec<Layer>, Failure> {
-    let mut layers = Vec::new();
+    let (mut layers, budget) = (Vec::new(), Budget::of_image(image));
     for layer in image.layers() {
         let descriptor = &layer.descriptor;
         if layer.compression().is_none() {
@@ -229,7 +229,7 @@ fn import(
         }
         if !ingest.store().has(descriptor.digest, descriptor.size) {
             bring(layer)?;
-            let mut tar = ingest.store().open_layer(layer)?;
+            let mut tar = ingest.store().open_layer(layer, &budget)?;
             io::copy(&mut tar, &mut io::sink()).map_err(because(format!("read layer {}", descriptor.digest)))?;
         }
         let step = progress.step("trainer", Some(descriptor.size));

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use hone_engines::Archive;
 use hone_image::{Pack, Reference, media};
-use hone_store::{Ingest, Store};
+use hone_store::{Budget, Ingest, Store};
 
 use crate::failure::{Failure, because};
 use crate::output;
@@ -67,9 +67,10 @@ pub fn fetch(ingest: &Ingest<'_>, from: &str) -> Result<Vec<(Vec<Reference>, Pac
         }
     };
     for (_, pack) in &found {
-        for layer in pack.images().iter().flat_map(|i| i.layers()).filter(|l| l.diff_id != l.descriptor.digest) {
+        let budget = Budget::of_pack(pack);
+        for layer in pack.image_layers().into_iter().filter(|l| l.diff_id != l.descriptor.digest) {
             let reading = because(format!("layer {}", layer.descriptor.digest));
-            io::copy(&mut ingest.store().open_layer(layer)?, &mut io::sink()).map_err(reading)?;
+            io::copy(&mut ingest.store().open_layer(layer, &budget)?, &mut io::sink()).map_err(reading)?;
         }
     }
     Ok(found)

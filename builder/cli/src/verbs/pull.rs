@@ -7,7 +7,7 @@ use hone_image::oci::{Descriptor, Index, MAX_DOCUMENT_BYTES, Manifest, Sealed};
 use hone_image::sbom::{CYCLONEDX_JSON, SPDX_JSON};
 use hone_image::{Artifact, Digest, Reference, media};
 use hone_registry::{Pinned, Repository};
-use hone_store::{Ingest, Store, Verified, this_processor};
+use hone_store::{Budget, Ingest, Store, Verified, this_processor};
 
 use crate::download;
 use crate::failure::{Failure, because, chain};
@@ -185,11 +185,11 @@ impl Pulling<'_> {
     /// Digests were earned on the way; a compressed layer's diff id is still the configuration's word.
     fn diff_ids(&self, root: Digest) -> Result<(), Failure> {
         let store = self.ingest.store();
-        for image in store.pack(root)?.images() {
-            for layer in image.layers().iter().filter(|l| l.diff_id != l.descriptor.digest) {
-                let reading = because(format!("layer {}", layer.descriptor.digest));
-                io::copy(&mut store.open_layer(layer)?, &mut io::sink()).map_err(reading)?;
-            }
+        let pack = store.pack(root)?;
+        let budget = Budget::of_pack(&pack);
+        for layer in pack.image_layers().into_iter().filter(|l| l.diff_id != l.descriptor.digest) {
+            let reading = because(format!("layer {}", layer.descriptor.digest));
+            io::copy(&mut store.open_layer(layer, &budget)?, &mut io::sink()).map_err(reading)?;
         }
         Ok(())
     }

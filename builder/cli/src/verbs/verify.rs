@@ -11,7 +11,7 @@ use hone_base::{identity, trainer_digest};
 use hone_image::job::{Base, BaseFile, JOB_PATH, Job};
 use hone_image::oci::Descriptor;
 use hone_image::{Digest, Image, Layer, LayerKind, Pack, media, modelpack};
-use hone_store::Store;
+use hone_store::{Budget, Store};
 
 use crate::contents::{self, Content};
 use crate::failure::{Failure, chain};
@@ -42,8 +42,9 @@ impl Verify {
         let found = store.resolve(&self.image)?;
         let pack = store.pack(found.descriptor.digest)?;
         let mut report = Report::default();
+        let budget = Budget::of_pack(&pack);
         for image in pack.images() {
-            report.image(store, image);
+            report.image(store, image, &budget);
         }
         report.model(&pack);
         report.platforms(&pack);
@@ -97,10 +98,10 @@ impl Report {
         }
     }
 
-    fn image(&mut self, store: &Store, image: &Image) {
+    fn image(&mut self, store: &Store, image: &Image, budget: &Budget) {
         for layer in image.layers() {
             if !self.layers.contains_key(&layer.descriptor.digest) {
-                match self.read(store, layer) {
+                match self.read(store, layer, budget) {
                     Ok(files) => drop(self.layers.insert(layer.descriptor.digest, files)),
                     Err(error) => self.wrong(chain(&*error)),
                 }
@@ -128,11 +129,11 @@ impl Report {
     }
 
     /// Reads a layer, and the job that it holds if it is the job's.
-    fn read(&mut self, store: &Store, layer: &Layer) -> Result<BTreeMap<String, Content>, Failure> {
+    fn read(&mut self, store: &Store, layer: &Layer, budget: &Budget) -> Result<BTreeMap<String, Content>, Failure> {
         self.blobs += 1;
         self.bytes += layer.descriptor.size;
         let job = JOB_PATH.trim_start_matches('/');
-        let contents = contents::read(store, layer, &[job])?;
+        let contents = contents::read(store, layer, budget, &[job])?;
         if let (LayerKind::Job, Some(bytes)) = (layer.kind, contents.kept.get(job)) {
             self.jobs.insert(layer.descriptor.digest, Job::parse(bytes)?);
         }
