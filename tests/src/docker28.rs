@@ -36,6 +36,7 @@ fn root() -> PathBuf {
 ///
 /// # Panics
 /// In CI, when something is missing.
+#[allow(clippy::print_stderr, reason = "a test says what it leaves out")]
 pub fn needs_docker28() -> bool {
     if !needs(&["docker-registry", "skopeo", "docker"]) {
         return false;

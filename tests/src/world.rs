@@ -23,6 +23,7 @@ use crate::ran::{Ran, run};
 ///
 /// # Panics
 /// In CI (`CI` is set), when something is missing.
+#[allow(clippy::print_stderr, reason = "a test says what it leaves out")]
 pub fn needs(programs: &[&str]) -> bool {
     let root = fs::metadata("/proc/self").is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0);
     let missing = programs.iter().find(|program| run(Command::new("which").env("PATH", PATH).arg(program)).code != 0);

@@ -65,7 +65,7 @@ pub fn download(
         Err(StoreError::Content { got, want, .. }) => return Err(Other { got, want }.into()),
         finished => finished.map(drop)?,
     }
-    step.done(bytes, &wanted.digest.to_string());
+    step.done(bytes, wanted.digest);
     Ok(path)
 }
 

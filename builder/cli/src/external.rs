@@ -10,7 +10,7 @@ use crate::failure::{Failure, because};
 /// A verb nobody has.
 #[derive(Debug, thiserror::Error)]
 #[error("{verb}: no such verb, and no program {}; `hone --help` lists the verbs", path.display())]
-struct NoVerb {
+pub struct NoVerb {
     verb: String,
     path: PathBuf,
 }

@@ -106,7 +106,7 @@ impl Output {
             Self::Registry(name) => return push(to.client, to.store, name, pack, to.progress).map(drop),
         };
         if let Some(step) = step {
-            step.done(sent.sent_bytes, &format!("{} layers sent", sent.sent_layers));
+            step.noted(sent.sent_bytes, None, &format!("{} layers sent", sent.sent_layers));
         }
         Ok(())
     }
@@ -124,15 +124,15 @@ impl Output {
 
 fn layout(to: &Deliver<'_>, pack: &Pack, dir: &Path) -> Result<Delivery, Failure> {
     let mut sent = Delivery { sent_layers: 0, sent_bytes: 0 };
-    let tag = modelpack_tag(to.name)?;
+    let tag = modelpack_tag(to.name);
     write_layout(dir, |new| {
         for d in pack.layers() {
             new.take(d, to.store)?;
             sent = Delivery { sent_layers: sent.sent_layers + 1, sent_bytes: sent.sent_bytes + d.size };
         }
         new.put_pack(to.name, pack)?;
-        if let Some(model) = pack.model() {
-            new.store().tag(&hone_image::oci::Descriptor { platform: None, ..model.descriptor() }, &tag)?;
+        if let Some((model, tag)) = pack.model().zip(tag.as_ref()) {
+            new.store().tag(&hone_image::oci::Descriptor { platform: None, ..model.descriptor() }, tag)?;
         }
         for referrer in to.store.referrers(pack.digest())? {
             for d in &referrer.manifest.value().layers {

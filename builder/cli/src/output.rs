@@ -1,19 +1,44 @@
 //! What verbs print: tables for people, JSON for programs, sizes that both understand.
+//!
+//! Two kinds of verbs answer here. A listing is nothing but its answer: when its reader has gone away (`hone images |
+//! head -1`) the verb ends, quietly, as git does. A verb that works has done its work when it answers, and its exit code
+//! tells that: nobody has to read the answer. What cannot be written for another reason is an error for both.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
+use hone_contract::printable;
 use hone_image::sbom::date;
 use serde::Serialize;
 
 use crate::failure::{Failure, because};
 
-/// Prints text on standard output. A reader that has gone away (`hone images | head`) is not an error.
+/// Nobody reads standard output any more, and the answer is all there was to do.
+#[derive(Debug, thiserror::Error)]
+#[error("write to standard output: nobody reads it any more")]
+pub struct NoReader;
+
+/// Says something on standard error, if somebody listens.
+pub fn tell(message: &str) {
+    hone_contract::tell(io::stderr(), message);
+}
+
+/// Prints a listing, a file, or whatever else is a verb's whole job; [`NoReader`] when its reader has gone away.
 pub fn print(text: &str) -> Result<(), Failure> {
+    if write(text)? { Ok(()) } else { Err(NoReader.into()) }
+}
+
+/// Prints what came of work that is done, for people; nobody has to read it.
+pub fn report(text: &str) -> Result<(), Failure> {
+    write(&printable(text)).map(drop)
+}
+
+/// Whether somebody read it.
+fn write(text: &str) -> Result<bool, Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(because("write to standard output")(error)),
-        _ => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        written => written.map(|()| true).map_err(because("write to standard output")),
     }
 }
 
@@ -23,13 +48,16 @@ pub fn json<T: Serialize>(value: &T) -> Result<(), Failure> {
     print(&format!("{text}\n"))
 }
 
-/// Rows in columns as wide as their widest cell, two spaces apart.
+/// Rows in columns as wide as their widest cell, two spaces apart. A cell may have a stranger's words (a label, a file's
+/// name): it has one line, and nothing in it that a terminal obeys.
 pub fn table(rows: &[Vec<String>]) -> String {
+    let cell = |text: &String| printable(text).replace('\n', "\\n");
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(cell).collect()).collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |c: usize| rows.iter().filter_map(|r| r.get(c)).map(|s| s.chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut text = String::new();
-    for row in rows {
+    for row in &rows {
         let mut line = String::new();
         for (cell, width) in row.iter().zip(&widths) {
             let _ = write!(line, "{cell:width$}  ");
@@ -101,5 +129,13 @@ mod tests {
     fn columns_are_aligned_without_trailing_space() {
         let rows = vec![vec!["A".into(), "B".into()], vec!["long".into(), "x".into()]];
         assert_eq!(table(&rows), "A     B\nlong  x\n");
+    }
+
+    #[test]
+    fn a_cell_is_one_line_that_a_terminal_only_shows() {
+        let rows = vec![vec!["a\u{1b}[2J".into(), "b\nc\u{202e}".into()]];
+        assert_eq!(table(&rows), "a\\u{1b}[2J  b\\nc\\u{202e}\n");
+        let plain = vec![vec!["Größe".into()]];
+        assert_eq!(table(&plain), "Größe\n");
     }
 }

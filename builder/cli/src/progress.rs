@@ -1,13 +1,17 @@
 //! How far a build is: a bar on a terminal, plain lines elsewhere, JSON lines for programs; on standard error.
+//!
+//! Whether anybody looks decides nothing: bars and lines that cannot be written are lost, and the work goes on.
 
 use std::io::IsTerminal;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use hone_contract::quoted;
+use hone_image::Digest;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use crate::output::size;
+use crate::output::{size, tell};
 
 /// How to show progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -34,7 +38,7 @@ enum Show {
     Nothing,
 }
 
-/// A step that is being done. Dropped without [`Step::done`], it failed.
+/// A step that is being done. Dropped without [`Step::done`] or [`Step::noted`], it failed.
 #[derive(Debug)]
 pub struct Step {
     show: Show,
@@ -58,7 +62,7 @@ impl Progress {
     pub fn step(&self, label: &str, total: Option<u64>) -> Step {
         let bar = (self.show == Show::Bars).then(|| bar(label, total));
         if self.show == Show::Json {
-            eprintln!("{}", json!({"event": "begin", "step": label, "bytes": total}));
+            tell(&json!({"event": "begin", "step": label, "bytes": total}).to_string());
         }
         Step { show: self.show, label: label.to_owned(), bar }
     }
@@ -72,15 +76,32 @@ impl Step {
         }
     }
 
-    /// It is done.
-    pub fn done(self, bytes: u64, what: &str) {
+    /// It is done, and this is what came of it.
+    pub fn done(self, bytes: u64, digest: Digest) {
+        self.end(bytes, Some(digest), None);
+    }
+
+    /// It is done, and there is something to say of it, too.
+    pub fn noted(self, bytes: u64, digest: Option<Digest>, note: &str) {
+        self.end(bytes, digest, Some(note));
+    }
+
+    fn end(self, bytes: u64, digest: Option<Digest>, note: Option<&str>) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
         match self.show {
-            Show::Bars | Show::Lines => eprintln!("{:<34} {:>9}  {what}", self.label, size(bytes)),
+            Show::Bars | Show::Lines => {
+                let what = match (digest, note) {
+                    (Some(digest), Some(note)) => format!("{digest} {note}"),
+                    (Some(digest), None) => digest.to_string(),
+                    (None, note) => note.unwrap_or_default().to_owned(),
+                };
+                tell(&format!("{:<34} {:>9}  {what}", quoted(&self.label).to_string(), size(bytes)));
+            }
             Show::Json => {
-                eprintln!("{}", json!({"event": "end", "step": self.label, "bytes": bytes, "digest": what}));
+                let end = json!({"event": "end", "step": self.label, "bytes": bytes, "digest": digest, "note": note});
+                tell(&end.to_string());
             }
             Show::Nothing => {}
         }
@@ -95,7 +116,7 @@ fn bar(label: &str, total: Option<u64>) -> ProgressBar {
     // The template is one of the two above, and both parse.
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     bar.set_style(style);
-    bar.set_message(label.to_owned());
+    bar.set_message(quoted(label).to_string());
     bar.enable_steady_tick(Duration::from_millis(100));
     bar
 }

@@ -12,6 +12,10 @@ use crate::failure::{Failure, because};
 use crate::progress::Progress;
 use crate::ship::modelpack_tag;
 
+/// Why a model has no tag of its own. The image's name stands for it all the same, as it does for who reads indexes.
+const NO_MODEL_TAG: &str =
+    "no tag of the model's own: with `-modelpack` it has more than 128 characters; take a shorter tag to have one";
+
 /// What a push came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sent {
@@ -37,6 +41,10 @@ pub fn push(
             format!("its index names {}, which is not here; `hone pull --all-platforms` fetches it", absent.digest);
         return Err(pushing(why.into()));
     }
+    let model_tag = modelpack_tag(name);
+    if let (Some(_), None) = (pack.model(), &model_tag) {
+        progress.step(&format!("tag {}", name.tag()), None).noted(0, None, NO_MODEL_TAG);
+    }
     let repository = client.repository(name);
     let push = Push { repository: &repository, store, mounts: neighbours(store, name, pack)?, progress };
     let mut sent = Sent::default();
@@ -44,8 +52,7 @@ pub fn push(
         push.blob(layer, &mut sent).map_err(pushing)?;
     }
     push.documents(pack, name.tag(), &mut sent).map_err(pushing)?;
-    if let Some(model) = pack.model() {
-        let tag = modelpack_tag(name)?;
+    if let Some((model, tag)) = pack.model().zip(model_tag) {
         let pushed = repository.push_manifest(tag.tag(), media::MANIFEST, model.manifest.bytes());
         pushed.map_err(|e| pushing(e.into()))?;
     }
@@ -80,8 +87,7 @@ impl Push<'_> {
         };
         let mounts: Vec<&str> = self.mounts.iter().map(String::as_str).collect();
         let pushed = self.repository.push_blob(blob, &open, &mounts, &mut |n| step.seen(n))?;
-        let how = count(pushed, sent);
-        step.done(blob.size, how);
+        step.noted(blob.size, Some(blob.digest), count(pushed, sent));
         Ok(())
     }
 

@@ -88,9 +88,9 @@ pub fn oci_shipment<'a>(store: &'a Store, name: &Reference, pack: &'a Pack) -> R
     Ok(OciShipment::pack(name, pack, open)?)
 }
 
-/// `NAME:TAG-modelpack` (docs/store.md).
-pub fn modelpack_tag(name: &Reference) -> Result<Reference, Failure> {
-    Ok(name.with_tag(&format!("{}-modelpack", name.tag()))?)
+/// `NAME:TAG-modelpack` (docs/store.md); `None` when no registry takes a tag as long as that.
+pub fn modelpack_tag(name: &Reference) -> Option<Reference> {
+    name.with_tag(&format!("{}-modelpack", name.tag())).ok()
 }
 
 /// Makes an image of the store an image of the engine.

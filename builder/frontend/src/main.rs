@@ -34,7 +34,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
-            eprintln!("hone-frontend: {message}");
+            hone_contract::tell(std::io::stderr(), &format!("hone-frontend: {message}"));
             ExitCode::FAILURE
         }
     }

@@ -19,6 +19,7 @@ impl Drop for Group {
 }
 
 /// The unified hierarchy's mount, for a test that needs root.
+#[allow(clippy::print_stderr, reason = "a test says what it leaves out")]
 fn unified() -> Option<PathBuf> {
     let root = fs::metadata("/proc/self").is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0);
     let found = Hierarchies::detect().ok().and_then(|h| h.unified().map(|h| h.mount.clone())).filter(|_| root);

@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
-            eprintln!("hone-keeper: {message}");
+            hone_contract::tell(std::io::stderr(), &format!("hone-keeper: {message}"));
             ExitCode::FAILURE
         }
     }

@@ -27,12 +27,17 @@ use clap::Parser;
 /// What docker exits with when the fault is its own.
 const OWN_FAULT: u8 = 125;
 
+/// Says something on standard error, whether or not somebody listens: a container and its commit go on without.
+fn tell(message: &str) {
+    hone_contract::tell(std::io::stderr(), message);
+}
+
 fn main() -> ExitCode {
     let args = args::Args::parse();
     match run::run(&args) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("hone run: {}", error::chain(&error));
+            tell(&format!("hone run: {}", error::chain(&error)));
             ExitCode::from(OWN_FAULT)
         }
     }

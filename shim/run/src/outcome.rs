@@ -8,6 +8,7 @@ use hone_store::Store;
 use hone_store::staging::Staged;
 
 use crate::error::RunError;
+use crate::tell;
 
 /// The code of a run whose training succeeded and whose commit did not.
 const NOT_COMMITTED: u8 = 1;
@@ -29,7 +30,7 @@ pub(crate) fn report(ended: &Ended<'_>) -> Result<u8, RunError> {
     let staged = Staged::read(ended.staging)?;
     let outcome = staged.as_ref().and_then(|staged| staged.outcome.clone());
     if let Some(reference) = committed(ended, outcome.as_ref())? {
-        eprintln!("{}", announce(ended, &reference)?);
+        tell(&announce(ended, &reference)?);
         return Ok(ended.code);
     }
     if ended.code == 0 {
@@ -37,14 +38,14 @@ pub(crate) fn report(ended: &Ended<'_>) -> Result<u8, RunError> {
             Some(Outcome::Refused { reason }) => reason,
             _ => format!("the commit did not finish; `hone commit {}` tries again", ended.run),
         };
-        eprintln!("not committed: {reason}");
+        tell(&format!("not committed: {reason}"));
         if staged.is_some() {
-            eprintln!("what the trainer wrote is kept: {}", ended.staging.display());
+            tell(&format!("what the trainer wrote is kept: {}", ended.staging.display()));
         }
         // What the Honefile asked for is no failure.
         return Ok(if ended.commits { NOT_COMMITTED } else { 0 });
     }
-    eprintln!("{}", stopped(ended, staged.and_then(|staged| staged.exit)));
+    tell(&stopped(ended, staged.and_then(|staged| staged.exit)));
     Ok(ended.code)
 }
 

@@ -138,7 +138,7 @@ fn training(args: &Args, subject: &Subject, process: &Process) -> Result<Option<
     }
     outcome::forget_attempt(&staging)?;
     if staging.join("out/checkpoint").exists() {
-        eprintln!("resuming from checkpoint");
+        crate::tell("resuming from checkpoint");
     }
     Ok(Some(Training { run, staging, _lock: lock }))
 }

@@ -40,7 +40,7 @@ impl Logger {
         self.write(Level::Error, message);
         if self.log.path.is_some() {
             // Nobody may be listening any more; the log has it.
-            let _ = writeln!(std::io::stderr(), "{message}");
+            hone_contract::tell(std::io::stderr(), message);
         }
     }
 

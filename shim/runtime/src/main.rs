@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     let ctx = match Context::new(&cli.global) {
         Ok(ctx) => ctx,
         Err(error) => {
-            eprintln!("{}", chain(&error));
+            hone_contract::tell(std::io::stderr(), &chain(&error));
             return ExitCode::FAILURE;
         }
     };

@@ -10,6 +10,7 @@ use common::{Ran, World, can_run, runtimes, wait_until};
 use serde_json::json;
 
 /// Runs `test` with a new world for each runtime.
+#[allow(clippy::print_stderr, reason = "a test says what it leaves out")]
 fn each(test: impl Fn(&World)) {
     if can_run() {
         for runtime in runtimes() {

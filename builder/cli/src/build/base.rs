@@ -96,8 +96,11 @@ impl Packer<'_> {
             digest: self.digests.get(&file.name).copied(),
         };
         let packed = self.ingest.weight(&weight, &|n| step.seen(n))?;
-        let known = if packed.known { " (known)" } else { "" };
-        step.done(file.size, &format!("{}{known}", packed.layer.descriptor.digest));
+        let digest = packed.layer.descriptor.digest;
+        match packed.known {
+            true => step.noted(file.size, Some(digest), "known"),
+            false => step.done(file.size, digest),
+        }
         Ok(packed)
     }
 
@@ -132,7 +135,7 @@ impl Packer<'_> {
             packed.push((file.name.clone(), bytes.len() as u64, digest));
         }
         let layer = writer.finish()?.annotated(media::WEIGHT_PATH, &format!("/{dir}"));
-        step.done(layer.descriptor.size, &layer.descriptor.digest.to_string());
+        step.done(layer.descriptor.size, layer.descriptor.digest);
         Ok((layer, packed))
     }
 }

@@ -161,6 +161,6 @@ fn job_layer(
         }
     }
     let layer = writer.finish()?;
-    step.done(layer.descriptor.size, &layer.descriptor.digest.to_string());
+    step.done(layer.descriptor.size, layer.descriptor.digest);
     Ok(layer)
 }

@@ -233,7 +233,7 @@ fn import(
             io::copy(&mut tar, &mut io::sink()).map_err(because(format!("read layer {}", descriptor.digest)))?;
         }
         let step = progress.step("trainer", Some(descriptor.size));
-        step.done(descriptor.size, &descriptor.digest.to_string());
+        step.done(descriptor.size, descriptor.digest);
         layers.push(layer.of_kind(LayerKind::Trainer));
     }
     Ok(layers)
@@ -245,7 +245,7 @@ pub fn pack_tree(ingest: &Ingest<'_>, tree: &Tree, progress: Progress) -> Result
     let mut writer = ingest.layer(LayerKind::Trainer)?;
     tree.write(writer.tar(), &mut |n| step.seen(n))?;
     let layer = writer.finish()?;
-    step.done(layer.descriptor.size, &layer.descriptor.digest.to_string());
+    step.done(layer.descriptor.size, layer.descriptor.digest);
     Ok(layer)
 }
 

@@ -80,14 +80,14 @@ impl Build {
         }
         let digest = pack.digest();
         match (self.quiet, self.progress) {
-            (true, _) => output::print(&format!("{digest}\n")),
+            (true, _) => output::report(&format!("{digest}\n")),
             (false, Mode::Json) => {
-                output::print(&format!("{}\n", json!({"event": "built", "digest": digest, "reference": self.tag})))
+                output::report(&format!("{}\n", json!({"event": "built", "digest": digest, "reference": self.tag})))
             }
             (false, _) => {
                 let layers = pack.layers();
                 let size = output::size(layers.iter().map(|d| d.size).sum());
-                output::print(&format!("{} {digest} ({size} in {} layers)\n", self.tag, layers.len()))
+                output::report(&format!("{} {digest} ({size} in {} layers)\n", self.tag, layers.len()))
             }
         }
     }

@@ -19,7 +19,7 @@ impl Commit {
     /// Commits, and says as what.
     pub fn run(self, store: &Store) -> Result<(), Failure> {
         match commit(store, &staging::locate(store, &self.staging))? {
-            Committed::Unwanted(reason) => output::print(&format!("not committed: {reason}\n")),
+            Committed::Unwanted(reason) => output::report(&format!("not committed: {reason}\n")),
             Committed::Version(version) => {
                 let adapter = output::size(version.layer.size);
                 let base = match version.manifest {
@@ -29,7 +29,7 @@ impl Commit {
                     }
                     None => String::new(),
                 };
-                output::print(&format!("committed {}: an adapter layer of {adapter}{base}\n", version.reference))
+                output::report(&format!("committed {}: an adapter layer of {adapter}{base}\n", version.reference))
             }
         }
     }

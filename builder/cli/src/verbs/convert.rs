@@ -12,7 +12,7 @@ use hone_plan::ModelSource;
 use hone_plan::convert::{Converted, Dialect, MAX_INPUT, Options, aikit, detect, modelfile};
 
 use crate::failure::{Failure, because};
-use crate::output::print;
+use crate::output::{print, tell};
 
 /// Arguments of `hone convert`.
 #[derive(Debug, Args)]
@@ -67,12 +67,12 @@ impl Convert {
             Some(output) => write(output, &converted.honefile, self.force)?,
         }
         for note in &converted.notes {
-            eprintln!("hone: {shown}:{}: {}: {}; {}", note.line, note.what, note.why, note.way_out);
+            tell(&format!("hone: {shown}:{}: {}: {}; {}", note.line, note.what, note.why, note.way_out));
         }
         if let Some(path) = self.output.as_deref().and_then(|output| left_behind(output, dir, &converted)) {
-            eprintln!(
+            tell(&format!(
                 "hone: base.model: {path} is beside {shown}, and a Honefile's paths are relative to it; mend the path"
-            );
+            ));
         }
         Ok(())
     }

@@ -83,5 +83,5 @@ fn report(what: &str, engine: &str, done: &Done) -> Result<(), Failure> {
     if !done.next.is_empty() {
         text.push_str(&format!("{}\n", done.next));
     }
-    output::print(&text)
+    output::report(&text)
 }

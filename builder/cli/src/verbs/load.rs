@@ -34,7 +34,7 @@ impl Load {
             load(&ingest, &self.from, self.tag.as_ref())
         };
         let lines = loaded.map_err(loading)?;
-        output::print(&lines.concat())
+        output::report(&lines.concat())
     }
 }
 

@@ -22,6 +22,6 @@ impl Promote {
             return Err(format!("{}: not a version; `hone log` lists those of a base", self.version).into());
         };
         store.promote(&version)?;
-        output::print(&format!("{} is the current version of {}\n", version.reference, version.lineage))
+        output::report(&format!("{} is the current version of {}\n", version.reference, version.lineage))
     }
 }

@@ -58,7 +58,7 @@ impl Pull {
             Ok(root.digest)
         })();
         let digest = pulled.map_err(pulling)?;
-        if self.quiet { output::print(&format!("{digest}\n")) } else { output::print(&format!("{name} {digest}\n")) }
+        if self.quiet { output::report(&format!("{digest}\n")) } else { output::report(&format!("{name} {digest}\n")) }
     }
 }
 
@@ -105,7 +105,7 @@ impl Pulling<'_> {
             Ok(listed) => listed,
             // Registries answer in many ways that they keep no such list; the image is whole without.
             Err(error) => {
-                self.progress.step("bill of materials", None).done(0, &format!("none: {}", chain(&error)));
+                self.progress.step("bill of materials", None).noted(0, None, &format!("none: {}", chain(&error)));
                 return Ok(());
             }
         };

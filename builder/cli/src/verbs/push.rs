@@ -43,9 +43,9 @@ impl Push {
         let sent = push(&self.net.client(), store, &name, &pack, progress)?;
         let digest = pack.digest();
         if self.quiet {
-            return output::print(&format!("{digest}\n"));
+            return output::report(&format!("{digest}\n"));
         }
         let (sent, bytes, known) = (sent.blobs, output::size(sent.bytes), sent.known);
-        output::print(&format!("{name} {digest} ({sent} blobs sent, {bytes}; {known} were there)\n"))
+        output::report(&format!("{name} {digest} ({sent} blobs sent, {bytes}; {known} were there)\n"))
     }
 }

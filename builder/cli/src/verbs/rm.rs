@@ -24,14 +24,14 @@ impl Rm {
                 None if store.untag(reference)? => {}
                 None => return Err(StoreError::NoImage(reference.to_string()).into()),
             }
-            output::print(&format!("removed {reference}\n"))?;
+            output::report(&format!("removed {reference}\n"))?;
         }
         match store.collect()? {
             Some(swept) if swept.blobs > 0 => {
-                output::print(&format!("freed {} in {} blobs\n", output::size(swept.bytes), swept.blobs))
+                output::report(&format!("freed {} in {} blobs\n", output::size(swept.bytes), swept.blobs))
             }
             Some(_) => Ok(()),
-            None => output::print("a build is going on; what is left over goes when it is done\n"),
+            None => output::report("a build is going on; what is left over goes when it is done\n"),
         }
     }
 }

@@ -23,6 +23,6 @@ impl Rollback {
         let state = store.roll_back(&lineage)?;
         let current = store.versions(&lineage)?.into_iter().find(|v| Some(v.number) == state.current);
         let name = current.map_or_else(|| lineage.to_string(), |v| v.reference.to_string());
-        output::print(&format!("{name} is the current version of {lineage}\n"))
+        output::report(&format!("{name} is the current version of {lineage}\n"))
     }
 }

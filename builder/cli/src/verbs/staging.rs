@@ -90,7 +90,7 @@ fn remove(store: &Store, id: &str) -> Result<(), Failure> {
         (1, Some(staged)) => {
             let name = staged.id.clone();
             staged.remove()?;
-            output::print(&format!("removed {name}\n"))
+            output::report(&format!("removed {name}\n"))
         }
         (0, _) => Err(format!("staging {id}: not found; `hone staging ls` lists what is there").into()),
         _ => Err(format!("staging {id}: more than one id begins so").into()),

@@ -121,7 +121,7 @@ impl Pack {
             Ok(to.put_pack(&reference, &pack)?)
         })?;
         let digest = digest.map(|d| d.to_string()).unwrap_or_default();
-        output::print(&format!("{} {digest} ({})\n", self.layout.display(), output::size(tree.size())))
+        output::report(&format!("{} {digest} ({})\n", self.layout.display(), output::size(tree.size())))
     }
 }
 

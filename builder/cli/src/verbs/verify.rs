@@ -51,14 +51,14 @@ impl Verify {
         report.referrers(store, &pack)?;
         report.documents(store, &pack);
         for problem in &report.problems {
-            output::print(&format!("{problem}\n"))?;
+            output::report(&format!("{problem}\n"))?;
         }
         let (blobs, size) = (report.blobs, output::size(report.bytes));
         match report.problems.len() {
-            0 => output::print(&format!("{}: ok ({blobs} blobs, {size})\n", self.image)).map(|()| ExitCode::SUCCESS),
+            0 => output::report(&format!("{}: ok ({blobs} blobs, {size})\n", self.image)).map(|()| ExitCode::SUCCESS),
             n => {
                 let claims = if n == 1 { "1 claim is".to_owned() } else { format!("{n} claims are") };
-                output::print(&format!("{}: {claims} wrong ({blobs} blobs, {size} read)\n", self.image))?;
+                output::report(&format!("{}: {claims} wrong ({blobs} blobs, {size} read)\n", self.image))?;
                 Ok(ExitCode::FAILURE)
             }
         }

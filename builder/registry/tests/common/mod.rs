@@ -77,6 +77,7 @@ pub fn whole(error: &dyn std::error::Error) -> String {
 ///
 /// # Panics
 /// In CI (`CI` is set): nothing is skipped there.
+#[allow(clippy::print_stderr, reason = "a test says what it leaves out")]
 pub fn skipped(reason: &str) {
     assert!(std::env::var_os("CI").is_none(), "{reason}, and in CI nothing is skipped");
     eprintln!("skipped: {reason}");

@@ -26,7 +26,7 @@ impl Show {
     /// A line of its own.
     pub fn say(&mut self, text: &str) {
         let clear = if self.terminal && self.last.is_some() { "\r\x1b[K" } else { "" };
-        write(&format!("{clear}{text}\n"));
+        write(&format!("{clear}{}\n", hone_contract::printable(text)));
         self.last = None;
     }
 

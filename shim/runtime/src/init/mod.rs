@@ -70,7 +70,7 @@ impl Executor for Payload {
         }
         // Whoever started this counts it as started: what is left is the payload's own standard error.
         let error = program.start();
-        eprintln!("exec {}: {}", program.path.to_string_lossy(), plain(&error));
+        program.failed(&error);
         std::process::exit(1)
     }
 }
@@ -92,6 +92,12 @@ impl Program {
 
     fn path(&self) -> &CStr {
         &self.path
+    }
+
+    /// Says that it could not be started. Whoever reads the container's standard error may be gone.
+    fn failed(&self, error: &io::Error) {
+        let message = format!("exec {}: {}", self.path.to_string_lossy(), plain(error));
+        hone_contract::tell(io::stderr(), &message);
     }
 
     /// Becomes the program; returns only on failure.

@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use hone_sys::{Fork, Signals};
 use rustix::process::{DumpableBehavior, Pid, WaitOptions, WaitStatus, getpid, set_dumpable_behavior, setpgid};
 
-use super::{Program, plain};
+use super::Program;
 use crate::signal::{CHILD, URGENT};
 
 /// Runs the program and never returns: this process exits as the program did, or with 128 + its signal.
@@ -17,7 +17,7 @@ pub fn run(program: &Program, status: &OwnedFd) -> ! {
     let code = match supervise(program, status) {
         Ok((code, _)) => code,
         Err(error) => {
-            eprintln!("exec {}: {}", program.path().to_string_lossy(), plain(&error));
+            program.failed(&error);
             1
         }
     };
@@ -57,7 +57,7 @@ fn become_child(program: &Program) -> ! {
         let _ = rustix::termios::tcsetpgrp(stdin, getpid());
     }
     let error = program.start();
-    eprintln!("exec {}: {}", program.path().to_string_lossy(), plain(&error));
+    program.failed(&error);
     std::process::exit(1)
 }
 

@@ -16,6 +16,7 @@ use tempfile::TempDir;
 pub const HONE: &str = env!("CARGO_BIN_EXE_hone-runtime");
 
 /// False, with the reason on stderr, when this machine cannot run a container; in CI that is a failure.
+#[allow(clippy::print_stderr, reason = "a test says what it leaves out")]
 pub fn can_run() -> bool {
     let root = fs::metadata("/proc/self").is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0);
     let reason = match (root, Path::new("/bin/busybox").exists() || Path::new("/usr/bin/busybox").exists()) {
@@ -29,6 +30,7 @@ pub fn can_run() -> bool {
 }
 
 /// Hone's runtime, and runc where it is installed: the tests are tested with it.
+#[allow(clippy::print_stderr, reason = "a test says what it leaves out")]
 pub fn runtimes() -> Vec<&'static str> {
     let runc = Command::new("runc").arg("--version").output().is_ok_and(|output| output.status.success());
     if !runc {

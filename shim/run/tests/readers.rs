@@ -1,0 +1,19 @@
+//! `hone run` says what is wrong to whoever listens, and keeps its exit code when nobody does.
+
+use std::process::{Command, Stdio};
+
+#[test]
+fn an_error_that_nobody_reads_keeps_its_exit_code() {
+    let root = tempfile::tempdir().unwrap();
+    let run = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hone-run"));
+        command.args(["nothing:here"]).env("HONE_ROOT", root.path()).stdout(Stdio::null());
+        command
+    };
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    assert_eq!(run().stderr(writer).status().unwrap().code(), Some(125));
+    let heard = run().stderr(Stdio::piped()).output().unwrap();
+    assert_eq!(heard.status.code(), Some(125));
+    assert!(heard.stderr.starts_with(b"hone run: "));
+}
