@@ -121,8 +121,7 @@ impl ModelConfig {
         if bytes.len() > MAX_JSON {
             return Err(ModelError::header(file, "size", bytes.len(), format!("at most {MAX_JSON} bytes")));
         }
-        let raw: Raw =
-            serde_json::from_slice(bytes).map_err(|source| ModelError::Json { file: file.to_owned(), source })?;
+        let raw: Raw = serde_json::from_slice(bytes).map_err(|source| ModelError::json(file, source))?;
         let name = raw.model_type.clone().unwrap_or_else(|| "(none)".to_owned());
         let Some(family) = Family::from_name(&name) else {
             return Err(ModelError::unsupported(file, "architecture (model_type)", name, Family::KNOWN));

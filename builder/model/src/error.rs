@@ -1,11 +1,13 @@
 //! Why bytes are not a model or an adapter that can be used. Each error names the file, the object, what was
-//! found and what was wanted.
+//! found and what was wanted. Names and values are a stranger's words: they are shown escaped, and cut where they are long.
+
+use hone_contract::quoted;
 
 /// A model, or an adapter, that is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     /// The file ends before what its header promises.
-    #[error("{file}: truncated: {what} ends at byte {need}, file has {have} bytes")]
+    #[error("{}: truncated: {} ends at byte {need}, file has {have} bytes", quoted(file), quoted(what))]
     Truncated {
         /// The file.
         file: String,
@@ -17,7 +19,7 @@ pub enum ModelError {
         have: u64,
     },
     /// The header itself is wrong.
-    #[error("{file}: {what}: got {got}, want {want}")]
+    #[error("{}: {}: got {}, want {}", quoted(file), quoted(what), quoted(got), quoted(want))]
     Header {
         /// The file.
         file: String,
@@ -29,7 +31,7 @@ pub enum ModelError {
         want: String,
     },
     /// The bytes are not the JSON that is asked for.
-    #[error("{file}: not the JSON that is expected there")]
+    #[error("{}: not the JSON that is expected there", quoted(file))]
     Json {
         /// The file.
         file: String,
@@ -38,7 +40,12 @@ pub enum ModelError {
         source: serde_json::Error,
     },
     /// A tensor that the model family needs is not there.
-    #[error("{file}: tensor {tensor} is missing; a {family} model of this size has one of shape {want:?}")]
+    #[error(
+        "{}: tensor {} is missing; a {family} model of this size has one of shape {}",
+        quoted(file),
+        quoted(tensor),
+        shape_words(want)
+    )]
     Missing {
         /// The file, or the first of several.
         file: String,
@@ -50,7 +57,13 @@ pub enum ModelError {
         want: Vec<u64>,
     },
     /// A tensor of another shape than the configuration says.
-    #[error("{file}: tensor {tensor}: got shape {got:?}, want {want:?}")]
+    #[error(
+        "{}: tensor {}: got shape {}, want {}",
+        quoted(file),
+        quoted(tensor),
+        shape_words(got),
+        shape_words(want)
+    )]
     Shape {
         /// The file.
         file: String,
@@ -62,7 +75,7 @@ pub enum ModelError {
         want: Vec<u64>,
     },
     /// An architecture, setting or element type that the trainer cannot compute.
-    #[error("{file}: {what} {got} is not supported; supported: {known}")]
+    #[error("{}: {} {} is not supported; supported: {known}", quoted(file), quoted(what), quoted(got))]
     Unsupported {
         /// The file.
         file: String,
@@ -74,7 +87,7 @@ pub enum ModelError {
         known: String,
     },
     /// A LoRA target this model family does not have.
-    #[error("finetune target {got} is unknown; known: {known}")]
+    #[error("finetune target {} is unknown; known: {known}", quoted(got))]
     Target {
         /// The name given.
         got: String,
@@ -90,7 +103,7 @@ pub enum ModelError {
         most: u64,
     },
     /// A tensor holds a value that is not a number, or infinite.
-    #[error("{file}: tensor {tensor}: element {index} is {value}, want finite numbers only")]
+    #[error("{}: tensor {}: element {index} is {value}, want finite numbers only", quoted(file), quoted(tensor))]
     NotFinite {
         /// The file.
         file: String,
@@ -117,7 +130,33 @@ impl ModelError {
         Self::Unsupported { file: file.to_owned(), what: what.into(), got: got.to_string(), known: known.into() }
     }
 
+    pub(crate) fn json(file: &str, source: serde_json::Error) -> Self {
+        Self::Json { file: file.to_owned(), source: bounded(source) }
+    }
+
     pub(crate) fn truncated(file: &str, what: impl Into<String>, need: u64, have: u64) -> Self {
         Self::Truncated { file: file.to_owned(), what: what.into(), need, have }
+    }
+}
+
+/// Dimensions of a shape that are shown.
+const SHOWN_DIMENSIONS: usize = 8;
+
+/// A shape in a message: a header may give one of a million dimensions.
+pub(crate) fn shape_words(shape: &[u64]) -> String {
+    let first: Vec<String> = shape.iter().take(SHOWN_DIMENSIONS).map(u64::to_string).collect();
+    match shape.len() > SHOWN_DIMENSIONS {
+        true => format!("[{}, ... {} in all]", first.join(", "), shape.len()),
+        false => format!("[{}]", first.join(", ")),
+    }
+}
+
+/// The same error, its text escaped and cut: serde repeats whatever words it did not expect, and they may have megabytes.
+pub fn bounded(error: serde_json::Error) -> serde_json::Error {
+    let text = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    match text.strip_suffix(&place) {
+        Some(words) => serde::de::Error::custom(format!("{}{place}", quoted(words))),
+        None => serde::de::Error::custom(quoted(&text)),
     }
 }

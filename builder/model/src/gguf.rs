@@ -6,8 +6,11 @@
 
 use std::collections::BTreeMap;
 
+use hone_contract::quoted;
+
 use crate::cursor::{Cursor, Read, Stop};
-use crate::dtype::{Dtype, ggml_name};
+use crate::dtype::{Dtype, ggml_bytes, ggml_name};
+use crate::error::shape_words;
 use crate::{MAX_HEADER, ModelError, Progress};
 
 /// A metadata value. Arrays of numbers stay as bytes: a header must not cost many times its own size.
@@ -29,6 +32,23 @@ pub enum Value {
     Numbers(u32, Vec<u8>),
 }
 
+impl Value {
+    /// What it is, for a message.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Unsigned(n) => n.to_string(),
+            Self::Signed(n) => n.to_string(),
+            Self::Float(n) => format!("the float {n}"),
+            Self::Bool(on) => on.to_string(),
+            Self::Text(text) => format!("the text `{}`", quoted(text).at_most(SHOWN)),
+            Self::Texts(texts) => format!("an array of {} texts", texts.len()),
+            Self::Numbers(kind, bytes) => {
+                format!("an array of {} numbers", bytes.len() as u64 / width(*kind).unwrap_or(1))
+            }
+        }
+    }
+}
+
 /// One row of the tensor table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tensor {
@@ -38,7 +58,7 @@ pub struct Tensor {
     pub shape: Vec<u64>,
     /// Position in the file.
     pub offset: u64,
-    /// Bytes; 0 when the type is unknown here.
+    /// Bytes; 0 when nobody has described the type.
     pub len: u64,
 }
 
@@ -71,6 +91,8 @@ const DEFAULT_ALIGNMENT: u64 = 32;
 /// Types of metadata values, by GGUF's numbers.
 const STRING: u32 = 8;
 const ARRAY: u32 = 9;
+/// Characters of a text that are shown.
+const SHOWN: usize = 60;
 
 /// Parses the header in `prefix`, the first bytes of a file of `file_len` bytes called `file` in errors.
 ///
@@ -91,7 +113,8 @@ fn header(cursor: &mut Cursor<'_>, file_len: u64) -> Read<Header> {
     let file = cursor.file;
     let magic: [u8; 4] = cursor.array("magic")?;
     if magic != MAGIC {
-        return Err(ModelError::header(file, "magic", format!("{magic:02x?}"), "GGUF").into());
+        let got = magic.map(|byte| format!("{byte:02x}")).join(" ");
+        return Err(ModelError::header(file, "magic", format!("the bytes {got}"), "GGUF").into());
     }
     let version = cursor.u32("version")?;
     if !(2..=3).contains(&version) {
@@ -125,12 +148,9 @@ fn alignment(file: &str, metadata: &BTreeMap<String, Value>) -> Result<u64, Mode
     match metadata.get("general.alignment") {
         None => Ok(DEFAULT_ALIGNMENT),
         Some(Value::Unsigned(n)) if n.is_power_of_two() && (8..=1 << 20).contains(n) => Ok(*n),
-        Some(other) => Err(ModelError::header(
-            file,
-            "general.alignment",
-            format!("{other:?}"),
-            "a power of two from 8 to 1048576",
-        )),
+        Some(other) => {
+            Err(ModelError::header(file, "general.alignment", other.words(), "a power of two from 8 to 1048576"))
+        }
     }
 }
 
@@ -182,22 +202,27 @@ fn bad_type(file: &str, key: &str, kind: u32) -> ModelError {
 fn array(cursor: &mut Cursor<'_>, key: &str) -> Read<Value> {
     let kind = cursor.u32(key)?;
     let count = cursor.u64(key)?;
-    let width = match kind {
-        0 | 1 | 7 => 1u64,
+    if kind == STRING {
+        let mut texts = Vec::new();
+        for _ in 0..count {
+            texts.push(cursor.string(key)?);
+        }
+        return Ok(Value::Texts(texts));
+    }
+    let width = width(kind).ok_or_else(|| bad_type(cursor.file, key, kind))?;
+    let bytes = cursor.take(count.saturating_mul(width), key)?;
+    Ok(Value::Numbers(kind, bytes.to_vec()))
+}
+
+/// Bytes of a number of this type.
+fn width(kind: u32) -> Option<u64> {
+    Some(match kind {
+        0 | 1 | 7 => 1,
         2 | 3 => 2,
         4..=6 => 4,
         10..=12 => 8,
-        STRING => {
-            let mut texts = Vec::new();
-            for _ in 0..count {
-                texts.push(cursor.string(key)?);
-            }
-            return Ok(Value::Texts(texts));
-        }
-        other => return Err(bad_type(cursor.file, key, other).into()),
-    };
-    let bytes = cursor.take(count.saturating_mul(width), key)?;
-    Ok(Value::Numbers(kind, bytes.to_vec()))
+        _ => return None,
+    })
 }
 
 /// Turns offsets relative to the data section into places in the file, and checks them.
@@ -219,13 +244,16 @@ fn place(
                 format!("a multiple of {alignment}"),
             ));
         }
-        if let Some(dtype) = Dtype::from_ggml(tensor.ggml_type) {
-            tensor.len = dtype.bytes(&tensor.shape).ok_or_else(|| {
-                let got = format!("shape {:?} in {dtype}", tensor.shape);
-                ModelError::header(file, format!("tensor {name}"), got, "whole blocks and a size below 2^64")
-            })?;
+        let size = ggml_bytes(tensor.ggml_type, &tensor.shape);
+        if size == Some(None) {
+            let got = format!("shape {} in {}", shape_words(&tensor.shape), ggml_name(tensor.ggml_type));
+            let want = "whole blocks and a size below 2^64";
+            return Err(ModelError::header(file, format!("tensor {name}"), got, want));
         }
-        let end = data_start.checked_add(tensor.offset).and_then(|start| start.checked_add(tensor.len));
+        tensor.len = size.flatten().unwrap_or(0);
+        // What is of no known size has one byte at least.
+        let held = size.flatten().unwrap_or(1);
+        let end = data_start.checked_add(tensor.offset).and_then(|start| start.checked_add(held));
         match end {
             Some(end) if end <= file_len => {}
             end => {
@@ -233,7 +261,7 @@ fn place(
             }
         }
         tensor.offset += data_start;
-        ranges.push((tensor.offset, tensor.offset + tensor.len, name.as_str()));
+        ranges.push((tensor.offset, tensor.offset + held, name.as_str()));
     }
     ranges.sort_unstable();
     for pair in ranges.windows(2) {

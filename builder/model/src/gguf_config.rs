@@ -50,11 +50,7 @@ impl Fields<'_> {
     }
 
     pub(crate) fn wrong(&self, key: &str, got: &Value, want: &str) -> ModelError {
-        let mut got = format!("{got:?}");
-        if got.len() > 60 {
-            got = got.chars().take(60).chain("...".chars()).collect();
-        }
-        ModelError::header(self.file, format!("metadata {key}"), got, want)
+        ModelError::header(self.file, format!("metadata {key}"), got.words(), want)
     }
 }
 
@@ -122,9 +118,8 @@ fn refuse_unsupported(fields: &Fields<'_>, arch: &str) -> Result<(), ModelError>
     let value_length = fields.integer(&format!("{arch}.attention.value_length"))?;
     let key_length = fields.integer(&format!("{arch}.attention.key_length"))?;
     let head_dim = key_length.or(value_length);
-    if value_length.is_some() && value_length != head_dim {
-        let got = format!("{value_length:?}");
-        return Err(ModelError::unsupported(fields.file, "attention.value_length", got, "the key length"));
+    if let Some(length) = value_length.filter(|_| value_length != head_dim) {
+        return Err(ModelError::unsupported(fields.file, "attention.value_length", length, "the key length"));
     }
     let rotated = fields.integer(&format!("{arch}.rope.dimension_count"))?;
     let whole = match head_dim {

@@ -39,7 +39,7 @@ pub mod safetensors;
 pub use adapter::{TARGETS, adapter_tensors};
 pub use config::{Family, ModelConfig};
 pub use dtype::Dtype;
-pub use error::ModelError;
+pub use error::{ModelError, bounded};
 pub use gguf_tokenizer::GgufTokenizer;
 pub use model::{Model, Placed, RowOrder, shards_of_index};
 

@@ -184,15 +184,14 @@ pub fn shards_of_index(file: &str, bytes: &[u8]) -> Result<Vec<String>, ModelErr
     if bytes.len() > MAX_JSON {
         return Err(ModelError::header(file, "size", bytes.len(), format!("at most {MAX_JSON} bytes")));
     }
-    let index: Index =
-        serde_json::from_slice(bytes).map_err(|source| ModelError::Json { file: file.to_owned(), source })?;
+    let index: Index = serde_json::from_slice(bytes).map_err(|source| ModelError::json(file, source))?;
     let names: BTreeSet<String> = index.weight_map.into_values().collect();
     for name in &names {
         if name.contains(['/', '\\', '\0']) || !name.ends_with(".safetensors") {
             return Err(ModelError::header(
                 file,
                 "weight_map",
-                format!("{name:?}"),
+                format!("`{name}`"),
                 "names of .safetensors files beside it",
             ));
         }

@@ -6,10 +6,13 @@
 //!
 //! Only the messages on the way to a tensor are entered; everything else, raw data above all, is skipped unread.
 //! Refused, too: a file above protobuf's own limit, messages that leave the one around them, graphs nested deeper
-//! than `MAX_DEPTH`.
+//! than `MAX_DEPTH`, and tags that readers of protobuf take for different ones: a tag has 32 bits, and of a longer number
+//! they keep the lower ones, so that what is field 2^32 + 13 here would be field 13 there.
 
 use std::collections::BTreeSet;
 use std::io::{self, Read, Seek};
+
+use hone_contract::quoted_bytes;
 
 use crate::ModelError;
 
@@ -101,7 +104,7 @@ impl<R: Read + Seek> Walk<'_, R> {
         }
         let (mut key, mut value) = (Vec::new(), Vec::new());
         while self.at < end {
-            let tag = self.varint(end)?;
+            let tag = self.tag(end)?;
             let size = match tag & 7 {
                 0 => self.varint(end).map(|_| 0)?,
                 1 => 8,
@@ -130,23 +133,38 @@ impl<R: Read + Seek> Walk<'_, R> {
     }
 
     fn location(&mut self, bytes: &[u8]) -> Result<(), OnnxError> {
-        let shown = || String::from_utf8_lossy(bytes).chars().take(300).collect::<String>();
         let parts = || bytes.split(|b| matches!(b, b'/' | b'\\'));
         let plain = |part: &[u8]| !part.is_empty() && part != b".." && part != b".";
         // `./name` is how some exporters write it; no reader takes it for anything else.
         let inside = parts().skip_while(|part| *part == b".").all(plain) && parts().any(plain);
+        // `*/_ORT_MEM_ADDR_/*` is ONNX Runtime's own mark of data that is in memory, at an address that the file gives.
+        let inside = inside && !bytes.contains(&b'*');
         let name = std::str::from_utf8(bytes).ok();
         let Some(name) = name.filter(|n| inside && !n.contains(['\\', '\0']) && n.len() as u64 <= MAX_LOCATION)
         else {
             let what = "external_data location";
             let want = "a plain path inside the model's directory";
-            return Err(ModelError::header(self.file, what, format!("{:?}", shown()), want).into());
+            let got = format!("\"{}\"", quoted_bytes(bytes));
+            return Err(ModelError::header(self.file, what, got, want).into());
         };
         self.found.insert(name.trim_start_matches("./").to_owned());
         if self.found.len() > MAX_LOCATIONS {
             return Err(self.bad(format!("more than {MAX_LOCATIONS} external files"), "fewer"));
         }
         Ok(())
+    }
+
+    /// A field's number and wire type, in the one form that every reader takes for the same.
+    fn tag(&mut self, end: u64) -> Result<u64, OnnxError> {
+        let begin = self.at;
+        let tag = self.varint(end)?;
+        // Seven bits a byte, and no byte that adds nothing.
+        let shortest = u64::from(64 - tag.leading_zeros()).div_ceil(7).max(1);
+        if tag > u64::from(u32::MAX) || tag >> 3 == 0 || self.at - begin != shortest {
+            let got = format!("a tag of {} bytes for field {}", self.at - begin, tag >> 3);
+            return Err(self.bad(got, "a field's number below 2^29 in its shortest form"));
+        }
+        Ok(tag)
     }
 
     /// A varint of at most ten bytes (protobuf, "Encoding").

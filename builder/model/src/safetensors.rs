@@ -1,8 +1,10 @@
 //! safetensors headers.
 //!
 //! Refuses: a header length beyond the file, duplicate names, ranges that overlap, leave gaps or leave the file,
-//! sizes that do not follow from shape and type, and other element types than F32, F16 and BF16. So a file that
-//! passes holds the named tensors and nothing else.
+//! sizes that do not follow from shape and type, types that the format does not have. So a file that passes holds the
+//! named tensors and nothing else, as the format's own reader demands. Only when all that is right are element types
+//! refused that are not computed here, which is everything but F32, F16 and BF16: [`ModelError::Unsupported`] is said of
+//! an honest file alone.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,7 +12,8 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
 
-use crate::dtype::Dtype;
+use crate::dtype::{Dtype, safetensors_bytes};
+use crate::error::shape_words;
 use crate::{MAX_JSON, ModelError, Progress};
 
 /// One tensor of the file.
@@ -97,57 +100,61 @@ pub fn parse(file: &str, prefix: &[u8], file_len: u64) -> Result<Progress<Header
     let Some(json) = prefix.get(8..data_start as usize) else {
         return Ok(Progress::NeedMore(data_start));
     };
-    let raw: Raw =
-        serde_json::from_slice(json).map_err(|source| ModelError::Json { file: file.to_owned(), source })?;
+    let raw: Raw = serde_json::from_slice(json).map_err(|source| ModelError::json(file, source))?;
     checked(file, raw, data_start, file_len).map(Progress::Done)
 }
 
 fn checked(file: &str, raw: Raw, data_start: u64, file_len: u64) -> Result<Header, ModelError> {
-    let mut tensors = BTreeMap::new();
-    for (name, row) in raw.tensors {
-        let tensor = tensor(file, &name, &row, data_start, file_len)?;
-        if tensors.insert(name.clone(), tensor).is_some() {
+    let mut places = BTreeMap::new();
+    for (name, row) in &raw.tensors {
+        let place = place(file, name, row, data_start, file_len)?;
+        if places.insert(name.as_str(), place).is_some() {
             return Err(ModelError::header(file, format!("tensor {name}"), "the name twice", "each name once"));
         }
     }
-    without_gaps(file, &tensors, data_start, file_len)?;
+    without_gaps(file, &places, data_start, file_len)?;
+    let mut tensors = BTreeMap::new();
+    for (name, row) in &raw.tensors {
+        let Some(dtype) = Dtype::from_safetensors(&row.dtype) else {
+            let what = format!("tensor {name}: type");
+            return Err(ModelError::unsupported(file, what, &row.dtype, Dtype::SAFETENSORS));
+        };
+        let (offset, len) = places.get(name.as_str()).copied().unwrap_or_default();
+        tensors.insert(name.clone(), Tensor { dtype, shape: row.shape.clone(), offset, len });
+    }
     Ok(Header { tensors, metadata: raw.metadata, data_start })
 }
 
-fn tensor(file: &str, name: &str, row: &RawTensor, data_start: u64, file_len: u64) -> Result<Tensor, ModelError> {
+/// Where a tensor begins in the file, and its bytes, whatever its type.
+fn place(file: &str, name: &str, row: &RawTensor, data_start: u64, file_len: u64) -> Result<(u64, u64), ModelError> {
     let what = format!("tensor {name}");
-    let Some(dtype) = Dtype::from_safetensors(&row.dtype) else {
-        return Err(ModelError::unsupported(file, format!("{what}: type"), &row.dtype, Dtype::SAFETENSORS));
-    };
     let (begin, end) = row.data_offsets;
     let Some(len) = end.checked_sub(begin) else {
         return Err(ModelError::header(file, what, format!("offsets {begin} to {end}"), "offsets in order"));
     };
-    match dtype.bytes(&row.shape) {
-        Some(want) if want == len => {}
-        want => {
-            let want =
-                want.map_or("a size below 2^64".to_owned(), |n| format!("{n} bytes for {dtype} {:?}", row.shape));
-            return Err(ModelError::header(file, what, format!("{len} bytes"), want));
-        }
+    let Some(size) = safetensors_bytes(&row.dtype, &row.shape) else {
+        let want = "a type that safetensors has, e.g. F32, BF16, F8_E4M3";
+        return Err(ModelError::header(file, format!("{what}: type"), &row.dtype, want));
+    };
+    if size != Some(len) {
+        let want = size.map_or("a size of whole bytes below 2^64".to_owned(), |n| format!("{n} bytes"));
+        let want = format!("{want} for {} {}", row.dtype, shape_words(&row.shape));
+        return Err(ModelError::header(file, what, format!("{len} bytes"), want));
     }
     match data_start.checked_add(end) {
-        Some(end) if end <= file_len => {}
-        end => {
-            return Err(ModelError::truncated(file, what, end.unwrap_or(u64::MAX), file_len));
-        }
+        Some(end) if end <= file_len => Ok((data_start + begin, len)),
+        end => Err(ModelError::truncated(file, what, end.unwrap_or(u64::MAX), file_len)),
     }
-    Ok(Tensor { dtype, shape: row.shape.clone(), offset: data_start + begin, len })
 }
 
 /// Every byte after the header belongs to exactly one tensor.
 fn without_gaps(
     file: &str,
-    tensors: &BTreeMap<String, Tensor>,
+    places: &BTreeMap<&str, (u64, u64)>,
     data_start: u64,
     file_len: u64,
 ) -> Result<(), ModelError> {
-    let mut rows: Vec<_> = tensors.iter().map(|(name, t)| (t.offset, t.len, name)).collect();
+    let mut rows: Vec<_> = places.iter().map(|(name, (offset, len))| (*offset, *len, name)).collect();
     rows.sort_unstable();
     let mut at = data_start;
     for (offset, len, name) in rows {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hone_model::{
-    Dtype, Family, GgufTokenizer, Model, ModelConfig, ModelError, Progress, RowOrder, gguf, safetensors,
+    Dtype, Family, GgufTokenizer, Model, ModelConfig, ModelError, Progress, RowOrder, dtype, gguf, safetensors,
 };
 
 const LLAMA: &str = r#"{"model_type":"llama","hidden_size":64,"intermediate_size":96,"num_hidden_layers":1,
@@ -71,7 +71,7 @@ fn llama_gguf(kind: u32) -> (Gguf, usize) {
     file.raw("llama.attention.layer_norm_rms_epsilon", 6, &1e-5f32.to_le_bytes());
     let mut at = 0u64;
     let mut add = |name: &str, shape: &[u64], kind: u32| {
-        let len = Dtype::from_ggml(kind).and_then(|d| d.bytes(shape)).unwrap_or(0);
+        let len = dtype::ggml_bytes(kind, shape).flatten().unwrap_or(0);
         file.tensors.push((name.to_owned(), shape.to_vec(), kind, at));
         at = (at + len).next_multiple_of(32);
     };
@@ -191,7 +191,8 @@ fn hostile_ggufs_are_refused() {
 #[test]
 fn ggufs_of_another_kind_are_named() {
     let (good, data) = llama_gguf(3);
-    refused(load_gguf(&llama_gguf(12).0, data), &["quantization", "Q4_K", "Q4_1"]);
+    let (five, room) = llama_gguf(6);
+    refused(load_gguf(&five, room), &["quantization", "Q5_0", "Q4_1"]);
     let mut file = good.clone();
     file.values[0].1 = [8u32.to_le_bytes().as_slice(), &text("mamba")].concat();
     refused(load_gguf(&file, data), &["architecture", "mamba", "llama, qwen2, qwen3"]);
@@ -248,11 +249,152 @@ fn safetensors_that_lie_are_refused() {
     refused(parse_st(&st(&good.replace("[2,1]", "[2,2]"), 12)), &["4 bytes", "8 bytes"]);
     refused(parse_st(&st(&good.replace("[2,1]", "[18446744073709551615,9]"), 12)), &["2^64"]);
     refused(parse_st(&st(&good.replace("\"b\"", "\"a\""), 12)), &["twice"]);
-    refused(parse_st(&st(&good.replace("BF16", "F8_E4M3"), 12)), &["F8_E4M3", "F32, F16, BF16"]);
+    let eight = good.replace("BF16", "F8_E4M3").replace("[2,1]", "[4,1]");
+    refused(parse_st(&st(&eight, 12)), &["F8_E4M3", "F32, F16, BF16"]);
     refused(parse_st(&u64::MAX.to_le_bytes()), &["truncated"]);
     refused(parse_st(b"\x80\x02}q\0"), &["truncated"]);
     assert_eq!(safetensors::parse("m", &[9, 0, 0, 0, 0, 0, 0, 0], 99).unwrap(), Progress::NeedMore(17));
     assert_eq!(safetensors::parse("m", &[], 99).unwrap(), Progress::NeedMore(8));
+}
+
+/// A type that is not computed here is no way around the checks: `Unsupported` is said of honest files only.
+#[test]
+fn a_tensor_of_another_type_excuses_nothing() {
+    let with = |dtype: &str, shape: &str, end: u64| {
+        format!(
+            r#"{{"a":{{"dtype":"F32","shape":[2],"data_offsets":[0,8]}},"b":{{"dtype":"{dtype}","shape":{shape},"data_offsets":[8,{end}]}}}}"#
+        )
+    };
+    let kinds = [
+        ("F8_E4M3", "[4]", 4),
+        ("F8_E5M2", "[2,2]", 4),
+        ("F8_E8M0", "[1]", 1),
+        ("F4", "[8]", 4),
+        ("F6_E2M3", "[4]", 3),
+        ("BOOL", "[3]", 3),
+        ("U16", "[2]", 4),
+        ("I64", "[1]", 8),
+        ("C64", "[1]", 8),
+        ("U64", "[0]", 0),
+    ];
+    for (dtype, shape, len) in kinds {
+        let good = with(dtype, shape, 8 + len);
+        let honest = parse_st(&st(&good, 8 + len as usize)).expect_err("not computed");
+        assert!(matches!(honest, ModelError::Unsupported { .. }), "{dtype}: {honest}");
+        let lies = [
+            (good.clone(), 8 + len as usize + 5, "the file's end"),
+            (good.replace("\"shape\":[2]", "\"shape\":[1000]"), 8 + len as usize, "want 4000 bytes"),
+            (with(dtype, shape, 8 + len + 1), 9 + len as usize, "bytes for"),
+            (
+                good.replace("[0,8]", "[0,1099511627776]").replace("\"shape\":[2]", "\"shape\":[274877906944]"),
+                8,
+                "truncated",
+            ),
+        ];
+        for (json, data, words) in lies {
+            let lie = parse_st(&st(&json, data)).expect_err(words);
+            assert!(!matches!(lie, ModelError::Unsupported { .. }), "{dtype}: {lie}");
+            assert!(lie.to_string().contains(words), "{dtype}: {lie}");
+        }
+    }
+    // Two of them in one place, and one that nobody has described.
+    let twice = with("F8_E4M3", "[8]", 16).replace("[8,16]", "[0,8]");
+    refused(parse_st(&st(&twice, 8)), &["overlap"]);
+    refused(parse_st(&st(&with("F8_E9M9", "[8]", 16), 16)), &["type: got F8_E9M9", "a type that safetensors has"]);
+    refused(parse_st(&st(&with("F4", "[7]", 12), 12)), &["whole bytes"]);
+}
+
+/// The same of GGUF, whose quantizations are many.
+#[test]
+fn a_gguf_tensor_of_another_type_excuses_nothing() {
+    let file = |tensors: &[(&str, &[u64], u32, u64)]| {
+        let rows = tensors.iter().map(|(name, shape, kind, at)| ((*name).to_owned(), shape.to_vec(), *kind, *at));
+        Gguf { tensors: rows.collect(), ..Gguf::default() }
+    };
+    let q4_k = 144;
+    assert!(parse_gguf(&file(&[("a", &[2, 256], 12, 0), ("b", &[8], 0, 2 * q4_k)]).bytes(400)).is_ok());
+    refused(
+        parse_gguf(&file(&[("a", &[2, 256], 12, 0), ("b", &[8], 0, 32)]).bytes(400)),
+        &["tensor b", "overlaps tensor a"],
+    );
+    refused(parse_gguf(&file(&[("a", &[1 << 40, 256], 12, 0)]).bytes(400)), &["truncated: tensor a"]);
+    refused(
+        parse_gguf(&file(&[("a", &[2, 64], 12, 0)]).bytes(400)),
+        &["tensor a", "[2, 64] in Q4_K", "whole blocks"],
+    );
+    // Of one that nobody has described the place is known, and belongs to it.
+    assert!(parse_gguf(&file(&[("a", &[9], 99, 0), ("b", &[8], 0, 32)]).bytes(64)).is_ok());
+    refused(parse_gguf(&file(&[("a", &[9], 99, 0), ("b", &[8], 0, 0)]).bytes(64)), &["overlap"]);
+    refused(parse_gguf(&file(&[("a", &[9], 99, 1 << 40)]).bytes(64)), &["truncated: tensor a"]);
+}
+
+/// What a header says is a stranger's, of any length, and a terminal would obey it.
+#[test]
+fn strangers_words_are_shown_escaped_and_cut() {
+    let name = format!("\u{1b}[2J{}", "n".repeat(1 << 20));
+    let json = |name: &str| serde_json::to_string(name).unwrap();
+    let (mut key, mut wrong, mut arch) = (llama_gguf(3).0, llama_gguf(3).0, llama_gguf(3).0);
+    key.raw(&name, 77, &[]);
+    wrong.raw("llama.rope.scaling.type", 8, &text(&name));
+    arch.values[0].1 = [8u32.to_le_bytes().as_slice(), &text(&name)].concat();
+    let mut twice = llama_gguf(3).0;
+    twice.tensors[0].0 = name.clone();
+    twice.tensors[1].0 = name.clone();
+    let config = |key: &str, value: &str| LLAMA.replacen('{', &format!("{{{key}:{value},"), 1);
+    let errors = [
+        parse_gguf(&key.bytes(9)).map(drop),
+        load_gguf(&wrong, llama_gguf(3).1).map(drop),
+        load_gguf(&arch, llama_gguf(3).1).map(drop),
+        parse_gguf(&twice.bytes(llama_gguf(3).1)).map(drop),
+        parse_st(&st(&format!(r#"{{{}:{{"dtype":"F32","shape":[1],"data_offsets":[9,4]}}}}"#, json(&name)), 4))
+            .map(drop),
+        parse_st(&st(&format!(r#"{{"a":{{"dtype":{},"shape":[1],"data_offsets":[0,4]}}}}"#, json(&name)), 4))
+            .map(drop),
+        parse_st(&st(&format!(r#"{{"a":{{{}:1}}}}"#, json(&name)), 4)).map(drop),
+        parse_st(&st(
+            &format!(r#"{{"a":{{"dtype":"F32","shape":[{}1],"data_offsets":[0,8]}}}}"#, "1,".repeat(99_999)),
+            8,
+        ))
+        .map(drop),
+        ModelConfig::from_json("c", LLAMA.replace("\"silu\"", &json(&name)).as_bytes()).map(drop),
+        ModelConfig::from_json("c", LLAMA.replace("\"llama\"", &json(&name)).as_bytes()).map(drop),
+        ModelConfig::from_json("c", config("\"rope_scaling\"", &format!(r#"{{"type":{}}}"#, json(&name))).as_bytes())
+            .map(drop),
+        ModelConfig::from_json(
+            "c",
+            LLAMA.replace("\"hidden_size\":64", &format!("\"hidden_size\":{}", json(&name))).as_bytes(),
+        )
+        .map(drop),
+        hone_model::shards_of_index("i", format!(r#"{{"weight_map":{{"a":{}}}}}"#, json(&name)).as_bytes()).map(drop),
+    ];
+    for (i, result) in errors.into_iter().enumerate() {
+        let error = result.expect_err(&format!("number {i} must be refused"));
+        let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        for said in [error.to_string(), cause] {
+            assert!(!said.contains(char::is_control) && said.len() < 1500, "{i}: {} bytes: {said:.300}", said.len());
+        }
+    }
+}
+
+#[test]
+fn a_value_of_another_kind_is_told_in_words() {
+    let (good, data) = llama_gguf(3);
+    let said = |kind: u32, bytes: &[u8]| {
+        let mut file = good.clone();
+        file.values.retain(|(key, _)| key != "llama.attention.head_count_kv");
+        file.raw("llama.attention.head_count_kv", kind, bytes);
+        load_gguf(&file, data).expect_err("no count").to_string()
+    };
+    let array = [&5u32.to_le_bytes()[..], &3u64.to_le_bytes(), &[2, 0, 0, 0, 2, 0, 0, 0, 4, 0, 0, 0]].concat();
+    let want =
+        "m.gguf: metadata llama.attention.head_count_kv: got an array of 3 numbers, want one non-negative integer";
+    assert_eq!(said(9, &array), want);
+    assert!(said(8, &text("two")).contains("got the text `two`, want"));
+    assert!(said(6, &2.5f32.to_le_bytes()).contains("got the float 2.5, want"));
+    let mut file = good.clone();
+    file.raw("llama.attention.value_length", 4, &7u32.to_le_bytes());
+    file.u32("llama.attention.key_length", 16);
+    refused(load_gguf(&file, data), &["attention.value_length 7 is not supported"]);
 }
 
 #[test]

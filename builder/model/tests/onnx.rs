@@ -101,6 +101,60 @@ fn a_location_is_found_wherever_a_tensor_can_be() {
     assert!(read(&model(&field(10, &evil))).is_ok());
 }
 
+/// A number in more bytes than it needs.
+fn padded(n: u64, bytes: usize) -> Vec<u8> {
+    let mut all: Vec<u8> = (0..bytes).map(|i| (n >> (7 * i)) as u8 & 0x7f | 0x80).collect();
+    if let Some(last) = all.last_mut() {
+        *last &= 0x7f;
+    }
+    all
+}
+
+/// ONNX Runtime reads a tag as 32 bits: what is above them is not there for it.
+#[test]
+fn a_tag_that_readers_take_for_different_fields_is_refused() {
+    let content = [field(1, b"location"), field(2, b"../secret.bin")].concat();
+    let tagged = |tag: Vec<u8>, content: &[u8]| [tag, varint(content.len() as u64), content.to_vec()].concat();
+    let graph = |tensor: &[u8]| model(&field(5, tensor));
+    for tag in [
+        varint(1 << 32 | 13 << 3 | 2),
+        varint(7 << 32 | 13 << 3 | 2),
+        padded(13 << 3 | 2, 2),
+        padded(13 << 3 | 2, 5),
+        padded(13 << 3 | 2, 6),
+        varint(1 << 35 | 13 << 3 | 2),
+    ] {
+        refused(&graph(&tagged(tag, &content)), "a tag of ");
+    }
+    // The same on the way there, and within the entry.
+    refused(&tagged(varint(1 << 32 | 7 << 3 | 2), &field(5, &tensor("../secret"))), "a tag of 5 bytes");
+    let value =
+        [field(1, b"location"), tagged(varint(1 << 32 | 2 << 3 | 2), b"../secret"), field(2, b"fine")].concat();
+    refused(&graph(&field(13, &value)), "a tag of 5 bytes");
+    // A length may be padded: everybody takes it for the same. Unknown fields of any number that there is are skipped.
+    let padded_length = [varint(13 << 3 | 2), padded(content.len() as u64, 5), content.clone()].concat();
+    refused(&graph(&padded_length), "external_data location");
+    let unknown = tagged(varint(((1 << 29) - 1) << 3 | 2), b"anything");
+    assert_eq!(read(&graph(&[unknown, tensor("w")].concat())).expect("a model"), ["w"]);
+    // Of a field that comes twice the last counts.
+    let twice = |first: &str, last: &str| {
+        field(13, &[field(1, b"location"), field(2, first.as_bytes()), field(2, last.as_bytes())].concat())
+    };
+    refused(&graph(&twice("fine", "../secret")), "\"../secret\"");
+    assert_eq!(read(&graph(&twice("../secret", "fine"))).expect("a model"), ["fine"]);
+}
+
+#[test]
+fn a_location_that_is_an_address_in_memory_is_refused() {
+    refused(&model(&field(5, &tensor("*/_ORT_MEM_ADDR_/*"))), "external_data location");
+}
+
+#[test]
+fn a_location_is_shown_escaped() {
+    let text = read(&model(&field(5, &tensor("/\u{1b}]0;x\u{7}")))).expect_err("outside").to_string();
+    assert!(!text.contains(char::is_control) && text.contains(r"\u{1b}]0;x\u{7}"), "{text}");
+}
+
 #[test]
 fn what_is_no_model_ends_in_an_error() {
     refused(&[0x3a, 0xff, 0xff, 0xff, 0xff, 0x0f], "a field of");
@@ -108,6 +162,7 @@ fn what_is_no_model_ends_in_an_error() {
     refused(&[0x08; 1], "goes on");
     refused(&[0xff; 11], "2^64");
     refused(&[[0x80; 10].as_slice(), &[1]].concat(), "2^64");
+    refused(&[0x02, 0], "for field 0");
     refused(&field(7, &[0x2a, 5, 0]), "a field of 5 bytes");
     let mut deep = Vec::new();
     for _ in 0..40 {
