@@ -36,6 +36,7 @@ pub mod job;
 mod layers;
 mod partial;
 mod pipeline;
+mod place;
 mod source;
 pub mod staging;
 pub mod untar;
@@ -51,6 +52,7 @@ pub use garbage::Swept;
 pub use images::{Resolved, this_processor};
 pub use layers::{LayerWriter, TarLayer, zstd_reader};
 pub use partial::Partial;
+pub use place::{is_store_root, store_around};
 pub use weight::{PackedWeight, WeightFile};
 
 use buffer::Pool;
