@@ -3,19 +3,21 @@
 use std::fmt;
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use hone_engines::{Delivery, write_docker_archive, write_oci_archive};
+use hone_image::oci::Descriptor;
 use hone_image::{Pack, Reference};
 use hone_registry::Client;
 use hone_store::Store;
 
 use crate::failure::{Failure, because};
-use crate::layout::write_layout;
+use crate::layout::{self, Adding, Place};
 use crate::progress::Progress;
 use crate::push::push;
-use crate::ship::{Sink, local_image, modelpack_tag, oci_shipment, shipment};
+use crate::ship::{Sink, local_image, oci_shipment, shipment};
 
 /// Standard output, as every tool of the field names it.
 const STDOUT: &str = "-";
@@ -25,8 +27,8 @@ const BUFFER: usize = 1 << 20;
 /// Where an image goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
-    /// An OCI layout; replaced when one is there.
-    Layout(PathBuf),
+    /// A name in an OCI layout, which keeps its others.
+    Layout(Place),
     /// An OCI layout as one file.
     OciArchive(PathBuf),
     /// What `docker save` writes.
@@ -47,11 +49,11 @@ impl FromStr for Output {
             return name.parse().map(Self::Registry).map_err(|e: hone_image::reference::BadReference| e.to_string());
         }
         match text.split_once(':') {
-            Some(("oci", dir)) => path(dir).map(Self::Layout),
+            Some(("oci", place)) => place.parse().map(Self::Layout),
             Some(("oci-archive", file)) => path(file).map(Self::OciArchive),
             Some(("docker-archive", file)) => path(file).map(Self::DockerArchive),
             _ => text.parse().map(Self::Engine).map_err(|_| {
-                "want oci:DIR, oci-archive:FILE, docker-archive:FILE, docker://NAME:TAG, docker, podman or containerd"
+                "want oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE, docker://NAME:TAG, docker, podman or containerd"
                     .to_owned()
             }),
         }
@@ -61,7 +63,7 @@ impl FromStr for Output {
 impl fmt::Display for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Layout(path) => write!(f, "oci:{}", path.display()),
+            Self::Layout(place) => write!(f, "{place}"),
             Self::OciArchive(path) => write!(f, "oci-archive:{}", path.display()),
             Self::DockerArchive(path) => write!(f, "docker-archive:{}", path.display()),
             Self::Engine(sink) => write!(f, "{sink}"),
@@ -88,12 +90,27 @@ impl Output {
         matches!(self, Self::OciArchive(path) | Self::DockerArchive(path) if path.as_os_str() == STDOUT)
     }
 
+    /// Refuses a place that must not be written, before there is anything to write.
+    pub fn check(&self, store: &Store) -> Result<(), Failure> {
+        let checked = match self {
+            Self::Engine(_) | Self::Registry(_) => Ok(()),
+            _ if self.is_stdout() => Ok(()),
+            Self::Layout(place) => {
+                layout::outside_of_stores(&place.dir, store).and_then(|()| layout::check(&place.dir))
+            }
+            Self::OciArchive(path) | Self::DockerArchive(path) if path.is_dir() => Err("it is a directory".into()),
+            Self::OciArchive(path) | Self::DockerArchive(path) => layout::outside_of_stores(path, store),
+        };
+        checked.map_err(because(format!("--output {self}")))
+    }
+
     /// Takes the pack there.
     pub fn deliver(&self, to: &Deliver<'_>, pack: &Pack) -> Result<(), Failure> {
         let writing = || because(format!("write {self}"));
+        self.check(to.store)?;
         let step = self.step(to);
         let sent = match self {
-            Self::Layout(dir) => layout(to, pack, dir).map_err(writing())?,
+            Self::Layout(place) => add(to, pack, place).map_err(writing())?,
             Self::OciArchive(path) => {
                 let shipment = oci_shipment(to.store, to.name, pack)?;
                 file(path, |out| Ok(write_oci_archive(&shipment, out)?)).map_err(writing())?
@@ -122,26 +139,28 @@ impl Output {
     }
 }
 
-fn layout(to: &Deliver<'_>, pack: &Pack, dir: &Path) -> Result<Delivery, Failure> {
+/// Adds the pack to a layout, under the name that the place has, else its own.
+fn add(to: &Deliver<'_>, pack: &Pack, place: &Place) -> Result<Delivery, Failure> {
     let mut sent = Delivery { sent_layers: 0, sent_bytes: 0 };
-    let tag = modelpack_tag(to.name);
-    write_layout(dir, |new| {
-        for d in pack.layers() {
-            new.take(d, to.store)?;
-            sent = Delivery { sent_layers: sent.sent_layers + 1, sent_bytes: sent.sent_bytes + d.size };
-        }
-        new.put_pack(to.name, pack)?;
-        if let Some((model, tag)) = pack.model().zip(tag.as_ref()) {
-            new.store().tag(&hone_image::oci::Descriptor { platform: None, ..model.descriptor() }, tag)?;
-        }
-        for referrer in to.store.referrers(pack.digest())? {
-            for d in &referrer.manifest.value().layers {
-                new.take(d, to.store)?;
-            }
-            new.put_referrer(&referrer)?;
-        }
-        Ok(())
-    })?;
+    let name = place.tag.clone().unwrap_or_else(|| to.name.to_string());
+    let model = format!("{name}-modelpack");
+    let mut adding = Adding::at(&place.dir)?;
+    for d in pack.layers() {
+        adding.take(d, to.store)?;
+        sent = Delivery { sent_layers: sent.sent_layers + 1, sent_bytes: sent.sent_bytes + d.size };
+    }
+    for (_, bytes) in pack.documents() {
+        adding.put(bytes)?;
+    }
+    adding.name(&name, &pack.descriptor(), place.tag.as_ref().map(|_| to.name));
+    match pack.model() {
+        Some(artifact) => adding.name(&model, &Descriptor { platform: None, ..artifact.descriptor() }, None),
+        None => adding.unname_model(&model),
+    }
+    for referrer in to.store.referrers(pack.digest())? {
+        adding.state(&referrer, to.store)?;
+    }
+    adding.publish()?;
     Ok(sent)
 }
 
@@ -160,15 +179,17 @@ fn file(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<Delivery, Fail
     if fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir()) {
         return through(&mut fs::OpenOptions::new().write(true).open(path)?);
     }
-    let parent = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
+    // Behind a link, what it names is written, as a shell does: /dev/stdout stays a link.
+    let path = &match path.is_symlink() {
+        true => fs::canonicalize(path)?,
+        false => path.to_owned(),
     };
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut new = tempfile::Builder::new().prefix(".hone-archive-").tempfile_in(parent)?;
     let sent = through(new.as_file_mut())?;
+    new.as_file().set_permissions(PermissionsExt::from_mode(0o644))?;
     new.as_file().sync_all()?;
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    fs::set_permissions(new.path(), mode)?;
-    new.persist(path)?;
+    new.persist(path).map_err(|error| error.error)?;
+    fs::File::open(parent)?.sync_all()?;
     Ok(sent)
 }

@@ -28,6 +28,6 @@ pub use command::Error;
 pub use containerd::Containerd;
 pub use docker::Docker;
 pub use engine::{Delivery, Engine, Found, of};
-pub use oci::{OciBlob, OciRoot, OciShipment, ShipmentError};
+pub use oci::{IMAGE_NAME, OciBlob, OciRoot, OciShipment, ShipmentError, is_image_config, name_of};
 pub use podman::Podman;
 pub use shipment::{Open, ShipLayer, Shipment};

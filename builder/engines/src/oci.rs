@@ -11,7 +11,7 @@ use hone_image::{Digest, Pack, Reference, media};
 use crate::shipment::Open;
 
 /// Where containerd, and podman, look for the whole name of an image.
-pub(crate) const IMAGE_NAME: &str = "io.containerd.image.name";
+pub const IMAGE_NAME: &str = "io.containerd.image.name";
 
 /// A blob, opened only when it is sent.
 pub struct OciBlob<'a> {
@@ -77,8 +77,15 @@ struct Document {
 }
 
 /// Whether a manifest with a configuration of this type is an image of containers.
-pub(crate) fn is_image_config(media_type: &str) -> bool {
+pub fn is_image_config(media_type: &str) -> bool {
     [media::CONFIG, media::DOCKER_CONFIG].contains(&media_type)
+}
+
+/// The name of an entry: containerd's annotation holds all of it; `ref.name` may be a name or only a tag.
+pub fn name_of(descriptor: &Descriptor) -> Option<Reference> {
+    let annotation = |key| descriptor.annotations.get(key).and_then(|text: &String| text.parse().ok());
+    let tag_only = descriptor.annotations.get(media::REF_NAME).is_some_and(|text| !text.contains([':', '/']));
+    annotation(IMAGE_NAME).or_else(|| annotation(media::REF_NAME).filter(|_| !tag_only))
 }
 
 impl<'a> OciShipment<'a> {

@@ -1,6 +1,5 @@
 //! An image that an engine saved into a file, as an archive.
 
-use std::fs::File;
 use std::path::Path;
 
 use crate::archive::Archive;
@@ -17,7 +16,7 @@ pub(crate) fn saved(
     let own = tempfile::Builder::new().prefix("hone-save-").tempdir_in(dir).map_err(failed)?;
     let path = own.path().join("image.tar");
     save(&path)?;
-    let file = File::open(&path).map_err(failed)?;
+    let archive = Archive::at(&path).map_err(|source| Error::Saved { reference: reference.to_owned(), source });
     own.close().map_err(failed)?;
-    Archive::open(file).map_err(|source| Error::Saved { reference: reference.to_owned(), source })
+    archive
 }

@@ -32,8 +32,8 @@ pub struct Build {
     /// containerd or containerd=NAMESPACE
     #[arg(long, value_name = "ENGINE")]
     load: Vec<Sink>,
-    /// Put the image there, too: oci:DIR, oci-archive:FILE, docker-archive:FILE (`-` for standard output), docker://NAME:TAG (a
-    /// registry), or an engine as with --load
+    /// Put the image there, too: oci:DIR or oci:DIR:TAG (one name in a layout, which keeps its others), oci-archive:FILE,
+    /// docker-archive:FILE (`-` for standard output), docker://NAME:TAG (a registry), or an engine as with --load
     #[arg(short, long, value_name = "WHERE")]
     output: Vec<Output>,
     /// Make Hone's own layers of an image that `docker build` made with Hone's frontend: its name here or in its
@@ -57,6 +57,7 @@ impl Build {
     /// Builds; the store is as it was when that fails.
     pub fn run(self, store: &Store) -> Result<(), Failure> {
         let progress = Progress::new(self.progress, self.quiet);
+        self.output.iter().try_for_each(|output| output.check(store))?;
         let client = self.net.client();
         let site = Site { store, reference: &self.tag, client: &client, progress, sbom: self.sbom };
         let built = match &self.from_image {
@@ -104,7 +105,7 @@ fn convert(site: &Site<'_>, image: &str) -> Result<Pack, Failure> {
         let transports =
             ["oci:", "oci-archive:", "docker-archive:", "docker:", "podman:", "containerd:", "containerd="];
         if transports.iter().any(|t| image.starts_with(t)) && !image.starts_with("docker://") {
-            let found = load::fetch(&ingest, image)?.into_iter().next();
+            let found = load::fetch(&ingest, image, load::Wanted::One)?.images.into_iter().next();
             return found.map(|(_, pack)| pack).ok_or_else(|| "it holds no image".into());
         }
         let wanted: Pinned = image.strip_prefix("docker://").unwrap_or(image).parse()?;

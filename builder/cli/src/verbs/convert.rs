@@ -10,8 +10,10 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use hone_plan::ModelSource;
 use hone_plan::convert::{Converted, Dialect, MAX_INPUT, Options, aikit, detect, modelfile};
+use hone_store::Store;
 
 use crate::failure::{Failure, because};
+use crate::layout::outside_of_stores;
 use crate::output::{print, tell};
 
 /// Arguments of `hone convert`.
@@ -42,7 +44,8 @@ enum From {
 
 impl Convert {
     /// Converts.
-    pub fn run(self) -> Result<(), Failure> {
+    pub fn run(self, store: &Store) -> Result<(), Failure> {
+        self.output.as_deref().map_or(Ok(()), |output| outside_of_stores(output, store))?;
         let shown = self.file.display().to_string();
         let mut text = String::new();
         let reading = || because(format!("read {shown}"));

@@ -32,7 +32,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let store = root::store(args.root);
     match args.verb {
         Verb::Build(verb) => verb.run(&store)?,
-        Verb::Convert(verb) => verb.run()?,
+        Verb::Convert(verb) => verb.run(&store)?,
         Verb::Images(verb) => verb.run(&store)?,
         Verb::Inspect(verb) => verb.run(&store)?,
         Verb::Log(verb) => verb.run(&store)?,
@@ -47,7 +47,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         Verb::Verify(verb) => return verb.run(&store),
         Verb::Staging(verb) => verb.run(&store)?,
         Verb::Commit(verb) => verb.run(&store)?,
-        Verb::Trainer(verb) => verb.run()?,
+        Verb::Trainer(verb) => verb.run(&store)?,
         Verb::Install(verb) => verb.run(&store)?,
         Verb::Uninstall(verb) => verb.run(&store)?,
         Verb::External(args) => match external::exec(&args, given)? {},

@@ -1,4 +1,4 @@
-//! `hone save`: an image alone, in a layout or an archive of its own.
+//! `hone save`: an image alone, in a layout or an archive.
 
 use clap::Args;
 use hone_image::{Pack, Reference};
@@ -15,8 +15,8 @@ pub struct Save {
     /// An image: its name, its digest, or the first digits of that
     #[arg(value_name = "REF")]
     image: String,
-    /// Where to: oci:DIR (must not exist), oci-archive:FILE, docker-archive:FILE (`-` for standard output),
-    /// docker://NAME:TAG (a registry), or an engine: docker, podman, containerd=NAMESPACE
+    /// Where to: oci:DIR or oci:DIR:TAG (one name in a layout, which keeps its others), oci-archive:FILE, docker-archive:FILE
+    /// (`-` for standard output), docker://NAME:TAG (a registry), or an engine: docker, podman, containerd=NAMESPACE
     #[arg(short, long, value_name = "WHERE")]
     output: Output,
     /// The image for this machine alone, without the index and the model's artifact: for tools that take no index
@@ -29,11 +29,7 @@ pub struct Save {
 impl Save {
     /// Writes it, whole or not at all.
     pub fn run(self, store: &Store) -> Result<(), Failure> {
-        if let Output::Layout(dir) = &self.output
-            && dir.exists()
-        {
-            return Err(format!("--output {}: it exists already", dir.display()).into());
-        }
+        self.output.check(store)?;
         let found = store.resolve(&self.image)?;
         let name = name_of(&self.image, &found)?;
         let pack = match self.no_index {

@@ -8,11 +8,11 @@ use hone_base::Tree;
 use hone_image::image::BaseImage;
 use hone_image::oci::RuntimeConfig;
 use hone_image::sbom::{self, CRATES_PATH};
-use hone_image::{Image, LayerKind, Reference};
+use hone_image::{Image, Layer, LayerKind, Reference};
 use hone_store::Store;
 
 use crate::failure::{Failure, because};
-use crate::layout::write_layout;
+use crate::layout::{self, Adding, Place, Reading};
 use crate::output;
 
 /// Arguments of `hone trainer`.
@@ -24,7 +24,7 @@ pub struct Trainer {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Pack a root file system as a trainer: an OCI layout with one image; the same tree gives the same bytes
+    /// Pack a root file system as a trainer: an image in an OCI layout; the same tree gives the same bytes
     Pack(Pack),
 }
 
@@ -34,9 +34,9 @@ struct Pack {
     /// The root file system
     #[arg(value_name = "ROOTFS")]
     rootfs: PathBuf,
-    /// The layout to write; replaced when it is there
+    /// The layout to add it to: DIR, where it is called as the directory, or DIR:TAG; what has this name is replaced
     #[arg(value_name = "LAYOUT")]
-    layout: PathBuf,
+    layout: Place,
     /// Keep the images that the layout has for other processors: Honefiles with `platforms` find them all there
     #[arg(long)]
     append: bool,
@@ -62,10 +62,10 @@ struct Pack {
 
 impl Trainer {
     /// Packs.
-    pub fn run(self) -> Result<(), Failure> {
+    pub fn run(self, store: &Store) -> Result<(), Failure> {
         let Action::Pack(pack) = self.action;
         let packing = because(format!("pack trainer {}", pack.rootfs.display()));
-        pack.run().map_err(packing)
+        pack.run(store).map_err(packing)
     }
 }
 
@@ -88,41 +88,52 @@ impl Pack {
         })
     }
 
-    fn run(self) -> Result<(), Failure> {
+    fn run(self, own: &Store) -> Result<(), Failure> {
+        let dir = &self.layout.dir;
+        layout::outside_of_stores(dir, own)?;
+        layout::check(dir)?;
         let tree = Tree::scan(&self.rootfs)?;
         tree.refuse_reserved()?;
         check_crates(&tree)?;
         let Some(architecture) = tree.architecture()? else {
             return Err("there is no program for a known processor in it".into());
         };
-        let config = self.config()?;
-        let name = self.layout.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let name = dir.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let reference: Reference = name.parse()?;
-        let others = self.append.then(|| others(&self.layout, architecture)).transpose()?.unwrap_or_default();
-        let mut digest = None;
-        write_layout(&self.layout, |to| {
-            let mut writer = to.layer(LayerKind::Trainer)?;
-            tree.write(writer.tar(), &mut |_| {})?;
-            let base = BaseImage {
-                name,
-                architecture: architecture.to_owned(),
-                variant: None,
-                config,
-                layers: vec![writer.finish()?],
-                annotations: Default::default(),
-            };
-            let image = Image::base(base);
-            let from = Store::at(&self.layout);
-            for layer in others.iter().flat_map(Image::layers) {
-                to.take(&layer.descriptor, &from)?;
-            }
-            let pack = packed(image, others);
-            digest = Some(pack.digest());
-            Ok(to.put_pack(&reference, &pack)?)
-        })?;
-        let digest = digest.map(|d| d.to_string()).unwrap_or_default();
-        output::report(&format!("{} {digest} ({})\n", self.layout.display(), output::size(tree.size())))
+        let tag = self.layout.tag.clone().unwrap_or_else(|| reference.to_string());
+        let mut adding = Adding::at(dir)?;
+        let others = self.append.then(|| others(dir, &tag, architecture)).transpose()?.unwrap_or_default();
+        for layer in others.iter().flat_map(Image::layers) {
+            adding.take(&layer.descriptor, &Store::at(dir))?;
+        }
+        let base = BaseImage {
+            name,
+            architecture: architecture.to_owned(),
+            variant: None,
+            config: self.config()?,
+            layers: vec![pack_tree(&tree, &mut adding)?],
+            annotations: Default::default(),
+        };
+        let pack = packed(Image::base(base), others);
+        for (_, bytes) in pack.documents() {
+            adding.put(bytes)?;
+        }
+        adding.name(&tag, &pack.descriptor(), None);
+        adding.publish()?;
+        output::report(&format!("{} {} ({})\n", dir.display(), pack.digest(), output::size(tree.size())))
     }
+}
+
+/// The layer of a trainer, packed on the layout's own disk.
+fn pack_tree(tree: &Tree, adding: &mut Adding) -> Result<Layer, Failure> {
+    let scratch = adding.scratch()?;
+    let store = Store::at(scratch.path());
+    let ingest = store.ingest()?;
+    let mut writer = ingest.layer(LayerKind::Trainer)?;
+    tree.write(writer.tar(), &mut |_| {})?;
+    let layer = writer.finish()?;
+    adding.take(&layer.descriptor, &store)?;
+    Ok(layer)
 }
 
 /// The list of what the trainer's program is made of is read when a bill of materials is written: too late to mend it.
@@ -140,13 +151,18 @@ fn check_crates(tree: &Tree) -> Result<(), Failure> {
     }
 }
 
-/// The images that a layout has for other processors.
-fn others(layout: &Path, architecture: &str) -> Result<Vec<Image>, Failure> {
-    let store = Store::at(layout);
-    if !layout.join("index.json").is_file() {
-        return Ok(Vec::new());
-    }
-    let pack = store.pack(store.only(None)?.digest)?;
+/// The images that a layout has under this name for other processors.
+fn others(dir: &Path, tag: &str, architecture: &str) -> Result<Vec<Image>, Failure> {
+    let layout = Reading::at(dir)?;
+    let Some(named) = layout.named(tag) else {
+        return match layout.is_empty() {
+            true => Ok(Vec::new()),
+            false => {
+                Err(format!("--append: {} has no trainer called {tag}; {}", dir.display(), layout.names()).into())
+            }
+        };
+    };
+    let pack = layout.store().pack(named.digest)?;
     Ok(pack.images().iter().filter(|i| i.config().value().architecture != architecture).cloned().collect())
 }
 

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use hone_image::oci::{Descriptor, Index, Manifest, Sealed};
-use hone_image::{Artifact, Digest, Image, Pack, Reference, media};
+use hone_image::{Artifact, Digest, Image, Pack};
 
 use super::images::Contents;
 use super::read::{ArchiveError, Source, same_size};
 use super::table::Place;
-use crate::oci::{IMAGE_NAME, is_image_config};
+use crate::oci::{is_image_config, name_of};
 
 /// Manifests that are read, at most: an index may name one many times, and another index, too.
 const MAX_STEPS: usize = 4096;
@@ -30,13 +30,6 @@ fn blobs(source: &Source) -> Result<BTreeMap<Digest, Place>, ArchiveError> {
         format!("sha256:{hex}").parse().map_err(|_| ArchiveError::Entry { name: hex.to_owned(), why })
     };
     named.map(|(hex, place)| Ok((digest(hex)?, place))).collect()
-}
-
-/// The name of an entry: containerd's annotation holds all of it; `ref.name` may be a name or only a tag.
-fn name_of(descriptor: &Descriptor) -> Option<Reference> {
-    let annotation = |key| descriptor.annotations.get(key).and_then(|text: &String| text.parse().ok());
-    let tag_only = descriptor.annotations.get(media::REF_NAME).is_some_and(|text| !text.contains([':', '/']));
-    annotation(IMAGE_NAME).or_else(|| annotation(media::REF_NAME).filter(|_| !tag_only))
 }
 
 struct Reading<'a> {

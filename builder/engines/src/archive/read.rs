@@ -4,11 +4,14 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
 use std::sync::Arc;
 
+use hone_contract::quoted;
 use hone_image::Digest;
 use hone_image::oci::{Descriptor, DocumentError, MAX_DOCUMENT_BYTES};
+use rustix::fs::OFlags;
 
 use super::images::{ArchivedArtifact, ArchivedPack, Contents};
 use super::table::{Place, Table};
@@ -21,7 +24,7 @@ const MAX_DOCUMENTS: u64 = 32 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
     /// A system call failed.
-    #[error("read archive: {object}")]
+    #[error("read archive: {}", quoted(object))]
     Io {
         /// Which part.
         object: String,
@@ -33,7 +36,7 @@ pub enum ArchiveError {
     #[error("read archive: it is compressed with {0}; decompress it first")]
     Compressed(&'static str),
     /// The tar itself is not as it should be.
-    #[error("read archive: entry {name:?}: {why}")]
+    #[error("read archive: entry {}: {why}", quoted(name))]
     Entry {
         /// The entry's name, cut at 200 bytes; empty when it is not known.
         name: String,
@@ -59,7 +62,7 @@ pub enum ArchiveError {
     #[error("read archive: got neither oci-layout and index.json nor manifest.json, want an OCI or docker archive")]
     NoImages,
     /// Something named is not there.
-    #[error("read archive: {of} names {object}, which is not in the archive")]
+    #[error("read archive: {} names {}, which is not in the archive", quoted(of), quoted(object))]
     Missing {
         /// Who names it.
         of: String,
@@ -67,7 +70,7 @@ pub enum ArchiveError {
         object: String,
     },
     /// A size or a digest is not what was promised.
-    #[error("read archive: {object}: got {got}, want {want}")]
+    #[error("read archive: {}: got {}, want {want}", quoted(object), quoted(got))]
     Mismatch {
         /// A digest or a file.
         object: String,
@@ -77,7 +80,7 @@ pub enum ArchiveError {
         want: String,
     },
     /// A document is not of its form.
-    #[error("read archive: {object}")]
+    #[error("read archive: {}", quoted(object))]
     Document {
         /// A digest or a file.
         object: String,
@@ -86,7 +89,7 @@ pub enum ArchiveError {
         source: DocumentError,
     },
     /// A manifest and a configuration that are not one image.
-    #[error("read archive: {object}")]
+    #[error("read archive: {}", quoted(object))]
     Image {
         /// A digest or a file.
         object: String,
@@ -107,6 +110,21 @@ pub struct Archive {
 }
 
 impl Archive {
+    /// Reads the archive in the file at `path`: a regular one, since it is read here and there.
+    ///
+    /// # Errors
+    /// As [`Archive::open`]; what is no regular file is not waited for.
+    pub fn at(path: &Path) -> Result<Self, ArchiveError> {
+        let io_error = |source| ArchiveError::Io { object: path.display().to_string(), source };
+        // A FIFO that nobody writes to would be opened without end.
+        let flags = OFlags::NONBLOCK.bits() as i32;
+        let file = File::options().read(true).custom_flags(flags).open(path).map_err(io_error)?;
+        if !file.metadata().map_err(io_error)?.is_file() {
+            return Err(io_error(io::Error::other("want a regular file")));
+        }
+        Self::open(file)
+    }
+
     /// Reads the archive in `file`, whichever of the two forms it has; an archive with both is read as OCI's.
     ///
     /// # Errors

@@ -1,0 +1,476 @@
+//! OCI layouts as places that others own: one name is added or replaced, everything else is kept, also under a kill; and
+//! a store is never one of them.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use common::Site;
+use common::gguf::Gguf;
+use hone_store::Store;
+use serde_json::{Value, json};
+
+const HONEFILE: &str = "apiVersion: hone.dev/v1\nname: tiny\nbase: {model: tiny.gguf}\ntrainer: none\n";
+const NAME: &str = "org.opencontainers.image.ref.name";
+
+/// A store with an image of `rows` rows under each of these names.
+fn site(images: &[(&str, u64)]) -> Site {
+    let site = Site::new();
+    site.write("Honefile", HONEFILE);
+    for (name, rows) in images {
+        site.write("tiny.gguf", Gguf::llama(16, *rows).bytes());
+        site.ok(&["build", "-q", "-t", name]);
+    }
+    site
+}
+
+fn index(layout: &Path) -> Value {
+    serde_json::from_slice(&fs::read(layout.join("index.json")).expect("index.json")).expect("JSON")
+}
+
+/// The names of a layout and what they stand for; every byte that they lead to is there.
+fn names(layout: &Path) -> BTreeMap<String, String> {
+    let store = Store::at(layout);
+    let mut names = BTreeMap::new();
+    for entry in index(layout)["manifests"].as_array().expect("manifests") {
+        let digest = entry["digest"].as_str().expect("digest");
+        if entry["artifactType"].is_null() {
+            let pack = store.pack(digest.parse().expect("digest")).expect("documents");
+            for layer in pack.layers() {
+                let mut blob = store.open_blob(layer.digest, layer.size).expect("layer");
+                blob.read_to_end(&mut Vec::new()).expect("verified to the end");
+            }
+        }
+        if let Some(name) = entry["annotations"][NAME].as_str() {
+            assert_eq!(names.insert(name.to_owned(), digest.to_owned()), None, "{name} is there twice");
+        }
+    }
+    names
+}
+
+fn digest(site: &Site, name: &str) -> String {
+    site.json(&["inspect", "--json", name])["digest"].as_str().expect("digest").to_owned()
+}
+
+/// Every file below a directory, with its bytes; of a link, where it leads.
+fn tree(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut all = BTreeMap::new();
+    let mut next = vec![dir.to_owned()];
+    while let Some(place) = next.pop() {
+        for entry in fs::read_dir(&place).expect("directory") {
+            let path = entry.expect("entry").path();
+            match path.is_dir() {
+                _ if path.is_symlink() => {
+                    let target = fs::read_link(&path).expect("link").into_os_string().into_encoded_bytes();
+                    all.insert(path.display().to_string(), target);
+                }
+                true => next.push(path),
+                false => drop(all.insert(path.display().to_string(), fs::read(&path).expect("file"))),
+            }
+        }
+    }
+    all
+}
+
+/// Runs, and does not wait for ever.
+fn ended(mut command: Command) -> Output {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("start");
+    let begin = Instant::now();
+    while child.try_wait().expect("wait").is_none() {
+        if begin.elapsed() > Duration::from_secs(60) {
+            let _ = child.kill();
+            panic!("it hangs: {command:?}");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child.wait_with_output().expect("output")
+}
+
+#[test]
+fn one_name_is_added_or_replaced_and_the_others_stay_as_they_are() {
+    let site = site(&[("tiny:one", 16), ("tiny:two", 32)]);
+    site.ok(&["save", "tiny:one", "-o", "oci:l"]);
+    let layout = site.path("l");
+    // What others wrote there, and we do not know.
+    let mut own = index(&layout);
+    own["x-mine"] = json!({ "a": 1 });
+    own["manifests"][0]["x-mine"] = json!(2);
+    let stranger = json!({ "mediaType": "application/x-mine", "digest": "sha512:00", "size": 1 });
+    own["manifests"].as_array_mut().expect("entries").push(stranger.clone());
+    fs::write(layout.join("index.json"), own.to_string()).expect("write");
+    fs::write(layout.join("blobs/sha256/mine"), "mine").expect("write");
+    let before = tree(&layout);
+    let one = digest(&site, "tiny:one");
+
+    site.ok(&["save", "tiny:two", "-o", "oci:l"]);
+    let now = index(&layout);
+    assert_eq!(now["x-mine"], json!({ "a": 1 }));
+    assert_eq!((&now["manifests"][0]["x-mine"], &now["manifests"][0]["digest"]), (&json!(2), &json!(one)));
+    assert!(now["manifests"].as_array().expect("entries").contains(&stranger));
+    for (path, bytes) in before.iter().filter(|(path, _)| !path.ends_with("index.json")) {
+        assert_eq!(&fs::read(path).expect("kept"), bytes, "{path}");
+    }
+    // Replaced by the same name: what it stood for before loses the name, and keeps its blobs.
+    site.write("tiny.gguf", Gguf::llama(16, 64).bytes());
+    site.ok(&["build", "-q", "-t", "tiny:one", "-o", "oci:l"]);
+    let (blobs, two) = (fs::read_dir(layout.join("blobs/sha256")).expect("blobs").count(), digest(&site, "tiny:two"));
+    let mut left = index(&layout);
+    left["manifests"].as_array_mut().expect("entries").retain(|entry| *entry != stranger);
+    fs::write(layout.join("index.json"), left.to_string()).expect("write");
+    let all = names(&layout);
+    assert_eq!(all.keys().collect::<Vec<_>>(), ["tiny:one", "tiny:one-modelpack", "tiny:two", "tiny:two-modelpack"]);
+    assert_eq!((&all["tiny:one"], &all["tiny:two"]), (&digest(&site, "tiny:one"), &two));
+    assert_ne!(all["tiny:one"], one);
+    // The same again changes not a byte.
+    let before = tree(&layout);
+    site.ok(&["save", "tiny:one", "-o", "oci:l"]);
+    assert_eq!(tree(&layout), before);
+    assert!(blobs > 14, "three images' blobs: {blobs}");
+    // Without the index there is no model's artifact, and the old one's name is not kept for it.
+    site.ok(&["save", "--no-index", "tiny:one", "-o", "oci:l"]);
+    assert_eq!(names(&layout).keys().collect::<Vec<_>>(), ["tiny:one", "tiny:two", "tiny:two-modelpack"]);
+}
+
+#[test]
+fn a_name_follows_the_colon_out_and_in() {
+    let site = site(&[("tiny:one", 16)]);
+    site.ok(&["save", "tiny:one", "-o", "oci:l:v1"]);
+    site.ok(&["save", "tiny:one", "-o", "oci:l:r.test/other:v2"]);
+    assert!(!site.path("l:v1").exists(), "a tag is no folder");
+    let all = names(&site.path("l"));
+    assert_eq!(all.len(), 4, "{all:?}");
+    assert_eq!(all["v1"], all["r.test/other:v2"]);
+    // The whole name is there, too: it comes back by the tag, and by the other name.
+    for tag in ["v1", "r.test/other:v2", "v2"] {
+        let said = site.ok(&["--root", &format!("root-{}", tag.len()), "load", &format!("oci:l:{tag}")]);
+        assert!(said.starts_with("tiny:one sha256:"), "{tag}: {said}");
+    }
+    let refused = site.fails(&["load", "oci:l:nope"]);
+    assert!(refused.contains("want one image with the tag nope, got 0; it has v1,"), "{refused}");
+    for bad in ["oci:", "oci:l:", "oci:l:a b", "oci:l:/x"] {
+        let output = site.command(&["save", "tiny:one", "-o", bad]).output().expect("hone");
+        assert_eq!(output.status.code(), Some(2), "{bad}");
+    }
+}
+
+#[test]
+fn nothing_is_written_into_a_store_whatever_leads_there() {
+    let mut site = site(&[("tiny:one", 16)]);
+    site.with_trainer();
+    site.ok(&["--root", "other", "load", "--tag", "tiny:one", {
+        site.ok(&["save", "tiny:one", "-o", "oci-archive:a.tar"]);
+        "oci-archive:a.tar"
+    }]);
+    symlink(site.root(), site.path("link")).expect("link");
+    symlink(site.root().join("new"), site.path("dangling")).expect("link");
+    fs::create_dir(site.path("mine")).expect("directory");
+    let before = (tree(&site.root()), tree(&site.path("other")));
+    let absolute = site.root().display().to_string();
+    for place in [
+        "root",
+        "root/",
+        &absolute,
+        "root/../root",
+        "mine/../root/staging/x",
+        "link",
+        "link/deep/er",
+        "dangling",
+        "other",
+    ] {
+        let output = format!("oci:{place}");
+        let said = site.fails(&["save", "tiny:one", "-o", &output]);
+        assert!(said.contains("in Hone's store"), "{place}: {said}");
+        let said = site.fails(&["build", "-t", "tiny:new", "-o", &output]);
+        assert!(said.contains("in Hone's store"), "{place}: {said}");
+        let said = site.fails(&["trainer", "pack", "trainer", place]);
+        assert!(said.contains("in Hone's store"), "{place}: {said}");
+    }
+    for kind in ["oci-archive", "docker-archive"] {
+        for file in ["root/index.json", "root/../root/lock", "link/new.tar", "dangling", "other/blobs/sha256/x"] {
+            let said = site.fails(&["save", "tiny:one", "-o", &format!("{kind}:{file}")]);
+            assert!(said.contains("in Hone's store"), "{file}: {said}");
+        }
+    }
+    site.write("Modelfile", "FROM ./tiny.gguf\n");
+    let said = site.fails(&["convert", "Modelfile", "--force", "-o", "root/index.json"]);
+    assert!(said.contains("in Hone's store"), "{said}");
+    assert_eq!((tree(&site.root()), tree(&site.path("other"))), before, "nothing was built and nothing was changed");
+    // Nor where a store is to be; beside one anything may be.
+    let said = site.fails(&["--root", "later", "trainer", "pack", "trainer", "later"]);
+    assert!(said.contains("in Hone's store") && !site.path("later").exists(), "{said}");
+    site.ok(&["save", "tiny:one", "-o", "oci:root-2", "--no-index"]);
+    site.ok(&["save", "tiny:one", "-o", "docker-archive:root.tar"]);
+    // A layout whose blobs lie in a store is the store's.
+    fs::remove_dir_all(site.path("root-2/blobs")).expect("remove");
+    symlink(site.root().join("blobs"), site.path("root-2/blobs")).expect("link");
+    assert!(site.fails(&["save", "tiny:one", "-o", "oci:root-2"]).contains("its blobs are in the store"));
+}
+
+#[test]
+fn what_is_no_layout_is_left_alone() {
+    let site = site(&[("tiny:one", 16)]);
+    site.write("precious/data", "mine");
+    site.write("file", "mine");
+    site.write("future/oci-layout", r#"{"imageLayoutVersion":"2.0.0"}"#);
+    site.write("broken/oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#);
+    site.write("broken/index.json", "{");
+    site.write("linked/oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#);
+    symlink("../broken/index.json", site.path("linked/index.json")).expect("link");
+    symlink("nowhere", site.path("dangling")).expect("link");
+    let before = tree(site.dir.path());
+    for (place, want) in [
+        ("precious", "something else is there, not an OCI layout"),
+        ("file", "something else is there, not an OCI layout"),
+        ("future", "oci-layout: want version 1"),
+        ("broken", "index.json: EOF while parsing"),
+        ("linked", "index.json: it is a link"),
+        ("dangling", "a link to nothing"),
+    ] {
+        let said = site.fails(&["save", "tiny:one", "-o", &format!("oci:{place}")]);
+        assert!(said.contains(want), "{place}: {said}");
+    }
+    assert_eq!(tree(site.dir.path()), before);
+    // An empty directory, one in a directory that is not there, and a link to a layout are places for one.
+    fs::create_dir(site.path("empty")).expect("directory");
+    symlink("empty", site.path("alias")).expect("link");
+    for place in ["empty", "new/er/layout", "alias"] {
+        site.ok(&["save", "tiny:one", "-o", &format!("oci:{place}")]);
+        assert_eq!(names(&site.path(place)).len(), 2, "{place}");
+    }
+}
+
+#[test]
+fn a_failed_write_leaves_what_was_there_and_damage_is_mended() {
+    let site = site(&[("tiny:one", 16), ("tiny:two", 32)]);
+    site.ok(&["save", "tiny:one", "-o", "oci:l"]);
+    let blob = |name: &str, store: &Path| {
+        let store = Store::at(store);
+        store.blob_path(site.store().resolve(name).expect("image").image.layers()[0].descriptor.digest)
+    };
+    let weight = blob("tiny:two", &site.root());
+    let good = fs::read(&weight).expect("blob");
+    let spoil = |path: &Path| {
+        let mut bytes = fs::read(path).expect("blob");
+        *bytes.last_mut().expect("bytes") ^= 1;
+        fs::remove_file(path).expect("remove");
+        fs::write(path, bytes).expect("write");
+    };
+    spoil(&weight);
+    let before = tree(&site.path("l"));
+    site.fails(&["save", "tiny:two", "-o", "oci:l"]);
+    assert_eq!(tree(&site.path("l")), before);
+    site.fails(&["save", "tiny:two", "-o", "oci:new/layout"]);
+    assert!(!site.path("new").exists(), "what a failure made is gone");
+    fs::remove_file(&weight).expect("remove");
+    fs::write(&weight, good).expect("write");
+    // A blob of the layout that is not what its name says is written anew.
+    spoil(&blob("tiny:one", &site.path("l")));
+    site.ok(&["save", "tiny:one", "-o", "oci:l"]);
+    assert_eq!(tree(&site.path("l")), before);
+}
+
+#[test]
+fn a_saved_layout_is_loaded_and_what_is_no_image_is_said_to_be_left() {
+    let site = site(&[("tiny:one", 16), ("tiny:two", 32)]);
+    let load = |root: &str, what: &[&str]| {
+        let output = site.command(&[&["--root", root, "load"], what].concat()).output().expect("hone");
+        assert!(output.status.success(), "{what:?}: {output:?}");
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        (text(output.stdout), text(output.stderr))
+    };
+    site.ok(&["build", "-q", "-t", "tiny:two", "--sbom", "-o", "oci:l"]);
+    let (said, left) = load("a", &["oci:l"]);
+    assert_eq!(said, format!("tiny:two {}\n", digest(&site, "tiny:two")));
+    assert!(
+        left.contains("left in oci:l: tiny:two-modelpack: application/vnd.cncf.model.manifest.v1+json"),
+        "{left}"
+    );
+    assert!(!left.contains("spdx"), "the bill of materials came along: {left}");
+    site.ok(&["--root", "a", "inspect", "--sbom", "tiny:two"]);
+    site.ok(&["--root", "a", "verify", "tiny:two"]);
+    // Several names, all of them at once, or one.
+    site.ok(&["save", "tiny:one", "-o", "oci:l"]);
+    site.ok(&["save", "tiny:one", "-o", "oci:l:v1"]);
+    let (said, _) = load("b", &["oci:l"]);
+    let (one, two) = (digest(&site, "tiny:one"), digest(&site, "tiny:two"));
+    assert_eq!(said, format!("tiny:two {two}\ntiny:one {one}\n"));
+    assert_eq!(load("c", &["oci:l:one"]).0, format!("tiny:one {one}\n"));
+    assert_eq!(load("d", &["oci:l:v1", "-t", "mine:1"]).0, format!("mine:1 {one}\n"));
+    // One name cannot stand for two images, in a layout and in an archive alike.
+    let said = site.fails(&["--root", "e", "load", "oci:l", "--tag", "mine:1"]);
+    assert!(
+        said.contains("it holds 2 images and one is wanted; it has tiny:two, tiny:one; name one: oci:l:TAG"),
+        "{said}"
+    );
+    assert!(
+        site.fails(&["build", "-t", "x:y", "--from-image", "oci:l"]).contains("it holds 2 images and one is wanted")
+    );
+    let (out, tar) = (site.path("l"), site.path("l.tar"));
+    let tarred = Command::new("tar")
+        .arg("cf")
+        .arg(&tar)
+        .arg("-C")
+        .arg(&out)
+        .args(["oci-layout", "index.json", "blobs"])
+        .status();
+    assert!(tarred.expect("tar").success());
+    let said = site.fails(&["--root", "e", "load", "oci-archive:l.tar", "--tag", "mine:1"]);
+    assert!(said.contains("it holds 2 images and one is wanted"), "{said}");
+    assert!(!site.path("e/index.json").exists(), "nothing got the name");
+    let (said, left) = load("f", &["oci-archive:l.tar"]);
+    assert_eq!(said.lines().count(), 2, "{said}");
+    assert!(left.contains("vnd.cncf.model.manifest"), "{left}");
+    // What is named, and is no image, is not loaded as one.
+    let said = site.fails(&["--root", "e", "load", "oci:l:one-modelpack", "-t", "mine:1"]);
+    assert!(said.contains("no image of containers"), "{said}");
+}
+
+#[test]
+fn files_of_other_kinds_are_not_waited_for() {
+    let site = site(&[("tiny:one", 16)]);
+    let fifo = |path: &str| assert!(Command::new("mkfifo").arg(site.path(path)).status().expect("mkfifo").success());
+    for file in ["oci-layout", "index.json"] {
+        let name = format!("l-{file}");
+        site.ok(&["save", "tiny:one", "-o", &format!("oci:{name}")]);
+        fs::remove_file(site.path(&format!("{name}/{file}"))).expect("remove");
+        fifo(&format!("{name}/{file}"));
+        for args in
+            [["load", &format!("oci:{name}"), "-t", "x:y"], ["save", "tiny:one", "-o", &format!("oci:{name}")]]
+        {
+            let output = ended(site.command(&args));
+            assert_eq!(output.status.code(), Some(1), "{args:?}: {output:?}");
+            assert!(String::from_utf8_lossy(&output.stderr).contains("want a regular file"), "{output:?}");
+        }
+    }
+    fifo("pipe");
+    symlink("/dev/zero", site.path("zero")).expect("link");
+    for from in ["oci-archive:pipe", "docker-archive:pipe", "oci-archive:zero"] {
+        let output = ended(site.command(&["load", from]));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("want a regular file"), "{from}: {output:?}");
+    }
+    // The twin: an archive that is reached through a link.
+    site.ok(&["save", "tiny:one", "-o", "oci-archive:a.tar"]);
+    symlink("a.tar", site.path("b.tar")).expect("link");
+    site.ok(&["--root", "b", "load", "oci-archive:b.tar"]);
+    // And out: what a link names is written, and the link stays.
+    site.ok(&["save", "tiny:one", "-o", "docker-archive:b.tar"]);
+    assert!(site.path("b.tar").is_symlink());
+    site.ok(&["--root", "c", "load", "docker-archive:a.tar"]);
+}
+
+/// After a kill: names from before or from now, all that they lead to, and the same command finishes the work.
+fn recovers(site: &Site, layout: &str, old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) {
+    let path = site.path(layout);
+    if !old.is_empty() || path.join("index.json").exists() {
+        let found = names(&path);
+        assert!(found == *old || found == *new, "{found:?}");
+    }
+    site.ok(&["save", "tiny:one", "-o", &format!("oci:{layout}")]);
+    assert_eq!(names(&path), *new);
+    let left: Vec<_> = fs::read_dir(&path).expect("layout").map(|e| e.expect("entry").file_name()).collect();
+    assert_eq!(left.len(), 3, "{left:?}");
+}
+
+fn copied(site: &Site, from: &str, to: &str) {
+    let done = Command::new("cp").arg("-r").arg(site.path(from)).arg(site.path(to)).status();
+    assert!(done.expect("cp").success());
+}
+
+/// A layout with two names, of which `tiny:one` is about to stand for another image, and one that is not there yet: names
+/// of either, before and after.
+fn changing() -> (Site, [(&'static str, BTreeMap<String, String>, BTreeMap<String, String>); 2]) {
+    let site = site(&[("tiny:one", 16), ("tiny:two", 32)]);
+    for name in ["tiny:one", "tiny:two"] {
+        site.ok(&["save", name, "-o", "oci:old"]);
+    }
+    site.write("tiny.gguf", Gguf::llama(16, 4096).bytes());
+    site.ok(&["build", "-q", "-t", "tiny:one"]);
+    copied(&site, "old", "done");
+    site.ok(&["save", "tiny:one", "-o", "oci:done"]);
+    site.ok(&["save", "tiny:one", "-o", "oci:fresh"]);
+    let (old, new, fresh) = (names(&site.path("old")), names(&site.path("done")), names(&site.path("fresh")));
+    (site, [("old", old, new), ("absent", BTreeMap::new(), fresh)])
+}
+
+#[test]
+fn a_kill_before_any_step_leaves_the_old_names_or_the_new_ones() {
+    // Every call that changes the layout, by strace's own injection.
+    const STEPS: &str = "mkdir,mkdirat,rename,renameat,renameat2,fsync,chmod,fchmod,fchmodat,unlink,unlinkat,flock";
+    if !Command::new("strace").args(["-o", "/dev/null", "true"]).status().is_ok_and(|s| s.success()) {
+        eprintln!("skipped: no strace here");
+        return;
+    }
+    let (site, cases) = changing();
+    for (from, old, new) in &cases {
+        let mut steps = 0;
+        for n in 1.. {
+            let layout = format!("{from}-{n}");
+            if site.path(from).exists() {
+                copied(&site, from, &layout);
+            }
+            let inject = format!("inject={STEPS}:signal=KILL:when={n}");
+            let mut strace = Command::new("strace");
+            strace.args([
+                "-f",
+                "-o",
+                "/dev/null",
+                "-e",
+                &inject,
+                env!("CARGO_BIN_EXE_hone"),
+                "save",
+                "tiny:one",
+                "-o",
+            ]);
+            strace.arg(format!("oci:{layout}")).current_dir(site.dir.path()).env("HONE_ROOT", site.root());
+            let finished = ended(strace).status.success();
+            recovers(&site, &layout, old, new);
+            if finished {
+                steps = n;
+                break;
+            }
+        }
+        assert!(steps > 12, "{from}: {steps} steps");
+    }
+}
+
+#[test]
+fn a_kill_at_any_moment_leaves_the_old_names_or_the_new_ones() {
+    let (site, cases) = changing();
+    let begin = Instant::now();
+    site.ok(&["save", "tiny:one", "-o", "oci:usual"]);
+    let usual = begin.elapsed();
+    for (from, old, new) in &cases {
+        for n in 1..=12u32 {
+            let layout = format!("{from}-at-{n}");
+            if site.path(from).exists() {
+                copied(&site, from, &layout);
+            }
+            let mut save = site.command(&["save", "tiny:one", "-o", &format!("oci:{layout}")]);
+            let mut child = save.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("hone");
+            std::thread::sleep(usual.mul_f64(1.1 * f64::from(n) / 12.0));
+            let _ = child.kill();
+            let _ = child.wait();
+            recovers(&site, &layout, old, new);
+        }
+    }
+}
+
+#[test]
+fn writers_of_one_layout_wait_for_each_other() {
+    let site = site(&[("tiny:one", 16), ("tiny:two", 32)]);
+    let start = |n: usize| {
+        let name = if n % 2 == 0 { "tiny:one" } else { "tiny:two" };
+        site.command(&["save", name, "-o", &format!("oci:l:t{n}")]).stderr(Stdio::piped()).spawn().expect("hone")
+    };
+    for child in (0..8).map(start).collect::<Vec<_>>() {
+        let output = child.wait_with_output().expect("hone");
+        assert!(output.status.success(), "{output:?}");
+    }
+    assert_eq!(names(&site.path("l")).len(), 16);
+}
