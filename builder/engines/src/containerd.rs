@@ -18,11 +18,12 @@ use hone_image::{Digest, Image, Reference, media};
 use serde::Deserialize;
 
 use crate::archive::{self, Archive};
-use crate::command::{Error, feed, output};
+use crate::command::{feed, output, output_within};
 use crate::ctr;
 use crate::engine::{Delivery, Engine, Found};
+use crate::error::Error;
 use crate::oci::{OciBlob, OciRoot, OciShipment, is_image_config};
-use crate::saved;
+use crate::saved::{self, writing};
 use crate::shipment::Shipment;
 
 /// A namespace of a containerd.
@@ -213,10 +214,11 @@ impl Engine for Containerd {
     fn save(&self, reference: &str, dir: &Path) -> Result<Archive, Error> {
         saved::saved(reference, dir, |file| {
             let export = |more: &[&str]| {
-                output(self.command(&["images", "export"]).args(more).arg(file).arg(canonical(reference))).map(drop)
+                let mut command = self.command(&["images", "export"]);
+                output_within(command.args(more).arg(file).arg(canonical(reference)), writing(file)).map(drop)
             };
             // With all platforms the model's artifact comes along; that fails where some were never pulled.
-            export(&["--all-platforms"]).or_else(|_| export(&[]))
+            export(&["--all-platforms"]).or_else(|error| if error.is_silence() { Err(error) } else { export(&[]) })
         })
     }
 

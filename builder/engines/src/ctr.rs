@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use hone_image::oci::{Descriptor, ImageConfig, Index, Sealed};
 use hone_image::{Digest, Image};
 
-use crate::command::Error;
 use crate::engine::Found;
+use crate::error::Error;
 
 /// Reads the digests in the table of `ctr images ls`, whose columns begin with name, media type, digest.
 pub(crate) fn images(table: &[u8]) -> Result<Vec<Digest>, Error> {

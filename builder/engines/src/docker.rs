@@ -14,11 +14,12 @@ use std::process::Command;
 use hone_image::run::ImageRef;
 
 use crate::archive::{self, Archive};
-use crate::command::{Error, feed, output};
+use crate::command::{feed, output, output_within};
 use crate::containerd::Containerd;
 use crate::engine::{Delivery, Engine, Found};
+use crate::error::Error;
 use crate::held::{self, ImageStore};
-use crate::saved;
+use crate::saved::{self, writing};
 use crate::shipment::Shipment;
 use crate::socket::Socket;
 
@@ -123,10 +124,11 @@ impl Engine for Docker {
     fn load(&self, shipment: &Shipment<'_>) -> Result<Delivery, Error> {
         // A version's base is there, as a rule, and asking costs three times what sending does: docker itself refuses an
         // archive whose lower layers it lacks, and has then what it had before.
-        if shipment.is_version()
-            && let Ok(sent) = self.send(shipment, shipment.layers.len().saturating_sub(1))
-        {
-            return Ok(sent);
+        if shipment.is_version() {
+            match self.send(shipment, shipment.layers.len().saturating_sub(1)) {
+                Err(error) if !error.is_silence() => {}
+                sent => return sent,
+            }
         }
         let store = self.image_store();
         match store.containerd() {
@@ -139,7 +141,7 @@ impl Engine for Docker {
 
     fn save(&self, reference: &str, dir: &Path) -> Result<Archive, Error> {
         saved::saved(reference, dir, |file| {
-            output(self.command(&["save", "--output"]).arg(file).arg(reference)).map(drop)
+            output_within(self.command(&["save", "--output"]).arg(file).arg(reference), writing(file)).map(drop)
         })
     }
 

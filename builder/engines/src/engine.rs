@@ -6,8 +6,8 @@ use hone_image::Digest;
 use hone_image::run::{self, ImageRef};
 
 use crate::archive::Archive;
-use crate::command::Error;
 use crate::docker::Docker;
+use crate::error::Error;
 use crate::podman::Podman;
 use crate::shipment::Shipment;
 

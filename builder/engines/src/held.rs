@@ -7,8 +7,8 @@ use hone_image::digest::BadDigest;
 use hone_image::run::ImageRef;
 use serde::Deserialize;
 
-use crate::command::Error;
 use crate::engine::Found;
+use crate::error::Error;
 use crate::shipment::Shipment;
 
 #[derive(Deserialize)]

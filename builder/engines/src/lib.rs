@@ -12,6 +12,7 @@ mod containerd;
 mod ctr;
 mod docker;
 mod engine;
+mod error;
 mod held;
 pub mod install;
 mod oci;
@@ -20,14 +21,15 @@ mod podman;
 mod saved;
 mod shipment;
 mod socket;
+mod watch;
 
 pub use archive::{
     Archive, ArchiveError, ArchivedArtifact, ArchivedPack, Section, write_docker_archive, write_oci_archive,
 };
-pub use command::Error;
 pub use containerd::Containerd;
 pub use docker::Docker;
 pub use engine::{Delivery, Engine, Found, of};
+pub use error::Error;
 pub use oci::{IMAGE_NAME, OciBlob, OciRoot, OciShipment, ShipmentError, is_image_config, name_of};
 pub use podman::Podman;
 pub use shipment::{Open, ShipLayer, Shipment};

@@ -10,8 +10,8 @@ use std::path::Path;
 use hone_image::Digest;
 use serde_json::{Value, json};
 
-use crate::command::Error;
 use crate::engine::Delivery;
+use crate::error::Error;
 use crate::shipment::Shipment;
 
 /// Writes the layout of `shipment` into `dir`, an empty directory, without the blobs of its `skip` lowest layers.

@@ -10,12 +10,14 @@ use hone_image::Digest;
 use hone_image::run::ImageRef;
 
 use crate::archive::Archive;
-use crate::command::{Error, output};
+use crate::command::{output, output_within};
 use crate::engine::{Delivery, Engine, Found};
+use crate::error::Error;
 use crate::held;
 use crate::ocidir;
-use crate::saved;
+use crate::saved::{self, writing};
 use crate::shipment::Shipment;
+use crate::watch::Patience;
 
 /// A podman storage.
 #[derive(Debug, Clone, Default)]
@@ -55,9 +57,9 @@ impl Podman {
     }
 
     /// Pulls the layout in `dir` and gives the image its name.
-    fn pull(&self, dir: &Path, id: &Digest, reference: &str) -> Result<(), Error> {
+    fn pull(&self, dir: &Path, id: &Digest, reference: &str, bytes: u64) -> Result<(), Error> {
         let source = format!("oci:{}", dir.display());
-        output(&mut self.command(&["pull", "--quiet", &source]))?;
+        output_within(&mut self.command(&["pull", "--quiet", &source]), Patience::usual().storing(bytes))?;
         // podman names what it pulled after the directory; that name goes when the real one is there.
         let made_up = self.names(id)?;
         output(&mut self.command(&["tag", &id.hex(), reference]))?;
@@ -100,7 +102,7 @@ impl Engine for Podman {
             source,
         })?;
         let sent = ocidir::write(shipment, skip, dir.path())?;
-        self.pull(dir.path(), &shipment.id(), &shipment.reference)?;
+        self.pull(dir.path(), &shipment.id(), &shipment.reference, sent.sent_bytes)?;
         Ok(sent)
     }
 
@@ -110,7 +112,7 @@ impl Engine for Podman {
             // As an OCI archive podman would compress every layer with gzip, model weights, too; a docker archive
             // has the tars whose digests the configuration names.
             let mut command = self.command(&["save", "--quiet", "--format", "docker-archive", "--output"]);
-            output(command.arg(file).arg(name)).map(drop)
+            output_within(command.arg(file).arg(name), writing(file)).map(drop)
         })
     }
 

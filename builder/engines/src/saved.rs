@@ -3,7 +3,13 @@
 use std::path::Path;
 
 use crate::archive::Archive;
-use crate::command::Error;
+use crate::error::Error;
+use crate::watch::Patience;
+
+/// For a program that saves an image there: engines write beside the file first, or the file itself.
+pub(crate) fn writing(file: &Path) -> Patience {
+    Patience::growing(file.parent().unwrap_or(file))
+}
 
 /// Has `save` write a file in `dir`, and reads it. The file is gone with the archive, however that ends.
 pub(crate) fn saved(

@@ -9,10 +9,14 @@ use std::fs;
 use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-use crate::command::Error;
+use crate::error::Error;
+use crate::watch::Patience;
 
 /// Where docker listens when nobody says otherwise.
 const DEFAULT: &str = "/var/run/docker.sock";
@@ -23,6 +27,8 @@ const REQUEST: &str = "POST /images/load?quiet=1 HTTP/1.1\r\nHost: docker\r\nUse
 const CHUNK: usize = 256 << 10;
 /// Longest answer read (bytes): a line for each image, or an error.
 const MAX_ANSWER: u64 = 1 << 20;
+/// How long the daemon may take to let somebody in.
+const CONNECT: Duration = Duration::from_secs(10);
 /// Header fields of an answer, at most.
 const MAX_FIELDS: usize = 64;
 
@@ -31,6 +37,27 @@ const MAX_FIELDS: usize = 64;
 pub(crate) struct Socket {
     path: PathBuf,
     stream: UnixStream,
+    patience: Patience,
+}
+
+/// A daemon that neither takes nor says anything.
+#[derive(Debug, thiserror::Error)]
+#[error("it {what} for {} seconds; does it hang?", quiet.as_secs())]
+struct Silent {
+    what: &'static str,
+    quiet: Duration,
+}
+
+impl Silent {
+    /// In place of an error that only says that time is up.
+    fn instead(what: &'static str, quiet: Duration) -> impl Fn(io::Error) -> io::Error {
+        move |error| match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                io::Error::new(io::ErrorKind::TimedOut, Self { what, quiet })
+            }
+            _ => error,
+        }
+    }
 }
 
 /// An answer that is none.
@@ -43,8 +70,8 @@ impl Socket {
     /// machine that answers. `env` looks a variable up.
     pub(crate) fn reach(host: Option<&str>, env: &dyn Fn(&str) -> Option<OsString>) -> Option<Self> {
         let path = address(host, env)?;
-        let stream = UnixStream::connect(&path).ok()?;
-        Some(Self { path, stream })
+        let stream = connect(&path, CONNECT).ok()?;
+        Some(Self { path, stream, patience: Patience::usual() })
     }
 
     /// Loads the archive that `write` produces.
@@ -53,10 +80,16 @@ impl Socket {
     /// ended early; then docker sees the request cut off, and keeps nothing of it.
     pub(crate) fn load(self, write: impl FnOnce(&mut dyn Write) -> Result<(), Error>) -> Result<(), Error> {
         let failed = |source| Error::Socket { path: self.path.clone(), source };
-        let mut body = BufWriter::with_capacity(CHUNK, Chunked(&self.stream));
-        let sent = (&self.stream).write_all(REQUEST.as_bytes()).map_err(failed).and_then(|()| {
+        let quiet = self.patience.quiet();
+        self.stream.set_write_timeout(Some(quiet)).map_err(failed)?;
+        let to = To { stream: &self.stream, quiet };
+        let mut body = BufWriter::with_capacity(CHUNK, Chunked { to, sent: 0 });
+        let mut bytes = 0;
+        let sent = to.all(REQUEST.as_bytes()).map_err(failed).and_then(|()| {
             write(&mut body)?;
-            body.flush().and_then(|()| (&self.stream).write_all(b"0\r\n\r\n")).map_err(failed)
+            body.flush().and_then(|()| to.all(b"0\r\n\r\n")).map_err(failed)?;
+            bytes = body.get_ref().sent;
+            Ok(())
         });
         if let Err(error) = &sent
             && !hung_up(error)
@@ -65,14 +98,48 @@ impl Socket {
         }
         let mut answer = Vec::new();
         // A daemon that hung up may have said why before.
-        let read = (&self.stream).take(MAX_ANSWER).read_to_end(&mut answer);
+        let read = self.answer(self.patience.clone().storing(bytes).quiet(), &mut answer);
         match (outcome(&answer), sent) {
-            (Ok(None), Ok(())) => Ok(()),
+            (Ok(None), Ok(())) => read.map_err(failed),
             (Ok(Some(said)), _) => Err(Error::Refused { path: self.path.clone(), said }),
             (_, Err(error)) => Err(error),
             (Err(error), Ok(())) => Err(failed(read.err().unwrap_or(error))),
         }
     }
+
+    /// Reads to the end of the answer, which comes when everything is stored: all of it within `bound`, not only each
+    /// byte.
+    fn answer(&self, bound: Duration, answer: &mut Vec<u8>) -> io::Result<()> {
+        let (end, mut part) = (Instant::now() + bound, vec![0; 16 << 10]);
+        while (answer.len() as u64) < MAX_ANSWER {
+            // Nought would be no bound.
+            let left = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            self.stream.set_read_timeout(Some(left))?;
+            match (&self.stream).read(&mut part) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(_) if Instant::now() > end => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::TimedOut,
+                        Silent { what: "gave no whole answer", quiet: bound },
+                    ));
+                }
+                got => match got.map_err(Silent::instead("gave no answer", bound))? {
+                    0 => return Ok(()),
+                    got => answer.extend_from_slice(&part[..got]),
+                },
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Connects within a bound: a daemon that hangs lets nobody in once its queue is full, and the kernel waits for it.
+fn connect(path: &Path, within: Duration) -> io::Result<UnixStream> {
+    let (sender, receiver) = channel();
+    let path = path.to_owned();
+    // The thread is left to itself where nobody answers; it has nothing but this.
+    thread::spawn(move || sender.send(UnixStream::connect(path)));
+    receiver.recv_timeout(within).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 fn hung_up(error: &Error) -> bool {
@@ -110,16 +177,33 @@ struct Config {
     http_headers: Option<serde_json::Map<String, serde_json::Value>>,
 }
 
+/// The way to the daemon, which fails once it takes nothing for too long.
+#[derive(Clone, Copy)]
+struct To<'a> {
+    stream: &'a UnixStream,
+    quiet: Duration,
+}
+
+impl To<'_> {
+    fn all(mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes).map_err(Silent::instead("took nothing", self.quiet))
+    }
+}
+
 /// A body of unknown length (RFC 9112, 7.1): each write is a chunk.
-struct Chunked<'a>(&'a UnixStream);
+struct Chunked<'a> {
+    to: To<'a>,
+    sent: u64,
+}
 
 impl Write for Chunked<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         // A chunk of nothing would be the last.
         if !bytes.is_empty() {
-            self.0.write_all(format!("{:x}\r\n", bytes.len()).as_bytes())?;
-            self.0.write_all(bytes)?;
-            self.0.write_all(b"\r\n")?;
+            self.to.all(format!("{:x}\r\n", bytes.len()).as_bytes())?;
+            self.to.all(bytes)?;
+            self.to.all(b"\r\n")?;
+            self.sent += bytes.len() as u64;
         }
         Ok(bytes.len())
     }
@@ -177,7 +261,6 @@ fn joined(mut chunks: &[u8]) -> io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::net::UnixListener;
-    use std::thread;
 
     use super::*;
 
@@ -288,5 +371,83 @@ mod tests {
         let unread = load(GOOD, u64::MAX, &|_| Err(io::Error::other("the layer is gone")));
         assert!(unread.ends_with("the layer is gone"), "{unread}");
         assert!(load("", u64::MAX, &all).ends_with("the answer is not HTTP"));
+    }
+
+    /// A daemon that takes so many bytes, does what it is told, and never hangs up.
+    fn stuck(most: usize, after: fn(&mut UnixStream)) -> (Socket, tempfile::TempDir) {
+        let dir = tempfile::tempdir().expect("directory");
+        let path = dir.path().join("docker.sock");
+        let listener = UnixListener::bind(&path).expect("listen");
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("accept");
+            let mut left = vec![0; most];
+            let _ = stream.read_exact(&mut left);
+            after(&mut stream);
+            thread::sleep(Duration::from_secs(120));
+        });
+        let host = format!("unix://{}", path.display());
+        let socket = Socket::reach(Some(&host), &|_| None).expect("reached");
+        (Socket { patience: Patience::of(Duration::from_millis(500)), ..socket }, dir)
+    }
+
+    #[test]
+    fn a_daemon_that_hangs_is_given_up() {
+        let drip = |stream: &mut UnixStream| {
+            while stream.write_all(b"H").is_ok() {
+                thread::sleep(Duration::from_millis(100));
+            }
+        };
+        let begin = Instant::now();
+        for (most, after, write, want) in [
+            (0, (|_| {}) as fn(&mut UnixStream), 16 << 20, "it took nothing for 0 seconds; does it hang?"),
+            (1 << 20, |_| {}, 16 << 20, "it took nothing for 0 seconds; does it hang?"),
+            (100, |_| {}, 10, "it gave no answer for 0 seconds; does it hang?"),
+            (100, drip, 10, "it gave no whole answer for 0 seconds; does it hang?"),
+            (
+                100,
+                |stream| drop(stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n{")),
+                10,
+                "it gave no answer for 0 seconds; does it hang?",
+            ),
+        ] {
+            let (socket, _dir) = stuck(most, after);
+            let error = socket.load(|to| to.write_all(&vec![7; write]).map_err(layer)).expect_err("it hangs");
+            let source = std::error::Error::source(&error).map(ToString::to_string);
+            assert!(error.is_silence(), "{error:?}");
+            assert_eq!(source.as_deref(), Some(want), "{most}");
+        }
+        assert!(begin.elapsed() < Duration::from_secs(60));
+    }
+
+    #[test]
+    fn a_daemon_that_is_slow_is_waited_for() {
+        let slow = |stream: &mut UnixStream| {
+            let (mut part, mut end) = (vec![0; 64 << 10], Vec::new());
+            for n in 0.. {
+                let got = stream.read(&mut part).expect("read");
+                end.extend_from_slice(&part[..got]);
+                end.drain(..end.len().saturating_sub(5));
+                if got == 0 || end == b"0\r\n\r\n" {
+                    break;
+                }
+                // For longer than the bound, but never without a sign.
+                thread::sleep(Duration::from_millis(if n < 20 { 100 } else { 0 }));
+            }
+            thread::sleep(Duration::from_millis(300));
+            let _ = stream.write_all(GOOD.as_bytes());
+            let _ = stream.shutdown(std::net::Shutdown::Both);
+        };
+        let (socket, _dir) = stuck(1, slow);
+        socket.load(|to| to.write_all(&[7; 4 << 20]).map_err(layer)).expect("loaded");
+    }
+
+    #[test]
+    fn an_answer_s_chunks_are_bounded_by_what_is_there() {
+        let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        for size in ["ffffffffffffffff", "fffffffffffffff8", "7fffffffffffffff", "10000000000000000"] {
+            let twice = format!("{chunked}{size}\r\n{{}}\r\n{size}\r\n{{}}\r\n0\r\n\r\n");
+            assert!(outcome(twice.as_bytes()).is_err(), "{size}");
+        }
+        assert!(outcome(format!("{chunked}2\r\n{{}}\r\n0\r\n\r\n").as_bytes()).is_ok());
     }
 }

@@ -3,20 +3,29 @@
 //! Only questions that take no lock of the container: while it ends, the engine holds that lock and waits for the
 //! runtime's `delete`, which waits for the keeper.
 
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpStream, ToSocketAddrs};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use hone_contract::quoted_bytes;
 use hone_image::Digest;
 use hone_image::run::{Engine, ImageRef};
+use rustix::fs::OFlags;
 use serde::Deserialize;
 
-/// How long one question may take.
+/// How long one question may take, all of it.
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// An answer longer than this is not one of ours (bytes).
 const MAX_ANSWER: u64 = 16 << 20;
+
+/// A list of podman's storage longer than this is none (bytes): an image or container has some kilobytes.
+const MAX_STORAGE: u64 = 64 << 20;
 
 /// What podman puts before the name of an image that no registry has; the user typed, and the store has, the rest.
 const PODMAN_LOCAL: &str = "localhost/";
@@ -67,7 +76,7 @@ pub enum LookupError {
 /// See [`LookupError`].
 pub fn image_of(engine: &Engine, id: &str) -> Result<Option<ImageRef>, LookupError> {
     match engine {
-        Engine::Docker { host } => docker(host, id).map(Some),
+        Engine::Docker { host } => Docker { host, within: TIMEOUT }.image_of(id).map(Some),
         Engine::Podman { graphroot, .. } => podman(Path::new(graphroot), id).map(Some),
         Engine::Embedded | Engine::None => Ok(None),
     }
@@ -89,20 +98,46 @@ struct DockerImage {
     tags: Option<Vec<String>>,
 }
 
-/// The list of containers is answered from dockerd's own copy, without the container's lock.
-fn docker(host: &str, id: &str) -> Result<ImageRef, LookupError> {
-    let path = format!("/containers/json?all=1&filters=%7B%22id%22%3A%5B%22{id}%22%5D%7D");
-    let containers: Vec<DockerContainer> = serde_json::from_slice(&get(host, &path)?)?;
-    let found = containers.into_iter().find(|c| c.id == id).ok_or_else(|| LookupError::Unknown(id.into()))?;
-    let config: Digest = found.image_id.parse().map_err(|_| LookupError::Unknown(id.into()))?;
-    let reference = if is_bare_id(&found.image, &config) { docker_tag(host, &config)? } else { Some(found.image) };
-    let reference = reference.unwrap_or_else(|| config.to_string());
-    Ok(ImageRef { reference, config })
+/// A daemon, and how long it may take for an answer.
+struct Docker<'a> {
+    host: &'a str,
+    within: Duration,
 }
 
-fn docker_tag(host: &str, config: &Digest) -> Result<Option<String>, LookupError> {
-    let image: DockerImage = serde_json::from_slice(&get(host, &format!("/images/{config}/json"))?)?;
-    Ok(image.tags.unwrap_or_default().into_iter().next())
+impl Docker<'_> {
+    /// The list of containers is answered from dockerd's own copy, without the container's lock.
+    fn image_of(&self, id: &str) -> Result<ImageRef, LookupError> {
+        let path = format!("/containers/json?all=1&filters=%7B%22id%22%3A%5B%22{id}%22%5D%7D");
+        let containers: Vec<DockerContainer> = serde_json::from_slice(&self.get(&path)?)?;
+        let found = containers.into_iter().find(|c| c.id == id).ok_or_else(|| LookupError::Unknown(id.into()))?;
+        let config: Digest = found.image_id.parse().map_err(|_| LookupError::Unknown(id.into()))?;
+        let reference = if is_bare_id(&found.image, &config) { self.tag(&config)? } else { Some(found.image) };
+        let reference = reference.unwrap_or_else(|| config.to_string());
+        Ok(ImageRef { reference, config })
+    }
+
+    fn tag(&self, config: &Digest) -> Result<Option<String>, LookupError> {
+        let image: DockerImage = serde_json::from_slice(&self.get(&format!("/images/{config}/json"))?)?;
+        Ok(image.tags.unwrap_or_default().into_iter().next())
+    }
+
+    fn get(&self, path: &str) -> Result<Vec<u8>, LookupError> {
+        let fail = |source| LookupError::Docker { host: self.host.into(), source };
+        let end = Instant::now() + self.within;
+        let answer = if let Some(socket) = self.host.strip_prefix("unix://") {
+            connect(socket, self.within).and_then(|stream| exchange(&stream, path, end))
+        } else {
+            let address = self.host.strip_prefix("tcp://").ok_or_else(|| LookupError::Address(self.host.into()))?;
+            reach(address, self.within).and_then(|stream| exchange(&stream, path, end))
+        };
+        let mut answer = answer.map_err(fail)?;
+        let head = answer.windows(4).position(|w| w == b"\r\n\r\n").map_or(answer.len(), |at| at + 4);
+        let first = answer.split(|b| *b == b'\r').next().unwrap_or_default();
+        if !first.windows(5).any(|w| w == b" 200 ") {
+            return Err(LookupError::Answer { host: self.host.into(), got: quoted_bytes(first).to_string() });
+        }
+        Ok(answer.split_off(head))
+    }
 }
 
 /// `docker run <id>`: the user named no tag.
@@ -111,31 +146,68 @@ fn is_bare_id(image: &str, config: &Digest) -> bool {
     digits.len() >= 12 && config.hex().starts_with(digits)
 }
 
-fn get(host: &str, path: &str) -> Result<Vec<u8>, LookupError> {
-    let fail = |source| LookupError::Docker { host: host.into(), source };
-    if let Some(socket) = host.strip_prefix("unix://") {
-        let stream = UnixStream::connect(socket).map_err(fail)?;
-        stream.set_read_timeout(Some(TIMEOUT)).map_err(fail)?;
-        return exchange(stream, host, path);
-    }
-    let address = host.strip_prefix("tcp://").ok_or_else(|| LookupError::Address(host.into()))?;
-    let stream = TcpStream::connect(address).map_err(fail)?;
-    stream.set_read_timeout(Some(TIMEOUT)).map_err(fail)?;
-    exchange(stream, host, path)
+/// Connects within a bound: a daemon that hangs lets nobody in once its queue is full, and the kernel waits for it.
+fn connect(socket: &str, within: Duration) -> io::Result<UnixStream> {
+    let (sender, receiver) = channel();
+    let path = socket.to_owned();
+    // The thread is left to itself where nobody answers; it has nothing but this.
+    thread::spawn(move || sender.send(UnixStream::connect(path)));
+    receiver.recv_timeout(within).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
-/// HTTP/1.0, so that the answer comes in one piece and ends with the connection.
-fn exchange(mut stream: impl Read + Write, host: &str, path: &str) -> Result<Vec<u8>, LookupError> {
-    let fail = |source| LookupError::Docker { host: host.into(), source };
-    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: docker\r\n\r\n").as_bytes()).map_err(fail)?;
-    let mut answer = Vec::new();
-    stream.take(MAX_ANSWER).read_to_end(&mut answer).map_err(fail)?;
-    let head = answer.windows(4).position(|w| w == b"\r\n\r\n").map_or(answer.len(), |at| at + 4);
-    let first = answer.split(|b| *b == b'\r').next().unwrap_or_default();
-    if !first.windows(5).any(|w| w == b" 200 ") {
-        return Err(LookupError::Answer { host: host.into(), got: String::from_utf8_lossy(first).into_owned() });
+fn reach(address: &str, within: Duration) -> io::Result<TcpStream> {
+    let mut failed = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for address in address.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, within) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failed = error,
+        }
     }
-    Ok(answer.split_off(head))
+    Err(failed)
+}
+
+/// A stream on which nothing is waited for longer than it is told.
+trait Bounded {
+    fn bound(&self, left: Duration) -> io::Result<()>;
+}
+
+impl Bounded for UnixStream {
+    fn bound(&self, left: Duration) -> io::Result<()> {
+        self.set_read_timeout(Some(left)).and_then(|()| self.set_write_timeout(Some(left)))
+    }
+}
+
+impl Bounded for TcpStream {
+    fn bound(&self, left: Duration) -> io::Result<()> {
+        self.set_read_timeout(Some(left)).and_then(|()| self.set_write_timeout(Some(left)))
+    }
+}
+
+/// HTTP/1.0, so that the answer comes in one piece and ends with the connection. All of it is there at `end`, not only each
+/// byte in time.
+fn exchange<S: Bounded>(stream: &S, path: &str, end: Instant) -> io::Result<Vec<u8>>
+where
+    for<'a> &'a S: Read + Write,
+{
+    let late = || io::Error::new(io::ErrorKind::TimedOut, "no whole answer in time");
+    // Nought would be no bound.
+    let left = || end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+    let told = |error: io::Error| if error.kind() == io::ErrorKind::WouldBlock { late() } else { error };
+    stream.bound(left())?;
+    let mut to = stream;
+    to.write_all(format!("GET {path} HTTP/1.0\r\nHost: docker\r\n\r\n").as_bytes()).map_err(told)?;
+    let (mut answer, mut part) = (Vec::new(), vec![0; 64 << 10]);
+    while (answer.len() as u64) < MAX_ANSWER {
+        stream.bound(left())?;
+        let mut from = stream;
+        match from.read(&mut part) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(0) => break,
+            _ if Instant::now() > end => return Err(late()),
+            got => answer.extend_from_slice(&part[..got.map_err(told)?]),
+        }
+    }
+    Ok(answer)
 }
 
 #[derive(Deserialize)]
@@ -198,7 +270,20 @@ fn storage_files(graphroot: &Path, suffix: &str, names: &[&str]) -> Result<Vec<P
 }
 
 fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, LookupError> {
-    let bytes = std::fs::read(path).map_err(|source| LookupError::Podman { path: path.into(), source })?;
+    let read = || -> io::Result<Vec<u8>> {
+        // A user's storage is the user's: a FIFO there is not waited for.
+        let file = File::options().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("want a regular file"));
+        }
+        let mut bytes = Vec::new();
+        file.take(MAX_STORAGE + 1).read_to_end(&mut bytes)?;
+        match bytes.len() as u64 > MAX_STORAGE {
+            true => Err(io::Error::other(format!("want at most {MAX_STORAGE} bytes"))),
+            false => Ok(bytes),
+        }
+    };
+    let bytes = read().map_err(|source| LookupError::Podman { path: path.into(), source })?;
     Ok(serde_json::from_slice(&bytes)?)
 }
 
@@ -278,5 +363,66 @@ mod tests {
         let got = image_of(&engine, ID).expect("lookup").expect("image");
         assert_eq!(got.reference, "assistant:base");
         assert!(matches!(image_of(&engine, "other"), Err(LookupError::Unknown(_))));
+    }
+
+    /// Serves one connection with `serve`, and holds it.
+    fn stuck(serve: fn(&mut UnixStream)) -> (tempfile::TempDir, String) {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let socket = dir.path().join("sock");
+        let listener = UnixListener::bind(&socket).expect("bind");
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("accept");
+            serve(&mut stream);
+            std::thread::sleep(Duration::from_secs(120));
+        });
+        (dir, format!("unix://{}", socket.display()))
+    }
+
+    #[test]
+    fn a_daemon_that_hangs_is_not_waited_for() {
+        let drip = |stream: &mut UnixStream| {
+            while stream.write_all(b"H").is_ok() {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        };
+        let half = |stream: &mut UnixStream| drop(stream.write_all(b"HTTP/1.0 200 OK\r\n\r\n["));
+        for serve in [(|_| {}) as fn(&mut UnixStream), drip, half] {
+            let (_dir, host) = stuck(serve);
+            let begin = Instant::now();
+            let error = Docker { host: &host, within: Duration::from_millis(500) }.image_of(ID).expect_err("silence");
+            let LookupError::Docker { source, .. } = error else { panic!("{error}") };
+            assert_eq!(source.kind(), io::ErrorKind::TimedOut, "{source}");
+            assert!(begin.elapsed() < Duration::from_secs(10));
+        }
+    }
+
+    #[test]
+    fn a_daemon_that_is_slow_is_waited_for_and_its_words_are_quoted() {
+        let slow = |stream: &mut UnixStream| {
+            for part in listed("assistant:base").as_bytes().chunks(40) {
+                std::thread::sleep(Duration::from_millis(100));
+                let text = [if part.starts_with(b"200") { &b"HTTP/1.0 "[..] } else { b"" }, part].concat();
+                stream.write_all(&text).expect("write");
+            }
+            stream.shutdown(std::net::Shutdown::Both).expect("shutdown");
+        };
+        let (_dir, host) = stuck(slow);
+        let got = Docker { host: &host, within: Duration::from_secs(30) }.image_of(ID).expect("lookup");
+        assert_eq!(got.reference, "assistant:base");
+        let (_dir, host) = daemon(vec!["500 \u{1b}[2Jgone\r\n\r\n".to_owned()]);
+        let error = image_of(&Engine::Docker { host }, ID).expect_err("500").to_string();
+        assert!(error.ends_with(r"HTTP/1.0 500 \u{1b}[2Jgone"), "{error}");
+    }
+
+    #[test]
+    fn a_list_of_podman_that_is_no_file_is_not_waited_for() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let lists = dir.path().join("overlay-containers");
+        std::fs::create_dir(&lists).expect("mkdir");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        let fifo = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, lists.join("containers.json"), fifo, mode, 0).expect("mkfifo");
+        let engine = Engine::Podman { graphroot: dir.path().display().to_string(), runroot: String::new() };
+        assert!(matches!(image_of(&engine, ID), Err(LookupError::Podman { .. })));
     }
 }

@@ -123,9 +123,8 @@ impl Pulling<'_> {
         if value.subject.as_ref().is_none_or(|s| s.digest != subject) {
             return Err(format!("it is not about {subject}").into());
         }
-        let size: u64 = value.layers.iter().map(|d| d.size).sum();
-        if size > MAX_DOCUMENT_BYTES {
-            return Err(format!("{size} bytes, want at most {MAX_DOCUMENT_BYTES}").into());
+        if !fits(&value.layers) {
+            return Err(format!("its documents have more than {MAX_DOCUMENT_BYTES} bytes").into());
         }
         self.manifest(manifest.bytes().to_vec())?;
         let config = self.ingest.store().read_blob(value.config.digest, MAX_DOCUMENT_BYTES)?;
@@ -192,5 +191,29 @@ impl Pulling<'_> {
             io::copy(&mut store.open_layer(layer, &budget)?, &mut io::sink()).map_err(reading)?;
         }
         Ok(())
+    }
+}
+
+/// Whether documents are small together, whatever sizes a server claims.
+fn fits(documents: &[Descriptor]) -> bool {
+    let size = documents.iter().try_fold(0, |sum: u64, document| sum.checked_add(document.size));
+    size.is_some_and(|size| size <= MAX_DOCUMENT_BYTES)
+}
+
+#[cfg(test)]
+mod tests {
+    use hone_image::media;
+
+    use super::*;
+
+    #[test]
+    fn sizes_that_are_too_many_to_add_are_too_many() {
+        let fits = |sizes: &[u64]| {
+            let documents = sizes.iter().map(|size| Descriptor::of(media::EMPTY, Digest::of(b"x"), *size));
+            super::fits(&documents.collect::<Vec<_>>())
+        };
+        assert!(fits(&[]) && fits(&[MAX_DOCUMENT_BYTES]) && fits(&[1, MAX_DOCUMENT_BYTES - 1]));
+        assert!(!fits(&[MAX_DOCUMENT_BYTES, 1]));
+        assert!(!fits(&[u64::MAX, 2]) && !fits(&[1 << 63, 1 << 63]) && !fits(&[u64::MAX, u64::MAX, 2]));
     }
 }

@@ -17,8 +17,8 @@ use super::images::Contents;
 use super::oci::document;
 use super::read::{ArchiveError, Source, format_of};
 use super::table::Place;
-use crate::command::Error;
 use crate::engine::Delivery;
+use crate::error::Error;
 use crate::shipment::{ShipLayer, Shipment};
 
 /// Images in one archive, and layers in one image, at most.

@@ -11,8 +11,8 @@ use hone_image::oci::{Index, Manifest, Sealed};
 use hone_image::{Digest, Reference};
 
 use super::header::Out;
-use crate::command::Error;
 use crate::engine::Delivery;
+use crate::error::Error;
 use crate::oci::{IMAGE_NAME, OciRoot, OciShipment};
 
 /// Writes `shipment` as an OCI archive; the same bytes for the same shipment.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Install, files, json};
-use crate::command::Error;
+use crate::error::Error;
 
 const PATH: [&str; 2] = ["runtimes", "hone"];
 

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::command::Error;
+use crate::error::Error;
 
 /// A configuration file larger than this is somebody's mistake (bytes).
 const MAX: u64 = 1 << 20;

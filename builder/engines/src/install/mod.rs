@@ -10,7 +10,7 @@ mod podman;
 
 use std::path::{Path, PathBuf};
 
-use crate::command::Error;
+use crate::error::Error;
 
 /// Where docker's daemon reads its configuration.
 pub const DOCKER_CONFIG: &str = "/etc/docker/daemon.json";

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use super::{Install, files};
-use crate::command::Error;
+use crate::error::Error;
 
 /// The first line of the drop-in: by it Hone knows its own file.
 const MARK: &str = "# Written by `hone install podman`; `hone uninstall podman` removes it.";

@@ -1,0 +1,195 @@
+//! What can go wrong with an engine, in words: operation, object, cause. An engine's own words are shown quoted.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use hone_contract::quoted;
+
+use crate::archive::ArchiveError;
+use crate::oci::ShipmentError;
+
+/// Most lines of an engine's words in one message.
+const MAX_LINES: usize = 3;
+
+/// An engine that could not be asked, or that refused.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The program is not there or may not be executed.
+    #[error("start {program}: is it installed?")]
+    Start {
+        /// Name of the program.
+        program: String,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// It ran and failed.
+    #[error("{}: exit status {code}, {}", quoted(command), lines(stderr))]
+    Failed {
+        /// The command line, as a user would type it.
+        command: String,
+        /// Its exit code, or -1 when a signal ended it.
+        code: i32,
+        /// The end of what it wrote on stderr, some lines.
+        stderr: String,
+    },
+    /// It did not get on, and was ended.
+    #[error("{}: no answer and no progress for {} seconds, so it was ended; does the engine hang?", quoted(command), quiet.as_secs())]
+    Hung {
+        /// The command line.
+        command: String,
+        /// How long nothing happened.
+        quiet: Duration,
+    },
+    /// It prints without end.
+    #[error("{}: its answer has more than {max} bytes", quoted(command))]
+    Long {
+        /// The command line.
+        command: String,
+        /// The bound.
+        max: usize,
+    },
+    /// A daemon behind a socket that could not be asked, or did not answer.
+    #[error("docker at {}", path.display())]
+    Socket {
+        /// The socket.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A daemon that refused.
+    #[error("docker at {}: {}", path.display(), lines(said))]
+    Refused {
+        /// The socket.
+        path: PathBuf,
+        /// Its own words.
+        said: String,
+    },
+    /// What it printed is not what its documentation promises.
+    #[error("{}: answer not understood", quoted(command))]
+    Answer {
+        /// The command line.
+        command: String,
+        /// What the parser says.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// What it named is not a digest.
+    #[error("{}: answer not understood", quoted(command))]
+    Digest {
+        /// The command line.
+        command: String,
+        /// What was found instead.
+        #[source]
+        source: hone_image::digest::BadDigest,
+    },
+    /// A layer of the image could not be read, or the temporary copy not written.
+    #[error("send image {reference}: {object}")]
+    Layer {
+        /// The image.
+        reference: String,
+        /// The layer or the directory.
+        object: String,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The text is no reference, and the engine would take it for another one.
+    #[error("send image")]
+    Name {
+        /// Which, and why.
+        #[source]
+        source: hone_image::reference::BadReference,
+    },
+    /// A manifest cannot be made of what was given and what the engine has.
+    #[error("send image {reference}")]
+    Shipment {
+        /// The image.
+        reference: String,
+        /// Why not.
+        #[source]
+        source: ShipmentError,
+    },
+    /// The engine took the image, and lacks a part of it.
+    #[error("send image {reference}: containerd has lost {digest} twice; is another process removing images?")]
+    Lost {
+        /// The image.
+        reference: String,
+        /// A blob of it.
+        digest: hone_image::Digest,
+    },
+    /// What the engine saved is not an archive that can be read.
+    #[error("save image {reference}")]
+    Saved {
+        /// The image.
+        reference: String,
+        /// Why not.
+        #[source]
+        source: ArchiveError,
+    },
+    /// The file for a saved image could not be made or opened.
+    #[error("save image {reference} in {}", dir.display())]
+    SaveIn {
+        /// The image.
+        reference: String,
+        /// The directory.
+        dir: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A daemon that is not on this machine, or that nobody names.
+    #[error("docker at {}: {reason}", quoted(host))]
+    Host {
+        /// Its address, or the context that should have had one.
+        host: String,
+        /// Why it is of no use here, and what would be.
+        reason: String,
+    },
+    /// A file of the engine's configuration could not be read or replaced.
+    #[error("{operation} {}", path.display())]
+    File {
+        /// `read` or `write`.
+        operation: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The engine's configuration is not what the engine itself would accept.
+    #[error("read {}: {reason}; nothing was changed", path.display())]
+    Config {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it, with line and column.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// Whether the engine said that the object does not exist.
+    pub(crate) fn is_absent(&self) -> bool {
+        let Self::Failed { stderr, .. } = self else { return false };
+        let stderr = stderr.to_lowercase();
+        ["no such image", "no such object", "image not known", "failed to find image"]
+            .iter()
+            .any(|m| stderr.contains(m))
+    }
+
+    /// Whether the engine just did not answer: asking it something else would take as long.
+    pub(crate) fn is_silence(&self) -> bool {
+        match self {
+            Self::Hung { .. } => true,
+            Self::Layer { source, .. } | Self::Socket { source, .. } => source.kind() == io::ErrorKind::TimedOut,
+            _ => false,
+        }
+    }
+}
+
+/// An engine's own words: strangers', and perhaps several lines.
+fn lines(words: &str) -> String {
+    words.lines().take(MAX_LINES).map(|line| quoted(line).to_string()).collect::<Vec<_>>().join("; ")
+}
