@@ -9,6 +9,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use docker_credential::{CredentialRetrievalError, DockerCredential, get_credential_from_reader};
+use hone_contract::quoted;
 use serde_json::Value;
 
 use crate::error::Error;
@@ -29,15 +30,21 @@ pub(crate) enum Credential {
     Identity(String),
 }
 
-/// The auth files to look into, most specific first: `REGISTRY_AUTH_FILE`, `DOCKER_CONFIG`, podman's in the
-/// run-time and the configuration directory, docker's in the home directory. `env` looks a variable up.
+/// The auth files to look into, most specific first: podman's in the run-time and the configuration directory, docker's
+/// in the home directory. `env` looks a variable up.
+///
+/// `REGISTRY_AUTH_FILE`, or else `DOCKER_CONFIG`, names the only one, as it does for podman and skopeo (containers/common,
+/// `GetDefaultAuthFile`; docker itself knows `DOCKER_CONFIG` alone): who is somebody else for once must not be sent along
+/// with the credentials at home, and who names an empty place is nobody.
 pub fn auth_files(env: &dyn Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
     let path = |name: &str| env(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let only = path("REGISTRY_AUTH_FILE").or_else(|| path("DOCKER_CONFIG").map(|d| d.join("config.json")));
+    if let Some(only) = only {
+        return vec![only];
+    }
     let home = path("HOME");
     let config = path("XDG_CONFIG_HOME").or_else(|| home.as_ref().map(|h| h.join(".config")));
     [
-        path("REGISTRY_AUTH_FILE"),
-        path("DOCKER_CONFIG").map(|d| d.join("config.json")),
         path("XDG_RUNTIME_DIR").map(|d| d.join("containers/auth.json")),
         config.map(|d| d.join("containers/auth.json")),
         home.map(|d| d.join(".docker/config.json")),
@@ -61,7 +68,7 @@ pub(crate) fn find(files: &[PathBuf], domain: &str, path: &str) -> Result<Option
                     return Ok(Some(Credential::Password { user, password }));
                 }
                 Err(error) if is_absent(&error) => {}
-                Err(error) => return Err(failed(error.into())),
+                Err(error) => return Err(failed(shown(error).into())),
             }
         }
     }
@@ -103,6 +110,20 @@ fn keys(document: &Value, domain: &str, path: &str) -> Vec<String> {
         keys.push(domain.to_owned());
     }
     keys
+}
+
+/// What is wrong; of what a helper printed only the complaint, which is none of a credential, as it may be shown.
+fn shown(error: CredentialRetrievalError) -> String {
+    match error {
+        CredentialRetrievalError::HelperFailure { helper, stdout, stderr } => {
+            // Helpers complain on either.
+            let said =
+                [stderr.trim(), stdout.trim()].into_iter().find(|text| !text.is_empty() && !text.starts_with('{'));
+            let said = said.map(|text| format!(": {}", quoted(text))).unwrap_or_default();
+            format!("docker-credential-{} fails{said}", quoted(&helper))
+        }
+        other => other.to_string(),
+    }
 }
 
 /// Helpers say in words that they have nothing (docker-credential-helpers, credentials/error.go).
@@ -166,15 +187,46 @@ mod tests {
         assert!(find(&files, "r.example", "a").is_err());
     }
 
+    fn places(set: &[(&str, &str)]) -> Vec<String> {
+        let env = |name: &str| set.iter().find(|(n, _)| *n == name).map(|(_, value)| value.into());
+        auth_files(&env).iter().map(|p| p.display().to_string()).collect()
+    }
+
     #[test]
     fn places_come_from_the_environment_in_order() {
-        let env = |name: &str| match name {
-            "REGISTRY_AUTH_FILE" => Some("/a.json".into()),
-            "HOME" => Some("/home/u".into()),
-            "DOCKER_CONFIG" => Some("".into()),
-            _ => None,
+        let home = ("HOME", "/home/u");
+        assert_eq!(
+            places(&[home, ("DOCKER_CONFIG", ""), ("REGISTRY_AUTH_FILE", ""), ("XDG_RUNTIME_DIR", "/run/user/7")]),
+            [
+                "/run/user/7/containers/auth.json",
+                "/home/u/.config/containers/auth.json",
+                "/home/u/.docker/config.json"
+            ]
+        );
+        assert_eq!(
+            places(&[home, ("XDG_CONFIG_HOME", "/c")]),
+            ["/c/containers/auth.json", "/home/u/.docker/config.json"]
+        );
+    }
+
+    #[test]
+    fn a_place_that_is_named_is_the_only_one() {
+        let homes = [("HOME", "/home/u"), ("XDG_RUNTIME_DIR", "/run/user/7"), ("XDG_CONFIG_HOME", "/c")];
+        let with = |more: &[(&str, &str)]| places(&[&homes[..], more].concat());
+        let (file, dir) = (("REGISTRY_AUTH_FILE", "/a.json"), ("DOCKER_CONFIG", "/d"));
+        assert_eq!(with(&[file]), ["/a.json"]);
+        assert_eq!(with(&[dir]), ["/d/config.json"]);
+        assert_eq!(with(&[dir, file]), ["/a.json"], "as podman and skopeo choose");
+    }
+
+    #[test]
+    fn a_helper_s_complaint_is_told_and_its_secret_is_not() {
+        let fails = |stdout: &str, stderr: &str| {
+            let (stdout, stderr) = (stdout.to_owned(), stderr.to_owned());
+            shown(CredentialRetrievalError::HelperFailure { helper: "x".into(), stdout, stderr })
         };
-        let places: Vec<String> = auth_files(&env).iter().map(|p| p.display().to_string()).collect();
-        assert_eq!(places, ["/a.json", "/home/u/.config/containers/auth.json", "/home/u/.docker/config.json"]);
+        assert_eq!(fails("locked\u{1b}[2J\n", " "), r"docker-credential-x fails: locked\u{1b}[2J");
+        assert_eq!(fails("", "locked"), "docker-credential-x fails: locked");
+        assert_eq!(fails(r#"{"Secret":"pw"}"#, ""), "docker-credential-x fails");
     }
 }
