@@ -3,6 +3,7 @@
 
 use std::io::{self, Read};
 
+use hone_contract::quoted;
 use serde::Deserialize;
 use sha1::Digest as _;
 
@@ -91,10 +92,10 @@ pub fn model(id: &str, body: &[u8]) -> Result<Model, String> {
         return Err("the description is larger than 8 MiB".into());
     }
     let document: Document =
-        serde_json::from_slice(body).map_err(|e| shown(&format!("the description: {e}"), 300))?;
+        serde_json::from_slice(body).map_err(|e| format!("the description: {}", quoted(&e.to_string())))?;
     let commit = document.sha;
     if commit.len() != 40 || !commit.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
-        return Err(format!("the commit is {:?}, want 40 lowercase hex digits", shown(&commit, 60)));
+        return Err(format!("the commit is {}, want 40 lowercase hex digits", quoted(&commit).at_most(60)));
     }
     if document.siblings.len() > MAX_FILES {
         return Err(format!("{} files, want at most {MAX_FILES}", document.siblings.len()));
@@ -106,7 +107,7 @@ pub fn model(id: &str, body: &[u8]) -> Result<Model, String> {
 fn file(sibling: Sibling) -> Result<File, String> {
     check_path(&sibling.rfilename).map_err(|e| e.to_string())?;
     let path = sibling.rfilename;
-    let lacks = |what: &str| format!("the file {:?} has no {what}", shown(&path, 300));
+    let lacks = |what: &str| format!("the file {} has no {what}", quoted(&path));
     let (size, identity) = match (sibling.lfs, sibling.blob_id) {
         (Some(lfs), _) => {
             let hex = lfs.sha256.strip_prefix("sha256:").unwrap_or(&lfs.sha256);
@@ -134,7 +135,7 @@ fn licence(card: Option<&serde_json::Value>, tags: &[String]) -> Option<String> 
         _ => None,
     };
     let tag = || tags.iter().find_map(|t| t.strip_prefix("license:")).map(str::to_owned);
-    named.or_else(tag).map(|l| shown(&l, 100)).filter(|l| !l.is_empty())
+    named.or_else(tag).map(|l| quoted(&l).at_most(100).to_string()).filter(|l| !l.is_empty())
 }
 
 /// Where the description of a model is.
@@ -170,11 +171,6 @@ pub fn percent(text: &str, keep: &[u8]) -> String {
         }
     }
     escaped
-}
-
-/// Text from outside as it may appear in a message: at most `limit` characters, no control characters.
-pub fn shown(text: &str, limit: usize) -> String {
-    text.chars().filter(|c| !c.is_control()).take(limit).collect()
 }
 
 /// A reader that fails at its end unless it gave the bytes with this git blob id.
@@ -261,6 +257,18 @@ mod tests {
             assert!(described(bad).is_err(), "{bad}");
         }
         assert!(model("o/m", br#"{"sha":"main"}"#).is_err());
+        let hostile = [
+            "{\"sha\":\"\u{9b}2J\u{202e}\"}".to_owned(),
+            "{\"sha\":{\"\\u001b[2J\":0}}".to_owned(),
+            format!("{{\"sha\":\"{}\"}}", "x".repeat(100_000)),
+            format!("{{\"sha\":\"{COMMIT}\",\"siblings\":\"\u{9b}{}\"}}", "x".repeat(100_000)),
+            format!("{{\"sha\":\"{COMMIT}\",\"siblings\":[{{\"rfilename\":\"\\u001b]0;{}\"}}]}}", "x".repeat(9000)),
+        ];
+        for body in hostile {
+            let why = model("o/m", body.as_bytes()).expect_err("hostile");
+            let obeyed = |c: char| c.is_control() || c == '\u{202e}';
+            assert!(!why.contains(obeyed) && why.len() < 1000, "{why}");
+        }
         assert!(model("o/m", b"[]").is_err());
     }
 

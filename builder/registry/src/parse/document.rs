@@ -1,9 +1,8 @@
 //! JSON of registries and token services: errors, tokens, lists of referrers.
 
+use hone_contract::{quoted, quoted_bytes};
 use hone_image::oci::{Descriptor, MAX_DOCUMENT_BYTES};
 use serde::Deserialize;
-
-use super::shown;
 
 /// Longest token that is sent back to a registry (bytes): a header must carry it.
 const MAX_TOKEN: usize = 64 << 10;
@@ -15,9 +14,9 @@ const MAX_REFERRERS: usize = 10_000;
 /// The first error of a registry's error document.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RegistryError {
-    /// E.g. `MANIFEST_UNKNOWN`; at most 64 characters.
+    /// E.g. `MANIFEST_UNKNOWN`; as it may be shown.
     pub code: String,
-    /// For people; at most 300 characters, no control characters.
+    /// For people; as it may be shown.
     pub message: String,
 }
 
@@ -63,13 +62,13 @@ struct ReferrersDocument {
 pub fn registry_error(body: &[u8]) -> RegistryError {
     if let Ok(Errors { errors }) = serde_json::from_slice(body) {
         let Some(first) = errors.into_iter().next() else { return RegistryError::default() };
-        let code = first.code.as_str().map(|c| shown(c, 64)).unwrap_or_default();
-        return RegistryError { code, message: shown(&first.message, 300) };
+        let code = first.code.as_str().map(|c| quoted(c).at_most(64).to_string()).unwrap_or_default();
+        return RegistryError { code, message: quoted(&first.message).to_string() };
     }
-    let text = String::from_utf8_lossy(body);
-    let line = text.lines().map(str::trim).find(|l| !l.is_empty()).unwrap_or_default();
+    let line = body.split(|b| b"\r\n".contains(b)).map(<[u8]>::trim_ascii).find(|line| !line.is_empty());
     // A page of markup tells nobody anything.
-    let message = if line.starts_with('<') { String::new() } else { shown(line, 300) };
+    let line = line.filter(|line| !line.starts_with(b"<")).unwrap_or_default();
+    let message = quoted_bytes(line).to_string();
     RegistryError { code: String::new(), message }
 }
 
@@ -112,13 +111,18 @@ mod tests {
     fn error_documents_and_other_bodies() {
         let error =
             registry_error(br#"{"errors":[{"code":"NAME_UNKNOWN","message":"no\nsuch","detail":{}},{"code":"X"}]}"#);
-        assert_eq!(error, RegistryError { code: "NAME_UNKNOWN".into(), message: "nosuch".into() });
+        assert_eq!(error, RegistryError { code: "NAME_UNKNOWN".into(), message: r"no\nsuch".into() });
         assert_eq!(registry_error(b"\n  Client sent X\nmore").message, "Client sent X");
         assert_eq!(registry_error(b"<html><body>"), RegistryError::default());
         assert_eq!(registry_error(br#"{"errors":[]}"#), RegistryError::default());
         assert_eq!(registry_error(b"\xff\xfe\x1b[2Jx").message.chars().filter(|c| c.is_control()).count(), 0);
         let long = format!(r#"{{"errors":[{{"code":7,"message":"{}"}}]}}"#, "x".repeat(9000));
-        assert_eq!(registry_error(long.as_bytes()).message.len(), 300);
+        assert_eq!(registry_error(long.as_bytes()).message, format!("{}... (9000 bytes)", "x".repeat(256)));
+        let bidi = "{\"errors\":[{\"code\":\"\\u001b]0;x\\u0007\",\"message\":\"\u{202e}exe\"}]}";
+        assert_eq!(
+            registry_error(bidi.as_bytes()),
+            RegistryError { code: r"\u{1b}]0;x\u{7}".into(), message: r"\u{202e}exe".into() }
+        );
     }
 
     #[test]

@@ -27,6 +27,11 @@ pub fn content_range(text: &str) -> Option<ContentRange> {
     (start <= end && total.is_none_or(|t| end < t)).then_some(ContentRange { start, end, total })
 }
 
+/// Reads the `Content-Range: bytes */SIZE` of a 416: the size of the whole.
+pub fn unsatisfied_range(text: &str) -> Option<u64> {
+    number(text.trim().strip_prefix("bytes")?.trim_start().strip_prefix("*/")?)
+}
+
 /// The offset at which an upload goes on, from the `Range: 0-END` of an upload's status.
 ///
 /// Servers of the distribution family say `0-0` for an empty upload as well as for one of a single byte: it
@@ -103,6 +108,19 @@ mod tests {
             assert_eq!(content_range(bad), None, "{bad}");
         }
         assert_eq!(content_range("bytes 0-99999999999999999999/*"), None);
+        assert_eq!(unsatisfied_range("bytes */10"), Some(10));
+        for bad in [
+            "",
+            "bytes",
+            "bytes */",
+            "bytes */*",
+            "bytes 5-9/10",
+            "bytes */-1",
+            "*/10",
+            "bytes */99999999999999999999",
+        ] {
+            assert_eq!(unsatisfied_range(bad), None, "{bad}");
+        }
     }
 
     #[test]
