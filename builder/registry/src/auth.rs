@@ -1,8 +1,9 @@
 //! Answers to a registry's question who we are: Basic, or Bearer tokens of its token service
 //! (distribution's token and OAuth2 specifications).
 //!
-//! Credentials go to the registry and to the token service it names, over no weaker scheme than the
-//! registry's own; tokens go to the registry only. Tokens are kept until shortly before their end.
+//! Credentials go to the registry and to the token service it names itself (no place that it redirects to names one),
+//! over no weaker scheme than the registry's own; tokens go to the registry only. Tokens are kept until shortly before
+//! their end.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -12,10 +13,11 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use ureq::http::{Method, header};
 
+use crate::answer::Answer;
 use crate::credentials::{Credential, find};
 use crate::error::Error;
 use crate::parse::{self, Challenge};
-use crate::wire::{Answer, Ask, Task, Wire};
+use crate::wire::{Ask, Task, Wire};
 
 /// A token is not used in its last seconds: the request must still arrive.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -71,8 +73,8 @@ impl Auth {
         self.fetch(wire, &mut state, &service, scope, scope).map(Some)
     }
 
-    /// Takes up the question of a 401 to a request that was sent with `tried`. `Ok(true)`: ask again, there
-    /// is a new `Authorization`; `Ok(false)`: we have nothing else to say.
+    /// Takes up the question of a registry (`origin`) that refuses a request sent with `tried`. `Ok(true)`: ask again,
+    /// there is a new `Authorization`; `Ok(false)`: it asks nothing, or we have nothing else to say.
     pub(crate) fn answer(
         &self,
         wire: &Wire,
@@ -81,13 +83,13 @@ impl Auth {
         scope: &str,
         tried: Option<&str>,
     ) -> Result<bool, Error> {
+        let Some(asked) = refusal.questions(origin) else { return Ok(false) };
         let mut state = self.state();
         let current = state.tokens.get(scope).map(|(value, _)| value.as_str()).or(state.basic.as_deref());
         // Another thread was here in the meantime.
         if current.is_some() && current != tried {
             return Ok(true);
         }
-        let asked = questions(refusal);
         if let Some(challenge) = asked.iter().find(|c| c.scheme == "bearer") {
             let service = self.service(origin, challenge)?;
             state.tokens.remove(scope);
@@ -142,19 +144,24 @@ impl Auth {
     ) -> Result<String, Error> {
         let task = self.task(&self.domain);
         let credential = self.credential(state)?;
-        let form = form(service, wanted, credential.as_ref());
-        let ask = match &credential {
-            Some(Credential::Identity(_)) => Ask {
-                body: Some(form.as_bytes()),
-                ..Ask::new(Method::POST, service.realm.clone())
-                    .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-            },
-            Some(Credential::Password { user, password }) => Ask::new(Method::GET, query(&service.realm, &form))
-                .header(header::AUTHORIZATION, basic(user, password)),
-            None => Ask::new(Method::GET, query(&service.realm, &form)),
+        let get = |form: &str, proof: Option<String>| {
+            let ask = Ask::new(Method::GET, query(&service.realm, form));
+            let ask = proof.into_iter().fold(ask, |ask, proof| ask.header(header::AUTHORIZATION, proof));
+            task.document(&wire.retry, MAX_TOKEN_DOCUMENT, || wire.steady(&task, &ask))
         };
-        let (answer, body) = task.document(&wire.retry, MAX_TOKEN_DOCUMENT, || wire.steady(&task, &ask))?;
-        if !answer.status().is_success() {
+        let given = form(service, wanted, credential.as_ref());
+        let (answer, body) = match &credential {
+            Some(Credential::Identity(token)) => match self.exchange(wire, &task, service, &given)? {
+                // Services that have no such request answer in one of these ways (containerd, docker/authorizer.go).
+                (answer, _) if matches!(answer.status(), 400 | 401 | 404 | 405) => {
+                    get(&form(service, wanted, None), Some(basic("", token)))?
+                }
+                exchanged => exchanged,
+            },
+            Some(Credential::Password { user, password }) => get(&given, Some(basic(user, password)))?,
+            None => get(&given, None)?,
+        };
+        if !answer.is_success() {
             return Err(task.refused(answer));
         }
         let token = parse::token(&body).ok_or_else(|| task.protocol("gives no usable token"))?;
@@ -163,12 +170,16 @@ impl Auth {
         state.tokens.insert(scope.to_owned(), (value.clone(), end));
         Ok(value)
     }
-}
 
-/// The challenges of all `WWW-Authenticate` headers of an answer.
-fn questions(answer: &Answer) -> Vec<Challenge> {
-    let headers = answer.headers().get_all(header::WWW_AUTHENTICATE);
-    headers.iter().take(8).filter_map(|v| v.to_str().ok()).flat_map(parse::challenges).collect()
+    /// Asks for a token by OAuth2's `POST`.
+    fn exchange(&self, wire: &Wire, task: &Task, service: &Service, form: &str) -> Result<(Answer, Vec<u8>), Error> {
+        let ask = Ask {
+            body: Some(form.as_bytes()),
+            ..Ask::new(Method::POST, service.realm.clone())
+                .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+        };
+        task.document(&wire.retry, MAX_TOKEN_DOCUMENT, || wire.steady(task, &ask))
+    }
 }
 
 /// Our scopes and what the registry asks for besides.

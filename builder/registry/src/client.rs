@@ -9,6 +9,7 @@ use hone_image::reference::Reference;
 use crate::download::Download;
 use crate::error::Error;
 use crate::hub::Hub;
+use crate::pace::Pace;
 use crate::parse;
 use crate::repository::Repository;
 use crate::retry::Retry;
@@ -23,6 +24,8 @@ pub struct Options {
     pub auth_files: Vec<PathBuf>,
     /// When to try again, and when to stop.
     pub retry: Retry,
+    /// How slow a server may be.
+    pub pace: Pace,
 }
 
 /// Connections, proxies and certificates, shared by everything that is asked of servers.
@@ -40,7 +43,8 @@ impl Client {
     /// A client; nothing is connected to yet.
     pub fn new(options: Options) -> Self {
         let name = concat!("hone/", env!("CARGO_PKG_VERSION"));
-        Self { wire: Arc::new(Wire::new(name, options.retry.clone())), options: Arc::new(options) }
+        let wire = Wire::new(name, options.retry.clone(), options.pace.clone());
+        Self { wire: Arc::new(wire), options: Arc::new(options) }
     }
 
     /// The repository that a reference is in. What is learnt of our identity there is kept in it: share one.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use hone_contract::quoted;
 use ureq::http::header;
 
 use crate::error::{Error, Peer};
@@ -26,7 +27,7 @@ impl Download {
             .ok_or_else(|| Error::name("URL", url, "want http://HOST/... or https://HOST/..."))?;
         // A query may be a signature: it stays out of messages.
         let shown = url.split('?').next().unwrap_or(url);
-        let task = Task { text: format!("download {shown}"), host: host.to_owned(), peer: Peer::Web };
+        let task = Task { text: format!("download {}", quoted(shown)), host: host.to_owned(), peer: Peer::Web };
         Ok(Self { wire, task, url: url.to_owned(), token: None, size: None })
     }
 
@@ -48,7 +49,8 @@ impl Download {
             Some(token) => wire.follow(&task, &ask.clone().header(header::AUTHORIZATION, format!("Bearer {token}"))),
             None => wire.follow(&task, ask),
         });
-        let source = Source::new(self.task.clone(), self.url.clone(), from, self.size, &self.wire.retry, open);
+        let bounds = (&self.wire.retry, &self.wire.pace);
+        let source = Source::new(self.task.clone(), self.url.clone(), from, self.size, bounds, open);
         // A hub's files are those of a commit.
         if self.task.peer == Peer::Hub { source.connected() } else { source.mutable().connected() }
     }

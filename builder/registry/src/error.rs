@@ -3,8 +3,10 @@
 //! Messages carry what the server itself said, cut short and without control characters; they never carry a
 //! credential, a token or a signed URL.
 
+use std::fmt;
 use std::io;
 
+use hone_contract::quoted;
 use hone_image::digest::Digest;
 
 use crate::parse::RegistryError;
@@ -14,7 +16,7 @@ use crate::parse::RegistryError;
 #[non_exhaustive]
 pub enum Error {
     /// The server refused.
-    #[error("{task}: {host} answered {status}{}{advice}", said(.error))]
+    #[error("{task}: {} answered {status}{}{advice}", quoted(.host), said(.error))]
     Answer {
         /// Operation and object.
         task: String,
@@ -38,7 +40,7 @@ pub enum Error {
         advice: String,
         /// Why.
         #[source]
-        source: Box<ureq::Error>,
+        source: Box<Cause>,
     },
     /// An answer that breaks its protocol or a bound.
     #[error("{task}: {host} {why}")]
@@ -49,6 +51,16 @@ pub enum Error {
         host: String,
         /// What it did.
         why: String,
+    },
+    /// A file that is shorter than its beginning that is here: it is another one, or that beginning is.
+    #[error("{task}: {host} has fewer bytes than the {have} that are here already")]
+    Fewer {
+        /// Operation and object.
+        task: String,
+        /// The server.
+        host: String,
+        /// Bytes that are here.
+        have: u64,
     },
     /// Content under a digest that is not its own.
     #[error("{task}: {host} has {got}, want {want}; the content was changed on its way or at the registry")]
@@ -83,11 +95,11 @@ pub enum Error {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Text that is no address of what it should be.
-    #[error("{what} {text:?}: {why}")]
+    #[error("{what} \"{}\": {why}", quoted(.text))]
     Name {
         /// What it should be.
         what: &'static str,
-        /// The text, cut short.
+        /// The text.
         text: String,
         /// What is wrong with it.
         why: String,
@@ -104,7 +116,7 @@ impl Error {
     }
 
     pub(crate) fn name(what: &'static str, text: &str, why: impl Into<String>) -> Self {
-        Self::Name { what, text: text.chars().take(300).collect(), why: why.into() }
+        Self::Name { what, text: text.to_owned(), why: why.into() }
     }
 }
 
@@ -114,6 +126,30 @@ impl From<Error> for io::Error {
         Self::other(error)
     }
 }
+
+/// Why there was no answer. It may have a stranger's words, those of a certificate or a proxy, and shows them as such.
+#[derive(Debug)]
+pub struct Cause(ureq::Error);
+
+impl Cause {
+    pub(crate) fn inner(&self) -> &ureq::Error {
+        &self.0
+    }
+}
+
+impl From<ureq::Error> for Cause {
+    fn from(error: ureq::Error) -> Self {
+        Self(error)
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        quoted(&self.0.to_string()).fmt(f)
+    }
+}
+
+impl std::error::Error for Cause {}
 
 fn said(error: &RegistryError) -> String {
     match (error.code.as_str(), error.message.as_str()) {

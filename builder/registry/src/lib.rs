@@ -7,12 +7,14 @@
 //! What comes is verified by whom it concerns: manifests here, against their digest; blobs and files by the
 //! caller, who writes them (the store's verifying writer). Nothing here touches the disk but credentials.
 
+mod answer;
 mod auth;
 mod client;
 mod credentials;
 pub mod download;
 mod error;
 pub mod hub;
+mod pace;
 pub mod parse;
 mod proxy;
 mod push;
@@ -27,7 +29,8 @@ mod wire;
 pub use client::{Client, Options, Pinned};
 pub use credentials::auth_files;
 pub use download::Download;
-pub use error::Error;
+pub use error::{Cause, Error};
+pub use pace::Pace;
 pub use push::{OpenAt, Pushed};
 pub use repository::{Fetched, Repository};
 pub use retry::Retry;

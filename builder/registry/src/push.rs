@@ -5,11 +5,12 @@ use std::io::{self, Read};
 use hone_image::oci::Descriptor;
 use ureq::http::{HeaderName, Method};
 
+use crate::answer::Answer;
 use crate::error::Error;
 use crate::parse;
 use crate::repository::Repository;
 use crate::upload::{State, Upload};
-use crate::wire::{Answer, Ask, Task, location, text};
+use crate::wire::{Ask, Task};
 
 /// The smallest chunk a registry takes (distribution-spec, "Pushing a blob in chunks").
 const CHUNK_MIN: HeaderName = HeaderName::from_static("oci-chunk-min-length");
@@ -79,7 +80,7 @@ impl Repository {
             Err(Error::Answer { status: 400..=404, .. }) => return Ok(Mount::No),
             other => other?,
         };
-        Ok(match answer.status().as_u16() {
+        Ok(match answer.status() {
             201 => Mount::Done,
             202 => Mount::Upload(answer),
             _ => Mount::No,
@@ -96,9 +97,9 @@ impl Repository {
         if answer.status() != 202 {
             return Err(task.refused(answer));
         }
-        let least = text(&answer, &CHUNK_MIN).and_then(|t| t.parse().ok()).unwrap_or(0).min(LARGEST_CHUNK);
-        let url = location(&self.url("blobs/uploads/"), &answer)
-            .ok_or_else(|| task.protocol("begins an upload at no URL that may be followed"))?;
+        let least = answer.text(&CHUNK_MIN).and_then(|t| t.parse().ok()).unwrap_or(0).min(LARGEST_CHUNK);
+        let url =
+            answer.location().ok_or_else(|| task.protocol("begins an upload at no URL that may be followed"))?;
         Ok(State { url, at: 0, least })
     }
 }

@@ -8,10 +8,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use ureq::http::{HeaderName, Method, header};
 
+use crate::answer::Answer;
 use crate::error::Error;
 use crate::parse;
 use crate::repository::Repository;
-use crate::wire::{Answer, Ask, Task, text};
+use crate::wire::{Ask, Task};
 
 /// What a registry says when it lists a manifest among its subject's referrers itself.
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
@@ -58,7 +59,7 @@ impl Repository {
             let ask = Ask::new(Method::GET, url.as_str()).header(header::ACCEPT, media::INDEX);
             let call = || self.session.call(&task, &self.pull(), &ask);
             let (answer, body) = task.document(self.session.retry(), MAX_DOCUMENT_BYTES, call)?;
-            match answer.status().as_u16() {
+            match answer.status() {
                 200 => found.extend(parse::referrers(&body).map_err(|why| task.protocol(why))?),
                 // No such API: the same list may be under a tag.
                 404 | 405 if found.is_empty() => return self.tagged_referrers(&task, digest),
@@ -67,7 +68,7 @@ impl Repository {
             if found.len() > MAX_REFERRERS {
                 return Err(task.protocol("lists more than 10,000 referrers"));
             }
-            match text(&answer, &header::LINK).and_then(parse::next_link).map(|next| parse::join(&url, next)) {
+            match answer.next_page() {
                 None => return Ok(found),
                 Some(next) if next.as_deref().and_then(parse::origin) == parse::origin(&url) => {
                     url = next.unwrap_or_default();
@@ -99,7 +100,7 @@ impl Repository {
         else {
             return Ok(());
         };
-        if text(pushed, &SUBJECT).is_some() {
+        if pushed.text(&SUBJECT).is_some() {
             return Ok(());
         }
         let mut entry = json!({"mediaType": media_type, "digest": digest, "size": bytes.len()});

@@ -10,12 +10,13 @@ use hone_image::oci::{Descriptor, MAX_DOCUMENT_BYTES};
 use hone_image::reference::Reference;
 use ureq::http::{HeaderName, Method, header};
 
+use crate::answer::Answer;
 use crate::auth::Auth;
 use crate::error::{Error, Peer};
 use crate::parse;
 use crate::session::Session;
 use crate::source::Source;
-use crate::wire::{Answer, Ask, Task, Wire, text};
+use crate::wire::{Ask, Task, Wire};
 
 /// What a registry says the digest of its answer's content is.
 pub(crate) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
@@ -113,13 +114,13 @@ impl Repository {
             Ask::new(Method::GET, self.url(&format!("manifests/{target}"))).header(header::ACCEPT, ACCEPT.join(", "));
         let call = || self.session.call(task, &self.pull(), &ask);
         let (answer, bytes) = task.document(self.session.retry(), MAX_DOCUMENT_BYTES, call)?;
-        if !answer.status().is_success() {
+        if !answer.is_success() {
             return Ok(Err(answer));
         }
         let digest = Digest::of(&bytes);
         check_digest(task, digest, target.parse().ok())?;
         check_digest(task, digest, said_digest(&answer))?;
-        let media_type = text(&answer, &header::CONTENT_TYPE).and_then(|t| t.split(';').next()).unwrap_or_default();
+        let media_type = answer.text(&header::CONTENT_TYPE).and_then(|t| t.split(';').next()).unwrap_or_default();
         Ok(Ok(Fetched { media_type: media_type.trim().to_owned(), bytes, digest }))
     }
 
@@ -135,10 +136,10 @@ impl Repository {
     pub(crate) fn holds_blob(&self, task: &Task, scope: &str, blob: &Descriptor) -> Result<bool, Error> {
         let url = self.url(&format!("blobs/{}", blob.digest));
         let answer = self.session.call(task, scope, &Ask::new(Method::HEAD, url))?;
-        match answer.status().as_u16() {
+        match answer.status() {
             404 => Ok(false),
             200 => {
-                let size: Option<u64> = text(&answer, &header::CONTENT_LENGTH).and_then(|t| t.parse().ok());
+                let size: Option<u64> = answer.text(&header::CONTENT_LENGTH).and_then(|t| t.parse().ok());
                 match size {
                     Some(size) if size != blob.size => {
                         Err(task.protocol(&format!("has it with {size} bytes, want {}", blob.size)))
@@ -159,7 +160,7 @@ impl Repository {
         let ask = Ask::new(Method::HEAD, self.url(&format!("manifests/{digest}")))
             .header(header::ACCEPT, ACCEPT.join(", "));
         let answer = self.session.call(&task, &self.pull(), &ask)?;
-        match answer.status().as_u16() {
+        match answer.status() {
             404 => Ok(false),
             200 => Ok(true),
             _ => Err(task.refused(answer)),
@@ -179,7 +180,8 @@ impl Repository {
         let (session, scope, asked) = (self.session.clone(), self.pull(), task.clone());
         let open = Box::new(move |ask: &Ask<'_>| session.once(&asked, &scope, ask));
         let url = self.url(&format!("blobs/{}", blob.digest));
-        Source::new(task, url, from, Some(blob.size), self.session.retry(), open).connected()
+        let bounds = (self.session.retry(), self.session.pace());
+        Source::new(task, url, from, Some(blob.size), bounds, open).connected()
     }
 
     /// Stores a manifest or index under a tag or its digest; everything it names must be there.
@@ -199,7 +201,7 @@ impl Repository {
             ..Ask::new(Method::PUT, self.url(&format!("manifests/{target}"))).header(header::CONTENT_TYPE, media_type)
         };
         let answer = self.session.call(&task, &self.push(), &ask)?;
-        if !answer.status().is_success() {
+        if !answer.is_success() {
             return Err(task.refused(answer));
         }
         check_digest(&task, digest, said_digest(&answer))?;
@@ -219,7 +221,7 @@ fn target_of(target: &str) -> Result<&str, Error> {
 }
 
 fn said_digest(answer: &Answer) -> Option<Digest> {
-    text(answer, &CONTENT_DIGEST)?.parse().ok()
+    answer.text(&CONTENT_DIGEST)?.parse().ok()
 }
 
 fn check_digest(task: &Task, got: Digest, want: Option<Digest>) -> Result<(), Error> {

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use ureq::http::header;
 
+use crate::answer::Answer;
 use crate::auth::Auth;
 use crate::error::Error;
+use crate::pace::Pace;
 use crate::parse;
 use crate::retry::Retry;
-use crate::wire::{Answer, Ask, Stream, Task, Wire};
+use crate::wire::{Ask, Stream, Task, Wire};
 
 /// Times that one request proves who we are: a token may end between being had and being shown, also because a thread
 /// beside this one used it up.
@@ -28,6 +30,10 @@ impl Session {
 
     pub(crate) fn retry(&self) -> &Retry {
         &self.wire.retry
+    }
+
+    pub(crate) fn pace(&self) -> &Pace {
+        &self.wire.pace
     }
 
     /// Sends a request, proves who we are where asked, and tries again while that may help.
@@ -51,8 +57,7 @@ impl Session {
     ) -> Result<Option<Answer>, Error> {
         let proof = self.proof(scope, &ask.url)?;
         let answer = self.wire.send(task, &with(ask, proof.as_deref()), stream)?;
-        let asked = answer.status() == 401 && self.is_home(&ask.url);
-        if asked && self.auth.answer(&self.wire, &self.origin, &answer, scope, proof.as_deref())? {
+        if self.auth.answer(&self.wire, &self.origin, &answer, scope, proof.as_deref())? {
             return Ok(None);
         }
         Ok(Some(answer))
@@ -67,8 +72,7 @@ impl Session {
         for _ in 1..PROOFS {
             let proof = self.proof(scope, &ask.url)?;
             let answer = send(&with(ask, proof.as_deref()))?;
-            let asked = answer.status() == 401 && self.is_home(&ask.url);
-            if !asked || !self.auth.answer(&self.wire, &self.origin, &answer, scope, proof.as_deref())? {
+            if !self.auth.answer(&self.wire, &self.origin, &answer, scope, proof.as_deref())? {
                 return Ok(answer);
             }
         }

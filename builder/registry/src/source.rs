@@ -1,6 +1,6 @@
 //! A reader over HTTP that survives its connection: it asks for the rest by `Range` and goes on.
 //!
-//! It never splices: a server that ignores `Range` has its bytes skipped, one whose content changed in
+//! It never splices: a server that ignores or refuses `Range` has its bytes skipped, one whose content changed in
 //! between ends the reading. What the bytes should be is the caller's to verify.
 
 use std::fmt;
@@ -8,10 +8,12 @@ use std::io::{self, Read};
 
 use ureq::http::{Method, header};
 
+use crate::answer::Answer;
 use crate::error::Error;
+use crate::pace::Pace;
 use crate::parse;
 use crate::retry::{Patience, Retry};
-use crate::wire::{Answer, Ask, Task, is_passing, passing, text, wish};
+use crate::wire::{Ask, Task, is_passing, passing};
 
 /// Asks a server for a URL's content; called anew for each connection.
 pub(crate) type Open = Box<dyn FnMut(&Ask<'_>) -> Result<Answer, Error> + Send>;
@@ -27,7 +29,10 @@ pub struct Source {
     mutable: bool,
     validator: Option<String>,
     body: Option<Box<dyn Read + Send>>,
+    /// Whether the server gives no parts: then the whole is asked for, and its beginning skipped.
+    whole: bool,
     patience: Patience,
+    pace: Pace,
 }
 
 impl fmt::Debug for Source {
@@ -38,7 +43,14 @@ impl fmt::Debug for Source {
 
 impl Source {
     /// A reader of `url` from the offset `at` on. `size`: what the whole must have, where that is known.
-    pub(crate) fn new(task: Task, url: String, at: u64, size: Option<u64>, retry: &Retry, open: Open) -> Self {
+    pub(crate) fn new(
+        task: Task,
+        url: String,
+        at: u64,
+        size: Option<u64>,
+        (retry, pace): (&Retry, &Pace),
+        open: Open,
+    ) -> Self {
         Self {
             open,
             task,
@@ -48,7 +60,9 @@ impl Source {
             mutable: false,
             validator: None,
             body: None,
+            whole: false,
             patience: Patience::new(retry),
+            pace: pace.clone(),
         }
     }
 
@@ -80,9 +94,8 @@ impl Source {
     fn connect(&mut self) -> Result<(), Error> {
         loop {
             let error = match self.request() {
-                Ok(answer) if passing(answer.status().as_u16()) => {
-                    let wish = wish(&answer);
-                    if self.patience.again(wish) {
+                Ok(answer) if passing(answer.status()) => {
+                    if self.patience.again(answer.wish()) {
                         continue;
                     }
                     return Err(self.task.refused(answer));
@@ -98,7 +111,8 @@ impl Source {
 
     fn request(&mut self) -> Result<Answer, Error> {
         let mut ask = Ask::new(Method::GET, self.url.as_str()).header(header::ACCEPT_ENCODING, "identity");
-        if self.at > 0 {
+        ask.longest = Some(self.pace.longest(self.size.map(|size| size - self.at)));
+        if self.at > 0 && !self.whole {
             ask = ask.header(header::RANGE, format!("bytes={}-", self.at));
             // A weak validator must not be sent (RFC 9110, section 13.1.5); it is compared below all the same.
             if let Some(known) = self.validator.as_ref().filter(|v| !v.starts_with("W/")) {
@@ -109,13 +123,14 @@ impl Source {
     }
 
     fn accept(&mut self, answer: Answer) -> Result<(), Error> {
-        let (start, total) = match answer.status().as_u16() {
-            200 => (0, answer.body().content_length()),
+        let (start, total) = match answer.status() {
+            200 => (0, answer.content_length()),
             206 => {
-                let range = text(&answer, &header::CONTENT_RANGE).and_then(parse::content_range);
+                let range = answer.text(&header::CONTENT_RANGE).and_then(parse::content_range);
                 let range = range.ok_or_else(|| self.task.protocol("sends a part and does not say which"))?;
                 (range.start, range.total)
             }
+            416 => return self.past_the_end(answer),
             _ => return Err(self.task.refused(answer)),
         };
         if start > self.at {
@@ -130,10 +145,33 @@ impl Source {
         }
         self.size = self.size.or(total);
         if self.size.is_some_and(|size| size < self.at) {
-            return Err(self.task.protocol(&format!("has fewer bytes than the {} that are here already", self.at)));
+            return Err(self.fewer());
         }
-        self.body = Some(Box::new(Skipping { skip: self.at - start, inner: answer.into_body().into_reader() }));
+        self.body = Some(Box::new(Skipping { skip: self.at - start, inner: answer.into_reader() }));
         Ok(())
+    }
+
+    /// There is nothing from our offset on (416): either we are at the end, or the server gives no such part.
+    fn past_the_end(&mut self, answer: Answer) -> Result<(), Error> {
+        let total = answer.text(&header::CONTENT_RANGE).and_then(parse::unsatisfied_range);
+        self.same_content(&answer)?;
+        match (total, self.size) {
+            (Some(total), None) if total == self.at => self.size = Some(total),
+            (Some(total), None) if total < self.at => return Err(self.fewer()),
+            (Some(got), Some(want)) if got != want => {
+                return Err(self.task.protocol(&format!("has {got} bytes, want {want}")));
+            }
+            _ if self.whole || self.at == 0 => return Err(self.task.refused(answer)),
+            _ => {
+                self.whole = true;
+                return self.connect();
+            }
+        }
+        Ok(())
+    }
+
+    fn fewer(&self) -> Error {
+        Error::Fewer { task: self.task.text.clone(), host: self.task.host.clone(), have: self.at }
     }
 
     /// The content is the one that was begun, as far as the server lets us know.
@@ -142,7 +180,7 @@ impl Source {
         if !self.mutable {
             return Ok(());
         }
-        let now = text(answer, &header::ETAG).or_else(|| text(answer, &header::LAST_MODIFIED));
+        let now = answer.text(&header::ETAG).or_else(|| answer.text(&header::LAST_MODIFIED));
         match (&self.validator, now) {
             (Some(known), Some(now)) if known != now => {
                 Err(self.task.protocol("has other content than when this transfer began; start again"))

@@ -9,12 +9,13 @@ use std::io::{self, Read};
 use hone_image::oci::Descriptor;
 use ureq::http::{Method, header};
 
+use crate::answer::Answer;
 use crate::error::Error;
 use crate::parse;
 use crate::push::OpenAt;
 use crate::repository::Repository;
 use crate::retry::Patience;
-use crate::wire::{Answer, Ask, Stream, Task, is_passing, location, passing, text, wish};
+use crate::wire::{Ask, Stream, Task, is_passing, passing};
 
 /// A chunk, unless the registry wants larger or a proxy smaller ones (bytes).
 const CHUNK: u64 = 16 << 20;
@@ -145,18 +146,18 @@ impl<'a> Upload<'a> {
 
     /// Reads the answer to bytes that went over whole.
     fn took(&mut self, answer: Answer, at: u64, size: u64) -> Result<Step, Error> {
-        match (self.way, answer.status().as_u16()) {
+        match (self.way, answer.status()) {
             // Some registries close the upload with the last chunk.
             (_, 201) if at + size == self.blob.size => return Ok(Step::Done),
             (Way::Whole | Way::Chunks(_), 202 | 204) => {}
             _ => return Ok(Step::Broken(Failure::Answer(answer))),
         }
-        let end = text(&answer, &header::RANGE).and_then(parse::upload_offset).unwrap_or(at + size);
+        let end = answer.text(&header::RANGE).and_then(parse::upload_offset).unwrap_or(at + size);
         if end > at + size {
             let why = format!("has {end} bytes of an upload of which {} were sent", at + size);
             return Err(self.task.protocol(&why));
         }
-        if let Some(url) = location(&self.state.url, &answer) {
+        if let Some(url) = answer.location() {
             self.state.url = url;
         }
         // `0-0` is also what an upload of one byte says.
@@ -177,7 +178,7 @@ impl<'a> Upload<'a> {
         match self.repository.session.send(self.task, &self.scope, &ask, Stream { reader: &mut io::empty(), size: 0 })
         {
             Ok(None) => Ok(Step::Broken(Failure::Introduced)),
-            Ok(Some(answer)) if matches!(answer.status().as_u16(), 201 | 204) => Ok(Step::Done),
+            Ok(Some(answer)) if matches!(answer.status(), 201 | 204) => Ok(Step::Done),
             Ok(Some(answer)) => Ok(Step::Broken(Failure::Answer(answer))),
             Err(error) if is_passing(&error) => Ok(Step::Broken(Failure::Lost(error))),
             Err(error) => Err(error),
@@ -194,7 +195,7 @@ impl<'a> Upload<'a> {
     /// blob is stored after all.
     fn recover(&mut self, failure: Failure) -> Result<bool, Error> {
         let (status, wish) = match &failure {
-            Failure::Answer(answer) => (answer.status().as_u16(), wish(answer)),
+            Failure::Answer(answer) => (answer.status(), answer.wish()),
             Failure::Lost(_) => (0, None),
             Failure::Introduced => (401, None),
         };
@@ -258,12 +259,12 @@ impl<'a> Upload<'a> {
             return Ok(false);
         }
         let answer = self.repository.session.call(self.task, &self.scope, &Ask::new(Method::GET, &self.state.url))?;
-        if !matches!(answer.status().as_u16(), 200 | 202 | 204) {
+        if !matches!(answer.status(), 200 | 202 | 204) {
             return Ok(false);
         }
-        let at = text(&answer, &header::RANGE).map_or(Some(0), parse::upload_offset);
+        let at = answer.text(&header::RANGE).map_or(Some(0), parse::upload_offset);
         let Some(at) = at.filter(|at| *at <= self.blob.size) else { return Ok(false) };
-        if let Some(url) = location(&self.state.url, &answer) {
+        if let Some(url) = answer.location() {
             self.state.url = url;
         }
         if at > self.state.at {

@@ -1,16 +1,19 @@
 //! One HTTP request after another: agents, redirects, and trying again where that can help.
 //!
-//! A secret goes to the origin it is meant for and to no other: redirects elsewhere lose `Authorization`.
-//! Redirects are followed here, not by the HTTP library, so that this is seen in one place.
+//! A secret goes to the origin it is meant for and to no other: redirects elsewhere lose `Authorization`, and what
+//! such a place answers is marked as [astray](Answer::astray). Redirects are followed here, not by the HTTP library, so
+//! that this is seen in one place.
 
 use std::io::{self, Read};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use ureq::http::{Method, Request, Response, header};
 use ureq::tls::{RootCerts, TlsConfig};
-use ureq::{Agent, Body, SendBody};
+use ureq::{Agent, AsSendBody, Body, SendBody};
 
-use crate::error::{Error, Peer, advice, unreachable_advice};
+use crate::answer::Answer;
+use crate::error::{Error, Peer, unreachable_advice};
+use crate::pace::Pace;
 use crate::parse;
 use crate::proxy::Proxies;
 use crate::retry::{Patience, Retry};
@@ -23,12 +26,8 @@ const CONNECT: Duration = Duration::from_secs(30);
 const SILENCE: Duration = Duration::from_secs(60);
 /// Longest silence of a server that has an upload to digest.
 const DIGESTING: Duration = Duration::from_secs(900);
-/// Most of an error's body that is read (bytes).
-const MAX_ERROR_BODY: u64 = 64 << 10;
 /// Size of the buffer between a file and a socket (bytes).
 const BUFFER: usize = 256 << 10;
-
-pub(crate) type Answer = Response<Body>;
 
 /// What a request is for: the words of its errors.
 #[derive(Debug, Clone)]
@@ -46,11 +45,13 @@ pub(crate) struct Ask<'a> {
     pub url: String,
     pub headers: Vec<(header::HeaderName, String)>,
     pub body: Option<&'a [u8]>,
+    /// Longest time for the body of the answer, if it is no document.
+    pub longest: Option<Duration>,
 }
 
 impl Ask<'_> {
     pub(crate) fn new(method: Method, url: impl Into<String>) -> Self {
-        Self { method, url: url.into(), headers: Vec::new(), body: None }
+        Self { method, url: url.into(), headers: Vec::new(), body: None, longest: None }
     }
 
     pub(crate) fn header(mut self, name: header::HeaderName, value: impl Into<String>) -> Self {
@@ -74,10 +75,11 @@ pub(crate) struct Wire {
     http: Option<Agent>,
     https: Option<Agent>,
     pub retry: Retry,
+    pub pace: Pace,
 }
 
 impl Wire {
-    pub(crate) fn new(agent_name: &str, retry: Retry) -> Self {
+    pub(crate) fn new(agent_name: &str, retry: Retry, pace: Pace) -> Self {
         let agent = |proxy: Option<ureq::Proxy>| {
             Agent::config_builder()
                 .proxy(proxy)
@@ -88,6 +90,10 @@ impl Wire {
                 .timeout_connect(Some(CONNECT))
                 .timeout_per_read(Some(SILENCE))
                 .timeout_per_write(Some(SILENCE))
+                .timeout_send_request(Some(pace.document))
+                .timeout_send_body(Some(pace.document))
+                .timeout_recv_response(Some(pace.document))
+                .timeout_recv_body(Some(pace.document))
                 .output_buffer_size(BUFFER)
                 .input_buffer_size(BUFFER)
                 .max_idle_connections_per_host(8)
@@ -100,7 +106,7 @@ impl Wire {
             Some(url) => ureq::Proxy::new(url).ok().map(|proxy| agent(Some(proxy))),
         };
         let proxies = Proxies::of_environment();
-        Self { http: by_way_of(&proxies.http), https: by_way_of(&proxies.https), direct, proxies, retry }
+        Self { http: by_way_of(&proxies.http), https: by_way_of(&proxies.https), direct, proxies, retry, pace }
     }
 
     /// Sends a request, follows its redirects and tries again while that may help. The answer may still be
@@ -109,9 +115,9 @@ impl Wire {
         let mut patience = Patience::new(&self.retry);
         loop {
             match self.follow(task, ask) {
-                Ok(answer) if !passing(answer.status().as_u16()) => return Ok(answer),
+                Ok(answer) if !passing(answer.status()) => return Ok(answer),
                 Ok(answer) => {
-                    if !patience.again(wish(&answer)) {
+                    if !patience.again(answer.wish()) {
                         return Ok(answer);
                     }
                 }
@@ -127,19 +133,20 @@ impl Wire {
     /// Sends a request once, and follows its redirects.
     pub(crate) fn follow(&self, task: &Task, ask: &Ask<'_>) -> Result<Answer, Error> {
         let mut ask = ask.clone();
+        let mut astray = false;
         for _ in 0..MAX_REDIRECTS {
             let answer = self.once(task, &ask)?;
-            let status = answer.status().as_u16();
+            let answer = if astray { answer.astray() } else { answer };
             let moved = match ask.method {
-                Method::GET | Method::HEAD => matches!(status, 301 | 302 | 303 | 307 | 308),
-                _ => matches!(status, 307 | 308),
+                Method::GET | Method::HEAD => matches!(answer.status(), 301 | 302 | 303 | 307 | 308),
+                _ => matches!(answer.status(), 307 | 308),
             };
             if !moved {
                 return Ok(answer);
             }
-            let next = location(&ask.url, &answer)
-                .ok_or_else(|| task.protocol("redirects to no URL that may be followed"))?;
+            let next = answer.location().ok_or_else(|| task.protocol("redirects to no URL that may be followed"))?;
             if parse::origin(&next) != parse::origin(&ask.url) {
+                astray = true;
                 ask.headers.retain(|(name, _)| name != header::AUTHORIZATION);
                 if ask.body.is_some() {
                     return Err(task.protocol("redirects a request with a body to another host"));
@@ -153,14 +160,15 @@ impl Wire {
     fn once(&self, task: &Task, ask: &Ask<'_>) -> Result<Answer, Error> {
         let request = head(task, ask)?;
         let agent = self.agent(task, &ask.url)?;
+        let longest = ask.longest.unwrap_or(self.pace.document);
         let sent = match ask.body {
-            Some(bytes) => request.body(bytes).map_err(ureq::Error::from).and_then(|r| agent.run(r)),
+            Some(bytes) => request.body(bytes).map_err(ureq::Error::from).and_then(|r| run(agent, r, longest)),
             None if matches!(ask.method, Method::POST | Method::PUT | Method::PATCH) => {
-                request.body(&[][..]).map_err(ureq::Error::from).and_then(|r| agent.run(r))
+                request.body(&[][..]).map_err(ureq::Error::from).and_then(|r| run(agent, r, longest))
             }
-            None => request.body(()).map_err(ureq::Error::from).and_then(|r| agent.run(r)),
+            None => request.body(()).map_err(ureq::Error::from).and_then(|r| run(agent, r, longest)),
         };
-        sent.map_err(|e| task.unreachable(e))
+        sent.map(|response| Answer::new(response, &ask.url, &self.pace)).map_err(|e| task.unreachable(e))
     }
 
     /// Sends a request whose body is a stream, once; redirects are the caller's.
@@ -170,8 +178,14 @@ impl Wire {
             .body(SendBody::from_reader(stream.reader))
             .map_err(|e| task.unreachable(e.into()))?;
         let agent = self.agent(task, &ask.url)?;
-        let request = agent.configure_request(request).timeout_per_read(Some(DIGESTING)).build();
-        agent.run(request).map_err(|e| task.unreachable(e))
+        let request = agent
+            .configure_request(request)
+            .timeout_per_read(Some(DIGESTING))
+            .timeout_recv_response(Some(DIGESTING))
+            .timeout_send_body(Some(self.pace.longest(Some(stream.size))))
+            .build();
+        let response = agent.run(request).map_err(|e| task.unreachable(e))?;
+        Ok(Answer::new(response, &ask.url, &self.pace))
     }
 
     /// The way to a URL. A proxy that is set and is none ends the request: it may be there to be the only way.
@@ -183,6 +197,10 @@ impl Wire {
         let agent = if secure { &self.https } else { &self.http };
         agent.as_ref().ok_or_else(|| task.unreachable(ureq::Error::InvalidProxyUrl))
     }
+}
+
+fn run<S: AsSendBody>(agent: &Agent, request: Request<S>, longest: Duration) -> Result<Response<Body>, ureq::Error> {
+    agent.run(agent.configure_request(request).timeout_recv_body(Some(longest)).build())
 }
 
 fn head(task: &Task, ask: &Ask<'_>) -> Result<ureq::http::request::Builder, Error> {
@@ -203,51 +221,11 @@ impl Task {
 
     fn unreachable(&self, source: ureq::Error) -> Error {
         let advice = unreachable_advice(self.peer, &self.host, &source);
-        Error::Unreachable { task: self.text.clone(), host: self.host.clone(), advice, source: Box::new(source) }
-    }
-
-    /// The error that an answer is.
-    pub(crate) fn refused(&self, answer: Answer) -> Error {
-        let status = answer.status().as_u16();
-        let mut body = Vec::new();
-        // The status says enough when its explanation cannot be read.
-        let _ = answer.into_body().into_reader().take(MAX_ERROR_BODY).read_to_end(&mut body);
-        let error = parse::registry_error(&body);
-        let advice = advice(self.peer, &self.host, status, &error);
-        Error::Answer { task: self.text.clone(), host: self.host.clone(), status, error: Box::new(error), advice }
-    }
-
-    /// A whole body of at most `limit` bytes. `Ok(None)`: the connection broke in its middle.
-    fn body(&self, answer: Answer, limit: u64) -> Result<Option<Vec<u8>>, Error> {
-        let mut bytes = Vec::new();
-        match answer.into_body().into_reader().take(limit + 1).read_to_end(&mut bytes) {
-            Err(_) => Ok(None),
-            Ok(_) if bytes.len() as u64 > limit => Err(self.protocol(&format!("sends more than {limit} bytes"))),
-            Ok(_) => Ok(Some(bytes)),
-        }
-    }
-
-    /// A whole document of at most `limit` bytes, asked for again when it breaks off.
-    pub(crate) fn document(
-        &self,
-        retry: &Retry,
-        limit: u64,
-        mut ask: impl FnMut() -> Result<Answer, Error>,
-    ) -> Result<(Answer, Vec<u8>), Error> {
-        let mut patience = Patience::new(retry);
-        loop {
-            let (parts, body) = ask()?.into_parts();
-            let status = parts.status;
-            if !status.is_success() {
-                return Ok((Response::from_parts(parts, body), Vec::new()));
-            }
-            let head = Response::from_parts(parts.clone(), Body::builder().data(Vec::new()));
-            if let Some(bytes) = self.body(Response::from_parts(parts, body), limit)? {
-                return Ok((head, bytes));
-            }
-            if !patience.again(None) {
-                return Err(self.protocol("breaks off in the middle of its answer"));
-            }
+        Error::Unreachable {
+            task: self.text.clone(),
+            host: self.host.clone(),
+            advice,
+            source: Box::new(source.into()),
         }
     }
 }
@@ -262,7 +240,7 @@ pub(crate) fn is_passing(error: &Error) -> bool {
     use io::ErrorKind as Kind;
     match error {
         Error::Answer { status, .. } => passing(*status),
-        Error::Unreachable { source, .. } => match source.as_ref() {
+        Error::Unreachable { source, .. } => match source.inner() {
             ureq::Error::Timeout(_) | ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => true,
             ureq::Error::Io(e) => matches!(
                 e.kind(),
@@ -283,20 +261,4 @@ pub(crate) fn is_passing(error: &Error) -> bool {
         },
         _ => false,
     }
-}
-
-/// How long the server wants us to wait.
-pub(crate) fn wish(answer: &Answer) -> Option<Duration> {
-    parse::retry_after(text(answer, &header::RETRY_AFTER)?, SystemTime::now())
-}
-
-/// A header's value, where it is text.
-pub(crate) fn text<'a>(answer: &'a Answer, name: &header::HeaderName) -> Option<&'a str> {
-    let value = answer.headers().get(name)?.to_str().ok()?;
-    (value.len() <= parse::MAX_HEADER).then_some(value)
-}
-
-/// Where an answer points to.
-pub(crate) fn location(base: &str, answer: &Answer) -> Option<String> {
-    parse::join(base, text(answer, &header::LOCATION)?)
 }

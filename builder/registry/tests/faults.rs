@@ -376,6 +376,22 @@ fn a_server_with_a_list_of_its_own_needs_no_tag() {
 }
 
 #[test]
+fn a_server_s_words_are_shown_escaped_and_cut() {
+    let (fake, repository) = start(Script::default());
+    let said = format!("\u{1b}]0;owned\u{7}\u{202e}{}", "x".repeat(60_000));
+    let document = |code: &str| {
+        let errors = vec![std::collections::BTreeMap::from([("code", code), ("message", &said)])];
+        serde_json::to_string(&std::collections::BTreeMap::from([("errors", errors)])).expect("JSON")
+    };
+    for body in [document("DENIED"), document(&said), said.clone()] {
+        fake.state().script.canned = vec![canned("GET", 403, &[], &body)];
+        let shown = whole(&repository.manifest("v1").expect_err("refused"));
+        assert!(!shown.contains(|c: char| c.is_control() || c == '\u{202e}') && shown.len() < 1000, "{shown}");
+        assert!(shown.contains("owned"), "{shown}");
+    }
+}
+
+#[test]
 fn nobody_there_is_said_so() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("port").port();
     let repository = repository(&client(), &format!("127.0.0.1:{port}"), "a");

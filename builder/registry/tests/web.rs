@@ -31,6 +31,44 @@ fn a_download_is_resumed() {
 }
 
 #[test]
+fn a_download_that_is_here_already_is_none() {
+    for bare_416 in [false, true] {
+        let fake = Fake::start(Script { bare_416, ..Script::default() });
+        let bytes = seeded(3000);
+        fake.state().files.insert("/m".into(), bytes.clone());
+        let download = client().download(&format!("http://{}/m", fake.host)).expect("url");
+        let source = download.open(3000).expect("open");
+        assert_eq!(source.size(), Some(3000));
+        assert!(read(source).expect("nothing").is_empty());
+        assert!(read(download.open(2999).expect("open")).expect("the last byte") == bytes[2999..]);
+        // One that is longer than the file is no beginning of it.
+        let error = download.open(3001).expect_err("longer");
+        assert!(matches!(error, Error::Fewer { have: 3001, .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_server_that_refuses_ranges_is_asked_for_the_whole() {
+    for bare_416 in [false, true] {
+        let script = Script { refuse_range: true, bare_416, cut_down: vec![1 << 20], ..Script::default() };
+        let fake = Fake::start(script);
+        let bytes = seeded(2 << 20);
+        fake.state().files.insert("/m".into(), bytes.clone());
+        let download = client().download(&format!("http://{}/m", fake.host)).expect("url");
+        assert!(read(download.open(0).expect("open")).expect("download") == bytes);
+        assert_eq!(fake.count("GET"), 3, "the beginning, the rest in vain, the whole");
+        assert!(read(download.open(1000).expect("open")).expect("rest") == bytes[1000..]);
+    }
+    // A blob's size is known: one that ends before is another.
+    let fake = Fake::start(Script::default());
+    let blob = common::described(b"12345");
+    fake.state().blobs.insert(blob.digest.to_string(), b"12".to_vec());
+    let repository = common::repository(&client(), &fake.host, "a");
+    let said = repository.blob(&blob, 3).expect_err("shorter").to_string();
+    assert!(said.contains("has 2 bytes, want 5"), "{said}");
+}
+
+#[test]
 fn a_download_from_a_busy_server_is_asked_for_again() {
     let busy = |status, wish: &str| {
         let headers = vec![("Retry-After".to_owned(), wish.to_owned())];

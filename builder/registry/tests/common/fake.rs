@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use hone_image::digest::Digest;
 
+use super::slow::{Drip, dripped};
+
 /// A request as it came.
 #[derive(Debug, Clone)]
 pub struct Seen {
@@ -48,6 +50,14 @@ pub struct Script {
     pub forget_cut: bool,
     /// `Range` is not looked at.
     pub ignore_range: bool,
+    /// `Range` is refused: as one that no file has.
+    pub refuse_range: bool,
+    /// A 416 does not say how large the whole is.
+    pub bare_416: bool,
+    /// Right answers of which a part comes a byte at a time, one each.
+    pub drips: Vec<Drip>,
+    /// The words of every refusal come a byte at a time.
+    pub drip_refusals: Option<std::time::Duration>,
     /// Largest body of a request.
     pub max_body: Option<usize>,
     /// `PATCH` is refused with this status: always, or at an offset.
@@ -57,6 +67,8 @@ pub struct Script {
     pub redirect: Option<String>,
     /// Bearer tokens are asked for; each is good for so many requests.
     pub token_uses: Option<usize>,
+    /// Where the token service is, if it is another one than this server.
+    pub realm: Option<String>,
     /// Refuses to mount.
     pub no_mount: bool,
     /// `OCI-Subject` and the referrers API.
@@ -147,6 +159,14 @@ impl Fake {
             return;
         }
         let (status, headers, answer, cut) = self.answer(&request, &body);
+        let drip = match status {
+            200 | 206 => take_first(&mut self.state().script.drips),
+            400.. => self.state().script.drip_refusals.map(Drip::Body),
+            _ => None,
+        };
+        if let Some(drip) = drip {
+            return dripped(&stream, status, &headers, &answer, drip);
+        }
         let answer = if request.method == "HEAD" { (answer.len(), Vec::new()) } else { (answer.len(), answer) };
         respond(&stream, status, &headers, answer, cut);
     }
@@ -201,6 +221,11 @@ fn with(status: u16, headers: &[(&str, String)]) -> Reply {
 }
 
 impl State {
+    /// Takes a token that another server gave.
+    pub fn trust(&mut self, token: &str) {
+        self.uses_left.insert(format!("Bearer {token}"), usize::MAX);
+    }
+
     /// The token service, and the question for a token.
     fn who(&mut self, request: &Seen, host: &str) -> Option<Reply> {
         let uses = self.script.token_uses?;
@@ -214,7 +239,8 @@ impl State {
             *left -= 1;
             return None;
         }
-        let question = format!("Bearer realm=\"http://{host}/token\",service=\"fake\"");
+        let own = || format!("http://{host}/token");
+        let question = format!("Bearer realm=\"{}\",service=\"fake\"", self.script.realm.clone().unwrap_or_else(own));
         Some(with(401, &[("WWW-Authenticate", question)]))
     }
 
@@ -235,7 +261,14 @@ impl State {
         let start = request.header("range").and_then(|r| r.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
         let same = request.header("if-range").is_none_or(|v| Some(v) == self.script.etag.as_deref());
         match start {
-            Some(start) if !self.script.ignore_range && same && start < all.len() => {
+            // As nginx, Go's net/http, Apache and S3 answer.
+            Some(start) if !self.script.ignore_range && same && (start >= all.len() || self.script.refuse_range) => {
+                if !self.script.bare_416 {
+                    headers.push(("Content-Range".into(), format!("bytes */{}", all.len())));
+                }
+                (416, headers, Vec::new(), None)
+            }
+            Some(start) if !self.script.ignore_range && same => {
                 headers.push(("Content-Range".into(), format!("bytes {start}-{}/{}", all.len() - 1, all.len())));
                 (206, headers, all[start..].to_vec(), cut)
             }

@@ -4,6 +4,7 @@
 
 pub mod distribution;
 pub mod fake;
+pub mod slow;
 
 use std::io::{self, Cursor, Read};
 use std::time::Duration;
