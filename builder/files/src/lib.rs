@@ -1,9 +1,11 @@
-//! Files that strangers may have put there, opened without waiting for anybody.
+//! Files and trees that strangers may have put there: opened without waiting for anybody, removed however deep.
 //!
 //! A layout, a model or a directory that somebody else made may hold a FIFO where a file should be: opening it waits
 //! for a writer who never comes, with every lock that is held meanwhile. Opening a device can do worse. So what is
 //! found by its name in a foreign tree is opened by [`open_regular`]. What the user names on the command line, and may
 //! well be a pipe, is opened as usual.
+
+mod tree;
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -11,6 +13,8 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
+
+pub use tree::{disk_usage, remove};
 
 /// Opens a regular file for reading; links are followed. Never waits.
 ///

@@ -142,13 +142,5 @@ pub(crate) fn names(path: &Path) -> Result<Vec<String>, StoreError> {
 
 /// Removes a file or a directory with all in it; absent is fine.
 pub(crate) fn remove(path: &Path) -> Result<(), StoreError> {
-    let result = match fs::symlink_metadata(path) {
-        Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-        Err(error) => Err(error),
-    };
-    match result {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", path, error)),
-        _ => Ok(()),
-    }
+    hone_files::remove(path).map_err(StoreError::at("remove", path))
 }

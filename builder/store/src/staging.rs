@@ -2,8 +2,6 @@
 //!
 //! `out/` belongs to the container's user. Nothing here follows a link in it or reads a file of it.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use hone_image::run::{EXIT_FILE, ExitRecord, OUT_NAME, OUTCOME_FILE, Outcome, RUN_FILE, RunRecord};
@@ -75,7 +73,7 @@ impl Staged {
 
     /// Bytes on disk of everything the run left.
     pub fn size(&self) -> u64 {
-        disk_usage(&self.path.join(OUT_NAME))
+        hone_files::disk_usage(&self.path.join(OUT_NAME))
     }
 
     /// Removes the directory and all that is in it.
@@ -109,17 +107,4 @@ pub fn list(store: &Store) -> Result<Vec<Staged>, StoreError> {
 /// Where the staging directory is that a person calls `name`: a path, or an id under the store.
 pub fn locate(store: &Store, name: &str) -> PathBuf {
     if name.contains('/') { PathBuf::from(name) } else { store.root.join("staging").join(name) }
-}
-
-fn disk_usage(path: &Path) -> u64 {
-    let Ok(meta) = fs::symlink_metadata(path) else {
-        return 0;
-    };
-    // st_blocks counts 512-byte units, so that sparse files weigh what they take.
-    let own = meta.blocks() * 512;
-    if !meta.is_dir() {
-        return own;
-    }
-    let entries = fs::read_dir(path).into_iter().flatten().flatten();
-    own + entries.map(|entry| disk_usage(&entry.path())).sum::<u64>()
 }

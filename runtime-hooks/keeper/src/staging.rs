@@ -119,12 +119,7 @@ impl Staging {
         let out = self.out();
         make_private(&out)?;
         let adapter = out.join("adapter");
-        let removed = match std::fs::symlink_metadata(&adapter) {
-            Ok(meta) if meta.is_dir() => std::fs::remove_dir_all(&adapter),
-            Ok(_) => std::fs::remove_file(&adapter),
-            Err(error) => Err(error),
-        };
-        absent_is_fine(removed).map_err(io_error("remove", &adapter))?;
+        hone_files::remove(&adapter).map_err(io_error("remove", &adapter))?;
         give(&out, uid, gid)
     }
 
@@ -184,7 +179,7 @@ impl Staging {
     /// # Errors
     /// When something stays.
     pub fn remove(&self) -> Result<(), StagingError> {
-        absent_is_fine(std::fs::remove_dir_all(&self.dir)).map_err(io_error("remove", &self.dir))
+        hone_files::remove(&self.dir).map_err(io_error("remove", &self.dir))
     }
 
     /// Takes the keeper's lock; it is held until the descriptor and its copies are closed.
