@@ -1,6 +1,6 @@
 //! The user's data, before anything starts: that it is there, what it is, and that the container can read it.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, Metadata};
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -31,20 +31,34 @@ pub(crate) fn source<'a>(volumes: &'a [Volume], image: &str) -> Result<&'a Path,
         .ok_or_else(|| RunError::NoData(image.to_owned()))
 }
 
-/// Every file below `source`, sorted, with its digest.
-pub(crate) fn files(source: &Path, user: &User) -> Result<Vec<DataFile>, RunError> {
-    let mut found = Vec::new();
+/// What lies in a data directory.
+#[derive(Debug, Default)]
+pub(crate) struct Data {
+    /// Every file, sorted.
+    pub files: Vec<DataFile>,
+    /// FIFOs, sockets and devices: reading one would wait for somebody, or never end.
+    pub special: Vec<PathBuf>,
+}
+
+/// Every file below `source`, with its digest.
+pub(crate) fn files(source: &Path, user: &User) -> Result<Data, RunError> {
+    let mut found = Data::default();
     walk(source, source, user, &mut found)?;
-    if found.is_empty() {
+    if found.files.is_empty() {
         return Err(RunError::EmptyData(source.to_owned()));
     }
-    found.sort_by(|a, b| a.name.cmp(&b.name));
+    found.files.sort_by(|a, b| a.name.cmp(&b.name));
+    found.special.sort();
     Ok(found)
 }
 
-fn walk(root: &Path, path: &Path, user: &User, found: &mut Vec<DataFile>) -> Result<(), RunError> {
+fn walk(root: &Path, path: &Path, user: &User, found: &mut Data) -> Result<(), RunError> {
     let meta = fs::metadata(path).map_err(RunError::io("read data", path))?;
     let (needed, directory) = if meta.is_dir() { (0o5, true) } else { (0o4, false) };
+    if !directory && !meta.is_file() {
+        found.special.push(path.to_owned());
+        return Ok(());
+    }
     if !readable(&meta, user, needed) {
         return Err(RunError::Unreadable { path: path.to_owned(), uid: user.uid, gid: user.gid });
     }
@@ -56,10 +70,10 @@ fn walk(root: &Path, path: &Path, user: &User, found: &mut Vec<DataFile>) -> Res
                 walk(root, &entry.path(), user, found)?;
             }
         }
-    } else if meta.is_file() {
+    } else {
         let name = path.strip_prefix(root).unwrap_or(path).to_owned();
         let (digest, size) = digest(path)?;
-        found.push(DataFile { name, size, digest });
+        found.files.push(DataFile { name, size, digest });
     }
     Ok(())
 }
@@ -78,7 +92,8 @@ fn readable(meta: &Metadata, user: &User, needed: u32) -> bool {
 
 fn digest(path: &Path) -> Result<(Digest, u64), RunError> {
     use sha2::{Digest as _, Sha256};
-    let mut file = File::open(path).map_err(RunError::io("read data", path))?;
+    // What was a file a moment ago may be a FIFO now: opening that must not wait for its other end.
+    let mut file = hone_files::open_regular(path).map_err(RunError::io("read data", path))?;
     let (mut hasher, mut size, mut buffer) = (Sha256::new(), 0, vec![0; 1 << 16]);
     loop {
         match file.read(&mut buffer).map_err(RunError::io("read data", path))? {
@@ -94,6 +109,8 @@ fn digest(path: &Path) -> Result<(Digest, u64), RunError> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use rustix::fs::{CWD, Mode};
 
     use super::*;
 
@@ -118,8 +135,29 @@ mod tests {
             fs::write(dir.path().join(name), name).unwrap();
         }
         symlink("..", dir.path().join("up")).unwrap();
-        let names: Vec<_> = files(dir.path(), &user(0)).unwrap().into_iter().map(|f| f.name).collect();
+        let names: Vec<_> = files(dir.path(), &user(0)).unwrap().files.into_iter().map(|f| f.name).collect();
         assert_eq!(names, [Path::new("a.jsonl"), Path::new("b/c.jsonl"), Path::new("z.jsonl")]);
+    }
+
+    #[test]
+    fn what_would_be_waited_for_is_passed_over_and_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = |name: &str| rustix::fs::mkfifoat(CWD, dir.path().join(name), Mode::RUSR | Mode::WUSR).unwrap();
+        fs::create_dir(dir.path().join("b")).unwrap();
+        fifo("b/pipe.jsonl");
+        let error = files(dir.path(), &user(0)).unwrap_err();
+        assert!(matches!(error, RunError::EmptyData(_)), "nothing but a FIFO is nothing");
+        fifo("a.jsonl");
+        let _socket = std::os::unix::net::UnixListener::bind(dir.path().join("socket")).unwrap();
+        fs::write(dir.path().join("c.jsonl"), "c").unwrap();
+        let data = files(dir.path(), &user(0)).unwrap();
+        assert_eq!(data.files.iter().map(|f| f.name.as_path()).collect::<Vec<_>>(), [Path::new("c.jsonl")]);
+        assert_eq!(data.special, ["a.jsonl", "b/pipe.jsonl", "socket"].map(|name| dir.path().join(name)));
+        // The FIFO itself as the data, and one that took a file's place after it was looked at.
+        let error = files(&dir.path().join("a.jsonl"), &user(0)).unwrap_err();
+        assert!(matches!(error, RunError::EmptyData(_)));
+        assert!(digest(&dir.path().join("a.jsonl")).is_err());
+        assert_eq!(files(&dir.path().join("c.jsonl"), &user(0)).unwrap().files.len(), 1, "a file as the data");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
+use hone_contract::quoted_path;
 use hone_image::media::LABEL_BASE_NAME;
 use hone_image::{Image, Reference};
 use hone_store::Store;
@@ -129,12 +130,16 @@ fn training(args: &Args, subject: &Subject, process: &Process) -> Result<Option<
     if !subject.trains {
         return Ok(None);
     }
-    let files = data::files(data::source(&args.volumes, &subject.reference)?, &process.user)?;
-    let run = identity::run_id(subject.image.config().digest(), &subject.reference, &files);
+    let data = data::files(data::source(&args.volumes, &subject.reference)?, &process.user)?;
+    if let Some(first) = data.special.first() {
+        let (more, first) = (data.special.len(), quoted_path(first));
+        eprintln!("data {first}: a FIFO, socket or device, which is no data and was not read ({more} such in all)");
+    }
+    let run = identity::run_id(subject.image.config().digest(), &subject.reference, &data.files);
     let lock = exclusive(subject.store.root(), &run)?;
     let staging = subject.store.root().join("staging").join(&run);
-    if args.fresh && staging.exists() {
-        fs::remove_dir_all(&staging).map_err(RunError::io("remove", &staging))?;
+    if args.fresh {
+        hone_files::remove(&staging).map_err(RunError::io("remove", &staging))?;
     }
     outcome::forget_attempt(&staging)?;
     if staging.join("out/checkpoint").exists() {
