@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use hone_contract::{quoted, quoted_path};
 use hone_image::Digest;
 use hone_store::StoreError;
 
@@ -13,31 +14,39 @@ pub(crate) enum RunError {
     NotRoot,
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("run {image}: made for {got}, this machine is {want}")]
+    #[error("run {image}: made for {}, this machine is {want}", quoted(got))]
     Architecture { image: String, got: String, want: &'static str },
     #[error("run {0}: the image has no command, and none was given")]
     NoCommand(String),
     #[error("run {0}: no data: say where it is, e.g. -v $PWD/data:/data")]
     NoData(String),
-    #[error("data {}: no files in it, want *.jsonl", .0.display())]
+    #[error("data {}: no files in it, want *.jsonl", quoted_path(.0))]
     EmptyData(PathBuf),
-    #[error("data {}: the container's user {uid}:{gid} cannot read it; `chmod -R a+rX {}`, or run with --user", path.display(), path.display())]
+    #[error(
+        "data {0}: the container's user {uid}:{gid} cannot read it; `chmod -R a+rX {0}`, or run with --user",
+        quoted_path(path)
+    )]
     Unreadable { path: PathBuf, uid: u32, gid: u32 },
-    #[error("user {user:?}: {why}")]
+    #[error("user \"{}\": {why}", quoted(user))]
     User { user: String, why: &'static str },
-    #[error("layer {layer}: entry {path:?}: {why}")]
+    #[error("layer {layer}: entry \"{}\": {why}", quoted(path))]
     Entry { layer: Digest, path: String, why: &'static str },
-    #[error("layer {layer}: unpack {path:?}")]
+    #[error("layer {layer}: unpack \"{}\"", quoted(path))]
     Unpack { layer: Digest, path: String, source: io::Error },
-    #[error("run {image}: {got} layers, want at most {want}")]
-    Layers { image: String, got: usize, want: usize },
+    #[error("unpack image {image}: {got} different layers, want at most {want}; build it with fewer")]
+    Layers { image: Digest, got: usize, want: usize },
+    #[error(
+        "unpack image {image}: {got} bytes are free in {}, want at least {want}; make room, `hone rm` frees what no image needs",
+        quoted_path(path)
+    )]
+    Room { image: Digest, path: PathBuf, got: u64, want: u64 },
     #[error("the same run is going on already (staging {0}); wait for it, or stop it")]
     Running(String),
     #[error("a container named {0} is running; take another --name")]
     NameTaken(String),
-    #[error("{operation} {}", path.display())]
+    #[error("{operation} {}", quoted_path(path))]
     Io { operation: &'static str, path: PathBuf, source: io::Error },
-    #[error("read {} from the image", path.display())]
+    #[error("read {} from the image", quoted_path(path))]
     Rooted { path: PathBuf, source: hone_sys::RootedError },
 }
 

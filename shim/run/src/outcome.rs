@@ -99,12 +99,7 @@ pub(crate) fn forget_attempt(staging: &Path) -> Result<(), RunError> {
     let stale: [PathBuf; 3] =
         [hone_image::run::EXIT_FILE, hone_image::run::OUTCOME_FILE, "out/adapter"].map(|name| staging.join(name));
     for path in stale {
-        let removed = match path.symlink_metadata() {
-            Ok(meta) if meta.is_dir() => std::fs::remove_dir_all(&path),
-            Ok(_) => std::fs::remove_file(&path),
-            Err(_) => Ok(()),
-        };
-        removed.map_err(RunError::io("remove", &path))?;
+        hone_files::remove(&path).map_err(RunError::io("remove", &path))?;
     }
     Ok(())
 }

@@ -5,15 +5,18 @@
 
 use std::ffi::CString;
 use std::fs::{self, File, TryLockError};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use crate::error::RunError;
 
-/// The kernel takes one page of mount options: 64 hex digits and a colon a layer, and the two upper directories.
-const MAX_LAYERS: usize = 55;
+/// Most layers of one overlay (the kernel's OVL_MAX_STACK).
+pub(crate) const MAX_LAYERS: usize = 500;
+/// In the bundle: a link to each layer, named by its place. The kernel takes one page of mount options, in which
+/// there is room for all of [`MAX_LAYERS`] by such names, and for 55 by their digests.
+const LINKS: &str = "lower";
 
 /// `ROOT/run/<container>`: the bundle. Dropped, everything of it goes.
 #[derive(Debug)]
@@ -31,7 +34,7 @@ impl Bundle {
         let path = runs.join(container);
         fs::create_dir_all(&path).map_err(RunError::io("make", &path))?;
         let lock = lock(&path)?.ok_or_else(|| RunError::NameTaken(container.to_owned()))?;
-        for name in ["rootfs", "upper", "work"] {
+        for name in ["rootfs", "upper", "work", LINKS] {
             let dir = path.join(name);
             fs::create_dir_all(&dir).map_err(RunError::io("make", &dir))?;
         }
@@ -48,18 +51,21 @@ impl Bundle {
         self.path.join("rootfs")
     }
 
-    /// Mounts `layers`, directories of `snapshots`, lowest first, and a fresh upper directory.
-    pub(crate) fn mount(&self, snapshots: &Path, layers: &[String], image: &str) -> Result<(), RunError> {
-        if layers.len() > MAX_LAYERS {
-            let (image, got) = (image.to_owned(), layers.len());
-            return Err(RunError::Layers { image, got, want: MAX_LAYERS });
+    /// Mounts `layers`, directories of `snapshots`, lowest first, and a fresh upper directory. None may come twice: the
+    /// kernel refuses that (ELOOP).
+    pub(crate) fn mount(&self, snapshots: &Path, layers: &[String]) -> Result<(), RunError> {
+        let links = self.path.join(LINKS);
+        let mut names = Vec::with_capacity(layers.len());
+        for (place, layer) in layers.iter().rev().enumerate() {
+            let name = place.to_string();
+            let link = links.join(&name);
+            symlink(snapshots.join(layer), &link).map_err(RunError::io("make", &link))?;
+            names.push(name);
         }
         hone_sys::private_mounts().map_err(RunError::io("make a mount namespace for", &self.path))?;
-        // Relative names keep the options within their page.
-        std::env::set_current_dir(snapshots).map_err(RunError::io("enter", snapshots))?;
-        let lower = layers.iter().rev().map(String::as_str).collect::<Vec<_>>().join(":");
-        let (upper, work) = (self.path.join("upper"), self.path.join("work"));
-        let options = format!("lowerdir={lower},upperdir={},workdir={}", upper.display(), work.display());
+        // Relative names: short, and free of the commas and colons of whatever directory the store lies in.
+        std::env::set_current_dir(&links).map_err(RunError::io("enter", &links))?;
+        let options = format!("lowerdir={},upperdir=../upper,workdir=../work", names.join(":"));
         let invalid = |_| RunError::io("mount", &self.path)(std::io::Error::other("a NUL in its path"));
         let options = CString::new(options).map_err(invalid)?;
         let target = self.rootfs();
@@ -72,7 +78,7 @@ impl Drop for Bundle {
     fn drop(&mut self) {
         // The mount may not be there yet; and what cannot be removed now, the next run's sweep removes.
         let _ = unmount(self.rootfs(), UnmountFlags::DETACH);
-        let _ = fs::remove_dir_all(&self.path);
+        let _ = hone_files::remove(&self.path);
     }
 }
 
@@ -99,28 +105,11 @@ fn sweep(runs: &Path) {
     for entry in fs::read_dir(runs).into_iter().flatten().flatten() {
         if let Ok(Some(_held)) = lock(&entry.path()) {
             // Left for the next sweep if it does not go.
-            let _ = fs::remove_dir_all(entry.path());
+            let _ = hone_files::remove(&entry.path());
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_is_taken_only_while_its_run_lives_and_leftovers_go() {
-        let root = tempfile::tempdir().unwrap();
-        fs::create_dir_all(root.path().join("run/dead/upper")).unwrap();
-        let bundle = Bundle::new(root.path(), "box").unwrap();
-        let mode = fs::metadata(root.path().join("run")).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o700, "an image's set-user-id programs are nobody else's to start");
-        assert!(!root.path().join("run/dead").exists());
-        let error = Bundle::new(root.path(), "box").unwrap_err().to_string();
-        assert_eq!(error, "a container named box is running; take another --name");
-        assert!(bundle.rootfs().is_dir());
-        drop(bundle);
-        assert_eq!(fs::read_dir(root.path().join("run")).unwrap().count(), 0);
-        Bundle::new(root.path(), "box").unwrap();
-    }
-}
+#[path = "rootfs_tests.rs"]
+mod tests;

@@ -48,7 +48,7 @@ pub(crate) fn run(args: &Args) -> Result<u8, RunError> {
     let snapshots = snapshot::prepare(&subject.store, &subject.image)?;
     let container = args.name.clone().unwrap_or_else(made_up_name);
     let bundle = Bundle::new(subject.store.root(), &container)?;
-    bundle.mount(&snapshot::directory(&subject.store), &snapshots.layers, &subject.reference)?;
+    bundle.mount(&snapshot::directory(&subject.store), &snapshots.layers)?;
     let process = process(args, &subject, &bundle, &container)?;
     let training = training(args, &subject, &process)?;
     let config = bundle::config(args, &container, &process)?;

@@ -2,33 +2,95 @@
 //!
 //! Whoever made the tar can name any path and any link; each entry's parent is therefore opened with
 //! RESOLVE_IN_ROOT below the directory, and its last component is made there without following anything. OCI whiteouts
-//! become overlayfs's own. Device nodes are refused: the runtime makes those that a container gets. Extended
-//! attributes are left behind, capabilities and overlayfs's own among them.
+//! become overlayfs's own, aufs' records are passed over. Device nodes are refused: the runtime makes those that a
+//! container gets. Extended attributes are left behind, capabilities and overlayfs's own among them.
+//!
+//! Paths are bounded, the depth of a tree is not: a link of the layer leads from one path to the next. Who removes
+//! what is unpacked here uses `hone_files::remove`.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use hone_image::Digest;
+use hone_image::whiteout::{Whiteout, whiteout};
 use hone_store::untar::{self, Entry};
 use rustix::fs::{
     AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags, chownat, fchmod,
-    fchown, fsetxattr, futimens, linkat, makedev, mkdirat, mknodat, openat, openat2, statat, symlinkat, unlinkat,
+    fchown, fsetxattr, fstatvfs, futimens, linkat, makedev, mkdirat, mknodat, openat, openat2, statat, symlinkat,
+    unlinkat,
 };
 use rustix::io::Errno;
 use tar::EntryType;
 
 use crate::error::RunError;
 
-/// Most entries of a layer; a Debian root with a Python stack has some 100,000.
-const MAX_ENTRIES: usize = 4_000_000;
+/// Most entries of an image's layers together; a Debian root with a Python stack has some 100,000.
+const MAX_ENTRIES: u64 = 4_000_000;
 /// Longest path of an entry (bytes): PATH_MAX.
 const MAX_PATH: usize = 4096;
 /// Characters of a path in an error.
 const MAX_SHOWN: usize = 300;
-const WHITEOUT: &str = ".wh.";
-const OPAQUE: &str = ".wh..wh..opq";
+/// What is left free for others on the disk: the end of this run, its records and logs (bytes).
+const KEEP_FREE: u64 = 32 << 20;
+/// How often the free space is asked for (bytes of the tar).
+const ASK_EVERY: u64 = 16 << 20;
+
+/// What the layers of one image may still unpack to, besides the bytes that `hone_store::Budget` bounds.
+pub(crate) struct Allowance {
+    entries: u64,
+    /// Bytes of sparse files, whose holes take no room in a tar.
+    sparse: u64,
+}
+
+impl Allowance {
+    /// For all layers of an image.
+    pub(crate) fn of_image() -> Self {
+        Self { entries: MAX_ENTRIES, sparse: untar::MAX_SPARSE }
+    }
+
+    fn take(&mut self, entry: &Entry<'_, '_>) -> Result<(), Fault> {
+        const TOO_MANY: Fault = Fault::Refused("more than 4000000 entries in the image's layers together");
+        self.entries = self.entries.checked_sub(1).ok_or(TOO_MANY)?;
+        if entry.header().entry_type().is_gnu_sparse() {
+            const TOO_LARGE: Fault = Fault::Refused("sparse files of more than 1 GiB in the image's layers together");
+            self.sparse = self.sparse.checked_sub(entry.size()).ok_or(TOO_LARGE)?;
+        }
+        Ok(())
+    }
+}
+
+/// A reader that gives up when what it feeds has filled the disk but for [`KEEP_FREE`].
+struct Guarded<'a, R> {
+    inner: R,
+    disk: &'a OwnedFd,
+    since: u64,
+}
+
+impl<R: Read> Read for Guarded<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        self.since += n as u64;
+        if self.since >= ASK_EVERY {
+            self.since = 0;
+            let stat = fstatvfs(self.disk)?;
+            enough(stat.f_bavail.saturating_mul(stat.f_frsize))?;
+        }
+        Ok(n)
+    }
+}
+
+fn enough(free: u64) -> io::Result<()> {
+    match free < KEEP_FREE {
+        true => Err(io::Error::new(
+            io::ErrorKind::StorageFull,
+            format!("{free} bytes are free on the disk, want {KEEP_FREE} to stay free; make room, e.g. by `hone rm`"),
+        )),
+        false => Ok(()),
+    }
+}
 
 /// Why an entry did not come about.
 enum Fault {
@@ -49,12 +111,14 @@ impl From<Errno> for Fault {
 }
 
 /// Unpacks `reader`, which fails at its end when its bytes are not those of `layer`, into the directory `to`.
-pub(crate) fn unpack(mut reader: impl Read, layer: Digest, to: &Path) -> Result<(), RunError> {
+pub(crate) fn unpack(reader: impl Read, layer: Digest, to: &Path, allowance: &mut Allowance) -> Result<(), RunError> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let tree = openat(CWD, to, flags, Mode::empty()).map_err(RunError::io("open", to))?;
     let mut path = "/".to_owned();
-    let unpacked = untar::walk(&mut reader, MAX_ENTRIES, &mut |entry| {
+    let mut reader = Guarded { inner: reader, disk: &tree, since: 0 };
+    let unpacked = untar::walk(&mut reader, usize::MAX, &mut |entry| {
         path = String::from_utf8_lossy(&entry.path_bytes()).chars().take(MAX_SHOWN).collect();
+        allowance.take(entry)?;
         make(&tree, entry)
     });
     unpacked.map_err(|fault| match fault {
@@ -85,34 +149,48 @@ fn make(tree: &OwnedFd, entry: &mut Entry<'_, '_>) -> Result<(), Fault> {
     let Some(name) = path.file_name().map(|name| name.to_string_lossy().into_owned()) else {
         return attributes(&openat(tree, ".", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?, entry);
     };
+    let first = path.iter().next().and_then(OsStr::to_str).unwrap_or_default();
+    if let Ok(Some(Whiteout::Aufs)) = whiteout(first) {
+        return Ok(());
+    }
+    let hides = whiteout(&name).map_err(|_| Fault::Refused("a whiteout of what is not beside it"))?;
     let parent = directory(tree, path.parent().unwrap_or(Path::new("")))?;
-    if name == OPAQUE {
-        return make_opaque(&openat(&parent, ".", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?);
+    match hides {
+        None => create(tree, &parent, &name, entry),
+        Some(Whiteout::Name(hidden)) => hide(&parent, hidden),
+        Some(Whiteout::Opaque) => {
+            make_opaque(&openat(&parent, ".", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+        }
+        Some(Whiteout::Aufs) => Ok(()),
     }
-    if let Some(hidden) = name.strip_prefix(WHITEOUT) {
-        return hide(&parent, hidden);
-    }
+}
+
+/// Makes the entry `name` in `parent`.
+fn create(tree: &OwnedFd, parent: &OwnedFd, name: &str, entry: &mut Entry<'_, '_>) -> Result<(), Fault> {
+    let target = |entry: &Entry<'_, '_>| match entry.link_name_bytes() {
+        Some(target) => Ok(target.into_owned()),
+        None => Err(Fault::Refused("a link without a target")),
+    };
     match entry.header().entry_type() {
-        EntryType::Directory => make_directory(&parent, &name, entry),
+        EntryType::Directory => make_directory(parent, name, entry),
         EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-            clear(&parent, &name)?;
-            file(&parent, &name, entry)
+            clear(parent, name)?;
+            file(parent, name, entry)
         }
         EntryType::Symlink => {
-            clear(&parent, &name)?;
-            let target = entry.link_name_bytes().ok_or(Fault::Refused("a link without a target"))?;
-            symlinkat(&*target, &parent, &name)?;
+            clear(parent, name)?;
+            symlinkat(target(entry)?, parent, name)?;
             let (uid, gid) = owner(entry)?;
-            Ok(chownat(&parent, &name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?)
+            Ok(chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?)
         }
         EntryType::Link => {
-            let target = entry.link_name_bytes().ok_or(Fault::Refused("a link without a target"))?;
-            clear(&parent, &name)?;
-            hard_link(tree, &names(&target)?, &parent, &name)
+            let target = target(entry)?;
+            clear(parent, name)?;
+            hard_link(tree, &names(&target)?, parent, name)
         }
         EntryType::Fifo => {
-            clear(&parent, &name)?;
-            Ok(mknodat(&parent, &name, FileType::Fifo, Mode::from_raw_mode(0o600), 0)?)
+            clear(parent, name)?;
+            Ok(mknodat(parent, name, FileType::Fifo, Mode::from_raw_mode(0o600), 0)?)
         }
         EntryType::XGlobalHeader => Ok(()),
         _ => Err(Fault::Refused("not a file, directory or link; device nodes are the runtime's to make")),

@@ -63,7 +63,8 @@ impl Layer {
         fs::write(dir.path().join("outside/file"), "untouched").unwrap();
         fs::create_dir(dir.path().join("inside")).unwrap();
         let bytes = self.0.into_inner().unwrap();
-        let result = unpack(&bytes[..], Digest::of(&bytes), &dir.path().join("inside"));
+        let result = unpack(&bytes[..], Digest::of(&bytes), &dir.path().join("inside"), &mut Allowance::of_image());
+        assert_eq!((opaque(dir.path()), opaque(&dir.path().join("outside"))), (None, None));
         assert_eq!(fs::read_to_string(dir.path().join("outside/file")).unwrap(), "untouched");
         assert_eq!(fs::read_dir(dir.path().join("outside")).unwrap().count(), 1);
         let result = result.map_err(|error| crate::error::chain(&error));
@@ -163,7 +164,7 @@ fn root_a_tar_cut_short_is_an_error() {
     }
     let bytes = Layer::new().file("f", &"x".repeat(2000)).0.into_inner().unwrap();
     let dir = tempfile::tempdir().unwrap();
-    assert!(unpack(&bytes[..1000], Digest::of(b""), dir.path()).is_err());
+    assert!(unpack(&bytes[..1000], Digest::of(b""), dir.path(), &mut Allowance::of_image()).is_err());
 }
 
 /// What is made of a layer: the names below `inside`, links among them not followed.
@@ -280,12 +281,30 @@ fn root_hard_links_reach_only_what_the_layer_has() {
     assert_eq!(fs::metadata(dir.path().join("inside/b")).unwrap().nlink(), 2);
 }
 
+/// Does `work` while another thread exchanges the two paths all the time.
+fn while_swapped(a: &Path, b: &Path, work: impl FnOnce()) {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let swapper = scope.spawn(|| {
+            let mut swaps = 0;
+            while !stop.load(Ordering::Relaxed) {
+                let exchange = rustix::fs::RenameFlags::EXCHANGE;
+                swaps += usize::from(rustix::fs::renameat_with(CWD, a, CWD, b, exchange).is_ok());
+            }
+            swaps
+        });
+        work();
+        stop.store(true, Ordering::Relaxed);
+        assert!(swapper.join().unwrap() > 0);
+    });
+}
+
 #[test]
 fn root_a_directory_swapped_for_a_link_meanwhile_is_no_way_out() {
     if !root() {
         return;
     }
-    use std::sync::atomic::{AtomicBool, Ordering};
     let site = tempfile::tempdir().unwrap();
     let outside = site.path().join("outside");
     fs::create_dir_all(outside.join("dir")).unwrap();
@@ -294,33 +313,20 @@ fn root_a_directory_swapped_for_a_link_meanwhile_is_no_way_out() {
         (0..n).fold(Layer::new(), file).0.into_inner().unwrap()
     };
     let bytes = layer(500);
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        for round in 0..20 {
-            let inside = site.path().join(format!("inside{round}"));
-            fs::create_dir_all(inside.join("dir")).unwrap();
-            std::os::unix::fs::symlink(&outside, inside.join("link")).unwrap();
-            stop.store(false, Ordering::Relaxed);
-            let (a, b, stop) = (inside.join("dir"), inside.join("link"), &stop);
-            let swapper = scope.spawn(move || {
-                let mut swaps = 0;
-                while !stop.load(Ordering::Relaxed) {
-                    let exchange = rustix::fs::RenameFlags::EXCHANGE;
-                    swaps += usize::from(rustix::fs::renameat_with(CWD, &a, CWD, &b, exchange).is_ok());
-                }
-                swaps
-            });
+    for round in 0..20 {
+        let inside = site.path().join(format!("inside{round}"));
+        fs::create_dir_all(inside.join("dir")).unwrap();
+        std::os::unix::fs::symlink(&outside, inside.join("link")).unwrap();
+        while_swapped(&inside.join("dir"), &inside.join("link"), || {
             // It may fail; it may not write elsewhere.
-            let _ = unpack(&bytes[..], Digest::of(&bytes), &inside);
-            stop.store(true, Ordering::Relaxed);
-            assert!(swapper.join().unwrap() > 0);
-        }
-    });
+            let _ = unpack(&bytes[..], Digest::of(&bytes), &inside, &mut Allowance::of_image());
+        });
+    }
     assert_eq!(tree(&outside), ["dir"]);
     // The twin: nobody swaps anything.
     let inside = site.path().join("quiet");
     fs::create_dir(&inside).unwrap();
-    unpack(&bytes[..], Digest::of(&bytes), &inside).unwrap();
+    unpack(&bytes[..], Digest::of(&bytes), &inside, &mut Allowance::of_image()).unwrap();
     assert_eq!(tree(&inside).len(), 1001);
 }
 
@@ -465,4 +471,141 @@ fn root_entries_that_come_twice_are_the_last_one() {
     let (dir, result) = Layer::new().file("f", "x").file(".wh.f", "").unpack();
     result.unwrap();
     assert_eq!(fs::read_to_string(dir.path().join("inside/f")).unwrap(), "x");
+}
+
+#[test]
+fn root_a_whiteout_hides_nothing_above_or_around_it() {
+    if !root() {
+        return;
+    }
+    for name in [".wh...", "etc/.wh...", "etc/deep/.wh...", ".wh..", "etc/.wh..", ".wh.", "etc/.wh."] {
+        let (dir, result) = Layer::new().file("etc/deep/file", "x").file(name, "").unpack();
+        let said = result.unwrap_err();
+        assert!(said.contains(&format!("entry \"{name}\": a whiteout of what is not beside it")), "{said}");
+        let inside = dir.path().join("inside");
+        for path in ["", "etc", "etc/deep"] {
+            assert_eq!(opaque(&inside.join(path)), None, "{name}: {path:?}");
+        }
+    }
+    // The twins: names that only look alike.
+    for (name, hidden) in [(".wh....", "..."), ("etc/.wh...a", "etc/..a"), ("etc/.wh..a", "etc/.a")] {
+        let (dir, result) = Layer::new().file(name, "").unpack();
+        result.unwrap();
+        let meta = fs::symlink_metadata(dir.path().join("inside").join(hidden)).unwrap();
+        assert!(meta.file_type().is_char_device(), "{name}");
+    }
+}
+
+#[test]
+fn root_records_of_aufs_are_passed_over() {
+    if !root() {
+        return;
+    }
+    let layer = Layer::new()
+        .entry(EntryType::Directory, ".wh..wh.plnk", "", b"")
+        .file(".wh..wh.plnk/123.456", "x")
+        .file(".wh..wh.aufs", "")
+        .file("etc/.wh..wh.orph", "")
+        .file("file", "x");
+    let (dir, result) = layer.unpack();
+    result.unwrap();
+    assert_eq!(
+        tree(&dir.path().join("inside")).into_iter().filter(|name| name != "etc").collect::<Vec<_>>(),
+        ["file"]
+    );
+}
+
+#[test]
+fn root_a_swap_meanwhile_lets_no_whiteout_or_hard_link_out() {
+    if !root() {
+        return;
+    }
+    let site = tempfile::tempdir().unwrap();
+    let outside = site.path().join("outside");
+    fs::create_dir_all(outside.join("sub")).unwrap();
+    fs::write(outside.join("secret"), "secret").unwrap();
+    let steps = |layer: Layer, n: usize| {
+        layer
+            .file(&format!("dir/{n}"), "x")
+            .entry(EntryType::Link, &format!("dir/twin{n}"), &format!("dir/{n}"), b"")
+            .file("dir/.wh.sub", "")
+            .file(".wh.dir", "")
+            .file("dir/.wh.secret", "")
+            .file("dir/sub/.wh..wh..opq", "")
+    };
+    // A hard link to what lies outside: it must never come about.
+    let theft = |layer: Layer, n: usize| layer.entry(EntryType::Link, &format!("stolen{n}"), "dir/secret", b"");
+    let bytes = (0..200).fold(Layer::new(), steps).0.into_inner().unwrap();
+    let thefts: Vec<_> = (0..200).map(|n| theft(Layer::new(), n).0.into_inner().unwrap()).collect();
+    for round in 0..20 {
+        let inside = site.path().join(format!("inside{round}"));
+        fs::create_dir_all(inside.join("dir/sub")).unwrap();
+        std::os::unix::fs::symlink(&outside, inside.join("link")).unwrap();
+        while_swapped(&inside.join("dir"), &inside.join("link"), || {
+            // They may fail; they may not reach out.
+            for bytes in thefts.iter().chain([&bytes]) {
+                let _ = unpack(&bytes[..], Digest::of(bytes), &inside, &mut Allowance::of_image());
+            }
+        });
+    }
+    assert_eq!(tree(&outside), ["secret", "sub"]);
+    assert_eq!((opaque(&outside), opaque(&outside.join("sub"))), (None, None));
+    assert_eq!(fs::metadata(outside.join("secret")).unwrap().nlink(), 1);
+    // The twin: nobody swaps anything.
+    let inside = site.path().join("quiet");
+    fs::create_dir_all(inside.join("dir/sub")).unwrap();
+    unpack(&bytes[..], Digest::of(&bytes), &inside, &mut Allowance::of_image()).unwrap();
+    assert_eq!(fs::metadata(inside.join("dir/0")).unwrap().nlink(), 2);
+    assert_eq!(opaque(&inside.join("dir/sub")).as_deref(), Some(&b"y"[..]));
+    assert_eq!(opaque(&inside.join("dir")).as_deref(), Some(&b"y"[..]));
+}
+
+#[test]
+fn root_entries_and_sparse_files_are_counted_for_all_layers_together() {
+    if !root() {
+        return;
+    }
+    let site = tempfile::tempdir().unwrap();
+    let mut allowance = Allowance { entries: 5, sparse: 4096 };
+    let mut add = |layer: Layer| {
+        let bytes = layer.0.into_inner().unwrap();
+        let result = unpack(&bytes[..], Digest::of(&bytes), site.path(), &mut allowance);
+        result.map_err(|error| crate::error::chain(&error))
+    };
+    let block = [b's'; 512];
+    add(sparse(1536, &block, 2048)).unwrap();
+    add(sparse(1536, &block, 2048)).unwrap();
+    let said = add(sparse(1536, &block, 2048)).unwrap_err();
+    assert!(said.contains("sparse files of more than 1 GiB in the image's layers together"), "{said}");
+    add(Layer::new().file("a", "a").file("b", "b")).unwrap();
+    let said = add(Layer::new().file("c", "c")).unwrap_err();
+    assert!(said.contains("more than 4000000 entries in the image's layers together"), "{said}");
+    assert!(!site.path().join("c").exists());
+}
+
+#[test]
+fn a_disk_that_fills_is_told_while_it_fills() {
+    let said = enough(KEEP_FREE - 1).unwrap_err();
+    assert_eq!(said.kind(), io::ErrorKind::StorageFull);
+    assert!(said.to_string().contains("want 33554432 to stay free"), "{said}");
+    enough(KEEP_FREE).unwrap();
+    // Asked for while a tar is read, at the disk on which it is unpacked.
+    let dir = tempfile::tempdir().unwrap();
+    let disk = openat(CWD, dir.path(), OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
+    let mut reader = Guarded { inner: io::repeat(0).take(3 * ASK_EVERY), disk: &disk, since: 0 };
+    assert_eq!(io::copy(&mut reader, &mut io::sink()).unwrap(), 3 * ASK_EVERY);
+    assert!(reader.since < ASK_EVERY, "it was asked for");
+}
+
+#[test]
+fn root_names_are_shown_without_what_a_terminal_obeys() {
+    if !root() {
+        return;
+    }
+    for name in ["dev/\u{1b}]0;title\u{7}", "dev/\u{202e}gpj", "dev/a\nb"] {
+        let (_dir, result) = Layer::new().entry(EntryType::Char, name, "", b"").unpack();
+        let said = result.unwrap_err();
+        assert!(!said.contains(['\u{1b}', '\u{7}', '\u{202e}', '\n']), "{said:?}");
+        assert!(said.contains("device nodes are the runtime's to make"), "{said}");
+    }
 }
