@@ -103,7 +103,8 @@ fn parent(path: &Path) -> io::Result<Option<(OwnedFd, CString)>> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     match openat(CWD, parent, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
         Ok(fd) => Ok(Some((fd, name))),
-        Err(Errno::NOENT) => Ok(None),
+        // Nothing lies in what is not there, or in a file.
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
         Err(errno) => Err(errno.into()),
     }
 }

@@ -123,6 +123,7 @@ fn links_go_and_not_what_they_name() {
     // What is not there is removed already; a file is one.
     remove(&tree).unwrap();
     remove(&tree.join("nowhere/else")).unwrap();
+    remove(&outside.join("file/else")).unwrap();
     remove(&outside.join("file")).unwrap();
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
     assert_eq!(remove(Path::new("/")).unwrap_err().raw_os_error(), Some(Errno::INVAL.raw_os_error()));
