@@ -33,3 +33,4 @@ pub use error::Error;
 pub use oci::{IMAGE_NAME, OciBlob, OciRoot, OciShipment, ShipmentError, is_image_config, name_of};
 pub use podman::Podman;
 pub use shipment::{Open, ShipLayer, Shipment};
+pub use socket::outcome as load_answer;

@@ -213,8 +213,11 @@ impl Write for Chunked<'_> {
     }
 }
 
-/// What an answer says: nothing when docker has the image, else why it does not have it.
-fn outcome(answer: &[u8]) -> io::Result<Option<String>> {
+/// What an answer to ImageLoad says: nothing when docker has the image, else why it does not have it.
+///
+/// # Errors
+/// When it is no answer.
+pub fn outcome(answer: &[u8]) -> io::Result<Option<String>> {
     #[derive(Deserialize)]
     struct Line {
         /// Of a body that began well (Engine API, JSONMessage).

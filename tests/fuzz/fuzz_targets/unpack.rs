@@ -23,7 +23,7 @@ fuzz_target!(|bytes: &[u8]| {
     let (inside, secret) = (site.path().join("inside"), site.path().join("secret"));
     fs::create_dir(&inside).expect("directory");
     fs::File::create(&secret).and_then(|mut file| file.write_all(b"untouched")).expect("file");
-    let result = unpack::unpack(bytes, Digest::of(bytes), &inside);
+    let result = unpack::unpack(bytes, Digest::of(bytes), &inside, &mut unpack::Allowance::of_image());
     if let Err(error) = result {
         assert!(!error::chain(&error).is_empty());
     }
