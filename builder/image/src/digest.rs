@@ -6,6 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use hone_contract::quoted;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -16,7 +17,7 @@ pub struct Digest([u8; 32]);
 
 /// Text that is not `sha256:` and 64 lowercase hex digits.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("digest: want sha256:<64 lowercase hex digits>, got {got:?}")]
+#[error("digest: want sha256:<64 lowercase hex digits>, got \"{}\"", quoted(got))]
 pub struct BadDigest {
     /// The text as given, cut at 100 characters.
     pub got: String,

@@ -7,10 +7,12 @@
 
 use std::collections::BTreeMap;
 
+use crate::image;
 use crate::layer::{Compression, compression};
 use crate::media;
 use crate::oci::{Descriptor, Manifest};
 use crate::tar::check_path;
+use hone_contract::quoted;
 
 /// Layers looked at in one artifact.
 const MAX_LAYERS: usize = 4096;
@@ -52,10 +54,13 @@ pub struct Part {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ForeignError {
     /// Nothing in it is a model's.
-    #[error("it holds no model: its layers are {0}")]
+    #[error("it holds no model: its layers are {}", quoted(.0))]
     NoModel(String),
     /// A layer type that nobody has described.
-    #[error("layer {digest} has the media type {media_type}, which is no part of a model that is known here")]
+    #[error(
+        "layer {digest} has the media type {}, which is no part of a model that is known here",
+        quoted(media_type)
+    )]
     Unknown {
         /// The layer's digest.
         digest: String,
@@ -63,7 +68,7 @@ pub enum ForeignError {
         media_type: String,
     },
     /// A file name that leaves the model.
-    #[error("layer {digest} names its file {path:?}; want a plain relative path")]
+    #[error("layer {digest} names its file \"{}\"; want a plain relative path", quoted(path))]
     Path {
         /// The layer's digest.
         digest: String,
@@ -71,8 +76,13 @@ pub enum ForeignError {
         path: String,
     },
     /// More layers than any model has.
-    #[error("it has {0} layers, want at most {MAX_LAYERS}")]
-    TooMany(usize),
+    #[error("it has {got} layers, want at most {want}")]
+    TooMany {
+        /// How many.
+        got: usize,
+        /// What would do.
+        want: usize,
+    },
 }
 
 /// Whose artifact a manifest is.
@@ -93,23 +103,22 @@ pub fn maker(manifest: &Manifest) -> Maker {
 /// # Errors
 /// See [`ForeignError`].
 pub fn parts(manifest: &Manifest) -> Result<Vec<Part>, ForeignError> {
-    if manifest.layers.len() > MAX_LAYERS {
-        return Err(ForeignError::TooMany(manifest.layers.len()));
+    let most = if maker(manifest) == Maker::Image { image::MAX_LAYERS + 1 } else { MAX_LAYERS };
+    if manifest.layers.len() > most {
+        return Err(ForeignError::TooMany { got: manifest.layers.len(), want: most });
     }
     let classify = match maker(manifest) {
         Maker::ModelPack => model_pack,
         Maker::KitOps => kit_ops,
         Maker::Docker => docker,
         Maker::Ollama => ollama,
-        Maker::Image => image,
+        Maker::Image => image_layer,
     };
     let mut parts: Vec<Part> = Vec::new();
     let mut unnamed: BTreeMap<&'static str, usize> = BTreeMap::new();
     for layer in &manifest.layers {
-        let unknown = || ForeignError::Unknown {
-            digest: layer.digest.to_string(),
-            media_type: layer.media_type.chars().take(200).collect(),
-        };
+        let unknown =
+            || ForeignError::Unknown { digest: layer.digest.to_string(), media_type: layer.media_type.clone() };
         let form = match classify(&layer.media_type).ok_or_else(unknown)? {
             Class::Skip => continue,
             Class::Tar(compression) => Form::Tar(compression),
@@ -188,7 +197,7 @@ fn ollama(media_type: &str) -> Option<Class> {
     }
 }
 
-fn image(media_type: &str) -> Option<Class> {
+fn image_layer(media_type: &str) -> Option<Class> {
     compression(media_type).map(Class::Tar)
 }
 
@@ -223,9 +232,7 @@ fn name_of(
     };
     match check_path(&path) {
         Ok(()) => Ok(path),
-        Err(_) => {
-            Err(ForeignError::Path { digest: layer.digest.to_string(), path: path.chars().take(300).collect() })
-        }
+        Err(_) => Err(ForeignError::Path { digest: layer.digest.to_string(), path }),
     }
 }
 

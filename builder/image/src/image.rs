@@ -12,6 +12,9 @@ use crate::oci::{Descriptor, History, ImageConfig, Manifest, Platform, RootFs, R
 /// The creation time of everything Hone makes.
 const EPOCH: &str = "1970-01-01T00:00:00Z";
 
+/// Layers of one image, a version's adapter apart. Docker takes 125, overlayfs as many as a program can name.
+pub const MAX_LAYERS: usize = 127;
+
 /// A manifest with its configuration; the layers are known by both.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Image {
@@ -30,6 +33,16 @@ pub enum ImageError {
         want: Digest,
         /// As given.
         got: Digest,
+    },
+    /// More layers than a container can be made of.
+    #[error("read image {config}: {got} layers, want at most {want}")]
+    TooMany {
+        /// Whose.
+        config: Digest,
+        /// As in the manifest.
+        got: usize,
+        /// What would do.
+        want: usize,
     },
     /// The manifest and the configuration disagree on the number of layers.
     #[error("read image {config}: manifest has {manifest} layers, config has {diff_ids} diff ids")]
@@ -87,6 +100,11 @@ impl Image {
         if descriptors.len() != diff_ids.len() {
             return Err(ImageError::Layers { config: want, manifest: descriptors.len(), diff_ids: diff_ids.len() });
         }
+        // A version has one layer more than its base may have.
+        let most = MAX_LAYERS + usize::from(is_version(config.value()));
+        if descriptors.len() > most {
+            return Err(ImageError::TooMany { config: want, got: descriptors.len(), want: most });
+        }
         let layers = descriptors.iter().zip(diff_ids).map(|(d, &id)| Layer::described(d.clone(), id)).collect();
         Ok(Self { manifest, config, layers })
     }
@@ -143,14 +161,14 @@ impl Image {
 
     /// A descriptor of the manifest, as an index holds it.
     pub fn descriptor(&self) -> Descriptor {
-        let config = self.config.value();
-        let platform = Platform {
-            architecture: config.architecture.clone(),
-            os: config.os.clone(),
-            variant: config.variant.clone(),
-        };
+        let platform = self.platform();
         let media_type = self.manifest.value().media_type.as_deref().unwrap_or(media::MANIFEST);
         Descriptor { platform: Some(platform), ..self.manifest.descriptor(media_type) }
+    }
+
+    /// What it runs on, by its configuration.
+    pub fn platform(&self) -> Platform {
+        self.config.value().platform()
     }
 
     /// Bytes of all its layers as stored.
@@ -283,10 +301,40 @@ mod tests {
     #[test]
     fn written_and_read_back_is_the_same_image() {
         for image in [base(), version(&base(), 1, 9)] {
-            let manifest = Sealed::parse("manifest", image.manifest().bytes().to_vec()).expect("manifest");
+            let manifest = crate::document::manifest(None, image.manifest().bytes().to_vec()).expect("manifest");
             let config = Sealed::parse("config", image.config().bytes().to_vec()).expect("config");
             assert_eq!(Image::join(manifest, config), Ok(image));
         }
+    }
+
+    #[test]
+    fn more_layers_than_a_container_has_are_refused() {
+        let of = |layers: usize, version: bool| {
+            let base = base();
+            let mut config = base.config().value().clone();
+            let layers: Vec<Layer> = (0..layers).map(|n| layer(LayerKind::Other, n as u8)).collect();
+            config.rootfs.diff_ids = layers.iter().map(|l| l.diff_id).collect();
+            if version {
+                config.config.labels.get_or_insert_default().insert(media::LABEL_VERSION.to_owned(), "1".to_owned());
+            }
+            let made = Image::of_parts(Sealed::new(config), layers, BTreeMap::new());
+            Image::join(made.manifest, made.config)
+        };
+        assert!(of(127, false).is_ok() && of(128, true).is_ok());
+        for (layers, version) in [(128, false), (129, true), (30_000, false)] {
+            assert!(matches!(of(layers, version), Err(ImageError::TooMany { got, .. }) if got == layers), "{layers}");
+        }
+    }
+
+    #[test]
+    fn the_same_layer_twice_is_read() {
+        let (base, same) = (base(), layer(LayerKind::Other, 7));
+        let mut config = base.config().value().clone();
+        config.rootfs.diff_ids = vec![same.diff_id; 3];
+        let made = Image::of_parts(Sealed::new(config), vec![same.clone(); 3], BTreeMap::new());
+        let image = Image::join(made.manifest, made.config).expect("an image");
+        assert_eq!(image.layers().len(), 3);
+        assert_eq!(crate::Pack::alone(image).image_layers().len(), 1);
     }
 
     #[test]

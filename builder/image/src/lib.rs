@@ -5,6 +5,7 @@
 
 pub mod codec;
 pub mod digest;
+pub mod document;
 pub mod foreign;
 pub mod hub;
 pub mod image;
@@ -14,6 +15,7 @@ pub mod media;
 pub mod modelpack;
 pub mod oci;
 pub mod pack;
+pub mod platform;
 pub mod reference;
 pub mod run;
 pub mod sbom;
@@ -21,6 +23,7 @@ pub mod tar;
 pub mod whiteout;
 
 pub use digest::Digest;
+pub use document::Document;
 pub use image::Image;
 pub use layer::{Layer, LayerKind};
 pub use pack::{Artifact, Pack};

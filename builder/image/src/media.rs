@@ -24,6 +24,11 @@ pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json"
 /// A docker image manifest; read from others, never written.
 pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 
+/// Annotation of an index entry: what BuildKit says that it is.
+pub const BUILDKIT_TYPE: &str = "vnd.docker.reference.type";
+/// A statement about an image beside it (provenance, a bill of materials).
+pub const BUILDKIT_ATTESTATION: &str = "attestation-manifest";
+
 /// Artifact type of a ModelPack manifest (CNCF model-spec, spec.md).
 pub const MODEL_MANIFEST: &str = "application/vnd.cncf.model.manifest.v1+json";
 /// A ModelPack configuration (model-spec, config.md).

@@ -6,11 +6,13 @@
 
 use std::collections::BTreeMap;
 
+use hone_contract::quoted;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::digest::Digest;
+use crate::layer;
 use crate::media;
 
 /// A document larger than this is refused unread (bytes).
@@ -35,6 +37,9 @@ pub struct Descriptor {
     /// Free annotations.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub annotations: BTreeMap<String, String>,
+    /// What others wrote and we do not know: `urls`, `data`.
+    #[serde(flatten)]
+    pub rest: BTreeMap<String, Value>,
 }
 
 /// What an image runs on (image-spec, image-index.md).
@@ -47,6 +52,9 @@ pub struct Platform {
     /// GOARCH variant.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub variant: Option<String>,
+    /// What others wrote and we do not know: `os.version`, `os.features`.
+    #[serde(flatten)]
+    pub rest: BTreeMap<String, Value>,
 }
 
 /// An image manifest (image-spec, manifest.md).
@@ -71,6 +79,9 @@ pub struct Manifest {
     /// Free annotations.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub annotations: BTreeMap<String, String>,
+    /// What others wrote and we do not know.
+    #[serde(flatten)]
+    pub rest: BTreeMap<String, Value>,
 }
 
 /// An image index (image-spec, image-index.md).
@@ -87,6 +98,9 @@ pub struct Index {
     /// Free annotations.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub annotations: BTreeMap<String, String>,
+    /// What others wrote and we do not know: `subject`, `artifactType`.
+    #[serde(flatten)]
+    pub rest: BTreeMap<String, Value>,
 }
 
 /// An image configuration (image-spec, config.md).
@@ -140,6 +154,18 @@ pub struct RuntimeConfig {
     /// What others wrote and we do not know.
     #[serde(flatten)]
     pub rest: BTreeMap<String, Value>,
+}
+
+impl ImageConfig {
+    /// What it runs on.
+    pub fn platform(&self) -> Platform {
+        Platform {
+            architecture: self.architecture.clone(),
+            os: self.os.clone(),
+            variant: self.variant.clone(),
+            rest: BTreeMap::new(),
+        }
+    }
 }
 
 impl RuntimeConfig {
@@ -209,24 +235,64 @@ pub enum DocumentError {
         what: &'static str,
         /// Why.
         #[source]
-        source: serde_json::Error,
+        source: BadJson,
+    },
+    /// Neither an index nor a manifest.
+    #[error("read {what}: {got}, want {want}")]
+    Kind {
+        /// What it should be.
+        what: &'static str,
+        /// What it is.
+        got: String,
+        /// What would do.
+        want: &'static str,
+    },
+    /// What one reader takes for this, another takes for that (CVE-2021-41190).
+    #[error("read {what}: {why}; refused, because programs would read it differently")]
+    Ambiguous {
+        /// What it should be.
+        what: &'static str,
+        /// What contradicts what.
+        why: String,
     },
 }
 
-impl<T: DeserializeOwned> Sealed<T> {
+/// What is wrong with a text that should be JSON of some form: what it repeats of the text is quoted.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", quoted(&.0.to_string()))]
+pub struct BadJson(serde_json::Error);
+
+/// Documents whose bytes say all that they are. What may be an index or a manifest is read as a [`crate::Document`].
+pub trait Plain: DeserializeOwned {}
+
+impl Plain for ImageConfig {}
+impl Plain for Value {}
+
+impl<T: Plain> Sealed<T> {
     /// Reads a document and keeps its bytes.
     ///
     /// # Errors
     /// When the bytes are not such a document.
     pub fn parse(what: &'static str, bytes: Vec<u8>) -> Result<Self, DocumentError> {
+        Self::read(what, bytes)
+    }
+}
+
+impl<T: DeserializeOwned> Sealed<T> {
+    pub(crate) fn read(what: &'static str, bytes: Vec<u8>) -> Result<Self, DocumentError> {
         let got = bytes.len() as u64;
         if got > MAX_DOCUMENT_BYTES {
             return Err(DocumentError::TooLarge { what, got });
         }
-        let value = serde_json::from_slice(&bytes).map_err(|source| DocumentError::Json { what, source })?;
+        let value = json(what, &bytes)?;
         let digest = Digest::of(&bytes);
         Ok(Self { value, bytes, digest })
     }
+}
+
+/// JSON of this form.
+pub(crate) fn json<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, DocumentError> {
+    serde_json::from_slice(bytes).map_err(|source| DocumentError::Json { what, source: BadJson(source) })
 }
 
 impl<T: Serialize> Sealed<T> {
@@ -265,7 +331,15 @@ impl Descriptor {
     /// A descriptor with nothing but what every one has.
     pub fn of(media_type: &str, digest: Digest, size: u64) -> Self {
         let media_type = media_type.to_owned();
-        Self { media_type, digest, size, artifact_type: None, platform: None, annotations: BTreeMap::new() }
+        Self {
+            media_type,
+            digest,
+            size,
+            artifact_type: None,
+            platform: None,
+            annotations: BTreeMap::new(),
+            rest: BTreeMap::new(),
+        }
     }
 
     /// Whether it describes an index, ours or docker's list.
@@ -283,7 +357,24 @@ impl Manifest {
     /// A manifest over these parts.
     pub fn new(config: Descriptor, layers: Vec<Descriptor>, annotations: BTreeMap<String, String>) -> Self {
         let media_type = Some(media::MANIFEST.to_owned());
-        Self { schema_version: 2, media_type, artifact_type: None, config, layers, subject: None, annotations }
+        Self {
+            schema_version: 2,
+            media_type,
+            artifact_type: None,
+            config,
+            layers,
+            subject: None,
+            annotations,
+            rest: BTreeMap::new(),
+        }
+    }
+
+    /// Whether it is an image of containers: neither an artifact with a configuration of another type, nor one that
+    /// borrows the image's, as BuildKit's attestations and Ollama's models do.
+    pub fn is_image(&self) -> bool {
+        let config = [media::CONFIG, media::DOCKER_CONFIG].contains(&self.config.media_type.as_str());
+        let tar = |layer: &Descriptor| layer::compression(&layer.media_type).is_some();
+        config && self.artifact_type.is_none() && (self.layers.is_empty() || self.layers.iter().any(tar))
     }
 
     /// An artifact's manifest over these parts.
@@ -296,7 +387,7 @@ impl Index {
     /// An index over these manifests.
     pub fn new(manifests: Vec<Descriptor>) -> Self {
         let media_type = Some(media::INDEX.to_owned());
-        Self { schema_version: 2, media_type, manifests, annotations: BTreeMap::new() }
+        Self { schema_version: 2, media_type, manifests, annotations: BTreeMap::new(), rest: BTreeMap::new() }
     }
 }
 
@@ -325,7 +416,65 @@ mod tests {
     #[test]
     fn an_oversized_document_is_refused_unread() {
         let bytes = vec![b' '; MAX_DOCUMENT_BYTES as usize + 1];
-        let error = Sealed::<Manifest>::parse("manifest", bytes).expect_err("too large");
+        let error = Sealed::<Manifest>::read("manifest", bytes).expect_err("too large");
         assert_eq!(error.to_string(), "read manifest: 8388609 bytes, want at most 8388608");
+    }
+
+    /// As an engine, a registry or another tool may write them; read and written, nothing is lost and nothing new.
+    #[test]
+    fn what_others_wrote_into_documents_is_kept() {
+        let hex = "0".repeat(64);
+        let descriptor = format!(
+            r#"{{"mediaType":"m","digest":"sha256:{hex}","size":18446744073709551615,
+            "platform":{{"architecture":"amd64","os":"windows","os.version":"10.0","os.features":["win32k"],"x":{{}}}},
+            "annotations":{{"a":"b"}},"data":"e30=","urls":["https://x"],"new":[1,null,{{"deep":true}}]}}"#
+        );
+        let manifest = format!(
+            r#"{{"schemaVersion":2,"config":{descriptor},"layers":[{descriptor}],"subject":{descriptor},"other":1.5}}"#
+        );
+        let index = format!(
+            r#"{{"schemaVersion":2,"manifests":[{descriptor}],"artifactType":"a","subject":{descriptor},"other":null}}"#
+        );
+        fn kept<T: Serialize + DeserializeOwned>(text: &str) {
+            let want: Value = serde_json::from_str(text).expect("JSON");
+            let read: T = serde_json::from_str(text).expect("a document");
+            assert_eq!(serde_json::to_value(&read).expect("written"), want);
+        }
+        kept::<Descriptor>(&descriptor);
+        kept::<Manifest>(&manifest);
+        kept::<Index>(&index);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_document_does_not_repeat_all_of_it() {
+        let long = r"\u001b[2J".repeat(1 << 18);
+        for text in [
+            format!(r#"{{"architecture":"a","os":"b","rootfs":"{long}"}}"#),
+            format!(r#"{{"architecture":"a","os":"b","rootfs":{{"type":"layers","diff_ids":["{long}"]}}}}"#),
+        ] {
+            let error = Sealed::<ImageConfig>::parse("config", text.into_bytes()).expect_err("no configuration");
+            let why = std::error::Error::source(&error).expect("a cause").to_string();
+            assert!(why.len() < 2000 && !why.contains('\u{1b}'), "{}", why.len());
+        }
+    }
+
+    #[test]
+    fn attestations_and_models_are_no_images() {
+        let config = || Descriptor::of(media::CONFIG, Digest::of(b"c"), 1);
+        let layers = |types: &[&str]| types.iter().map(|t| Descriptor::of(t, Digest::of(b"l"), 1)).collect();
+        let of = |types: &[&str]| Manifest::new(config(), layers(types), BTreeMap::new());
+        assert!(of(&[]).is_image() && of(&[media::LAYER_GZIP, "application/x.encrypted"]).is_image());
+        assert!(of(&["application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"]).is_image());
+        assert!(!of(&["application/vnd.in-toto+json"]).is_image());
+        assert!(!of(&["application/vnd.ollama.image.model", "application/vnd.ollama.image.params"]).is_image());
+        assert!(!Manifest { artifact_type: Some("x".to_owned()), ..of(&[media::LAYER_TAR]) }.is_image());
+        let mut entry = Descriptor::of(media::MANIFEST, Digest::of(b"m"), 1);
+        assert!(!entry.is_attestation() && entry.is_for_linux_or_nobody());
+        entry.platform = Some(Platform::nobody());
+        assert!(entry.is_attestation() && entry.is_for_linux_or_nobody());
+        entry.artifact_type = Some(media::MODEL_MANIFEST.to_owned());
+        assert!(!entry.is_attestation());
+        entry.annotations.insert(media::BUILDKIT_TYPE.to_owned(), media::BUILDKIT_ATTESTATION.to_owned());
+        assert!(entry.is_attestation());
     }
 }

@@ -10,6 +10,7 @@ use crate::image::Image;
 use crate::layer::Layer;
 use crate::media;
 use crate::oci::{Descriptor, Index, Manifest, Platform, Sealed};
+use crate::platform::best;
 
 /// A manifest that is no image, with its configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,10 +33,9 @@ impl Artifact {
     /// A descriptor of the manifest, as an index holds it. The platform is nobody's, so that no engine takes it for an
     /// image of its own (BuildKit marks its attestations the same way).
     pub fn descriptor(&self) -> Descriptor {
-        let nobody = "unknown".to_owned();
         Descriptor {
             artifact_type: self.manifest.value().artifact_type.clone(),
-            platform: Some(Platform { architecture: nobody.clone(), os: nobody, variant: None }),
+            platform: Some(Platform::nobody()),
             ..self.manifest.descriptor(media::MANIFEST)
         }
     }
@@ -98,10 +98,9 @@ impl Pack {
         self.artifacts.iter().find(is_model)
     }
 
-    /// The image for a processor: the one of its name, else the first.
-    pub fn image_for(&self, architecture: &str) -> Option<&Image> {
-        let fits = |image: &&Image| image.config().value().architecture == architecture;
-        self.images.iter().find(fits).or(self.images.first())
+    /// The image for a machine: of those that run on it the best, else the first.
+    pub fn image_for(&self, machine: &Platform) -> Option<&Image> {
+        best(machine, &self.images, |image| Some(image.platform())).or(self.images.first())
     }
 
     /// Every document, those that others name first: the order in which they are stored and pushed.

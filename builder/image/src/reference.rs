@@ -6,6 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use hone_contract::quoted;
 use serde::{Deserialize, Serialize};
 
 /// The registry that docker assumes when a name has none.
@@ -30,9 +31,9 @@ pub struct Reference {
 
 /// Text that docker would not accept as a tagged name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("image reference {text:?}: {why}")]
+#[error("image reference \"{}\": {why}", quoted(text))]
 pub struct BadReference {
-    /// The text as given, cut at 300 characters.
+    /// The text as given.
     pub text: String,
     /// What is wrong with it.
     pub why: &'static str,
@@ -109,7 +110,7 @@ impl From<Reference> for String {
 }
 
 fn bad(text: &str, why: &'static str) -> BadReference {
-    BadReference { text: text.chars().take(300).collect(), why }
+    BadReference { text: text.to_owned(), why }
 }
 
 fn parse(text: &str) -> Result<Reference, &'static str> {

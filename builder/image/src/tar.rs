@@ -9,6 +9,8 @@
 
 use std::io::{self, Read, Write};
 
+use hone_contract::quoted;
+
 /// Where the data of a weight layer starts (bytes).
 pub const WEIGHT_OFFSET: u64 = 4096;
 /// A tar ends with two blocks of zeros.
@@ -44,15 +46,15 @@ pub enum Entry<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum TarError {
     /// A name that leaves the root, is empty, or has a component that is not a plain name.
-    #[error("tar entry {path:?}: {why}")]
+    #[error("tar entry \"{}\": {why}", quoted(path))]
     Path {
-        /// The name, cut at 300 characters.
+        /// The name.
         path: String,
         /// What is wrong with it.
         why: &'static str,
     },
     /// Not after the entry before it.
-    #[error("tar entry {path:?}: want a name after {after:?}")]
+    #[error("tar entry \"{}\": want a name after \"{}\"", quoted(path), quoted(after))]
     Order {
         /// The name.
         path: String,
@@ -60,7 +62,7 @@ pub enum TarError {
         after: String,
     },
     /// The reader gave another number of bytes than announced.
-    #[error("tar entry {path:?}: got {got} bytes, want {want}: did the file change while it was read?")]
+    #[error("tar entry \"{}\": got {got} bytes, want {want}: did the file change while it was read?", quoted(path))]
     Size {
         /// The name.
         path: String,
@@ -70,7 +72,7 @@ pub enum TarError {
         want: u64,
     },
     /// The reader or the writer failed.
-    #[error("tar entry {path:?}")]
+    #[error("tar entry \"{}\"", quoted(path))]
     Io {
         /// The name.
         path: String,
@@ -177,7 +179,7 @@ pub fn weight_layer_len(size: u64) -> u64 {
 /// # Errors
 /// [`TarError::Path`] with the reason.
 pub fn check_path(path: &str) -> Result<(), TarError> {
-    let refuse = |why| Err(TarError::Path { path: path.chars().take(300).collect(), why });
+    let refuse = |why| Err(TarError::Path { path: path.to_owned(), why });
     if path.is_empty() || path.starts_with('/') {
         return refuse("want a relative path");
     }
