@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use hone_contract::quoted;
 use hone_image::{Digest, Reference};
 
 /// A failure of the store; it is then as it was before.
@@ -39,7 +40,7 @@ pub enum StoreError {
     #[error("read blob {0}: it is not in the store")]
     NoBlob(Digest),
     /// A blob is not what its name says.
-    #[error("read blob {digest}: {got}, want {want}; the store is damaged, remove and build or pull again")]
+    #[error("read blob {digest}: {}, want {want}; the store is damaged, remove and build or pull again", quoted(got))]
     Corrupt {
         /// Its name.
         digest: Digest,
@@ -52,7 +53,7 @@ pub enum StoreError {
     #[error("{}: it changed while it was read; run this again when it is complete", .0.display())]
     Changed(PathBuf),
     /// Bytes from outside that are not what was asked for.
-    #[error("{}: got {got}, want {want}", path.display())]
+    #[error("{}: got {}, want {want}", path.display(), quoted(got))]
     Content {
         /// Where they are, or were.
         path: PathBuf,
@@ -82,6 +83,25 @@ pub enum StoreError {
         path: PathBuf,
         /// What is wrong.
         why: String,
+    },
+    /// A name or a digest that stands for an index in which there is no image.
+    #[error("image {digest} in {}: {has}; `hone rm` takes a name of it away", root.display())]
+    Empty {
+        /// Of the index.
+        digest: Digest,
+        /// The store or layout.
+        root: PathBuf,
+        /// Its names, and what the index names instead.
+        has: String,
+    },
+    /// A document of a place that is known.
+    #[error("read {}", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: hone_image::oci::DocumentError,
     },
     /// Documents that do not make an image.
     #[error(transparent)]

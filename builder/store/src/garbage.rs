@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use hone_image::oci::{Descriptor, MAX_DOCUMENT_BYTES, Manifest, Sealed};
+use hone_image::oci::Descriptor;
 use hone_image::run::Outcome;
 use hone_image::{Digest, media};
 
@@ -70,14 +70,13 @@ impl Store {
         for descriptor in names.entries().iter().filter(named) {
             needed.insert(descriptor.digest.hex());
             if descriptor.is_manifest() || descriptor.is_index() {
-                needed.extend(blobs_of(&self.pack(descriptor.digest)?).map(|d| d.hex()));
+                needed.extend(blobs_of(&self.pack_of(descriptor)?).map(|d| d.hex()));
             }
         }
         // A statement goes with what it is about.
         let mut orphans = HashSet::new();
         for descriptor in names.entries().iter().filter(|d| !named(d)) {
-            let bytes = self.read_blob(descriptor.digest, MAX_DOCUMENT_BYTES)?;
-            let manifest: Sealed<Manifest> = Sealed::parse("manifest", bytes)?;
+            let manifest = self.manifest(descriptor)?;
             let subject = manifest.value().subject.as_ref().map(|s| s.digest.hex());
             if subject.is_some_and(|subject| !needed.contains(&subject)) {
                 orphans.insert(descriptor.digest);

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use hone_image::oci::{Descriptor, ImageConfig, Index, MAX_DOCUMENT_BYTES, Manifest, Sealed};
-use hone_image::{Artifact, Digest, Image, Pack, Reference, media};
+use hone_contract::quoted;
+use hone_image::oci::{Descriptor, ImageConfig, MAX_DOCUMENT_BYTES, Manifest, Plain, Sealed};
+use hone_image::{Artifact, Digest, Document, Image, Pack, Reference, document, media};
 
-use crate::{Ingest, Store, StoreError};
+use crate::{Ingest, Store, StoreError, this_machine};
 
 /// The tag that stands for the promoted version.
 const CURRENT: &str = "current";
@@ -96,7 +97,7 @@ impl Store {
     /// When the store cannot be read; an absent name is `None`.
     pub fn image(&self, reference: &Reference) -> Result<Option<Image>, StoreError> {
         match self.references()?.get(reference) {
-            Some(descriptor) => self.image_by_digest(descriptor.digest).map(Some),
+            Some(descriptor) => self.image_of(&self.pack_of(descriptor)?).map(Some),
             None => Ok(None),
         }
     }
@@ -107,8 +108,7 @@ impl Store {
     /// # Errors
     /// When it is not there, or its documents do not fit each other.
     pub fn image_by_digest(&self, digest: Digest) -> Result<Image, StoreError> {
-        let pack = self.pack(digest)?;
-        pack.image_for(this_processor()).cloned().ok_or_else(|| StoreError::NoImage(digest.to_string()))
+        self.image_of(&self.pack(digest)?)
     }
 
     /// What a digest stands for: an index with those of its manifests that are here, or one image.
@@ -116,11 +116,22 @@ impl Store {
     /// # Errors
     /// When it is not there, or its documents do not fit each other.
     pub fn pack(&self, digest: Digest) -> Result<Pack, StoreError> {
-        let bytes = self.read_blob(digest, MAX_DOCUMENT_BYTES)?;
-        if !is_index(&bytes) {
-            return Ok(Pack::alone(self.join(Sealed::parse("manifest", bytes)?)?));
-        }
-        let index: Sealed<Index> = Sealed::parse("index", bytes)?;
+        self.pack_as(digest, None)
+    }
+
+    /// What an entry of an index stands for: [`Store::pack`], of what the entry says that it is.
+    ///
+    /// # Errors
+    /// As [`Store::pack`]; when it is something else.
+    pub fn pack_of(&self, root: &Descriptor) -> Result<Pack, StoreError> {
+        self.pack_as(root.digest, Some(&root.media_type))
+    }
+
+    fn pack_as(&self, digest: Digest, said: Option<&str>) -> Result<Pack, StoreError> {
+        let index = match self.document(digest, said)? {
+            Document::Manifest(manifest) => return Ok(Pack::alone(self.join(manifest)?)),
+            Document::Index(index) => index,
+        };
         let (mut images, mut artifacts) = (Vec::new(), Vec::new());
         let mut left = MAX_DOCUMENTS;
         let mut count = |documents: [&[u8]; 2]| -> Result<(), StoreError> {
@@ -136,9 +147,8 @@ impl Store {
             if !descriptor.is_manifest() || !self.has(descriptor.digest, descriptor.size) {
                 continue;
             }
-            let bytes = self.read_blob(descriptor.digest, MAX_DOCUMENT_BYTES)?;
-            let manifest: Sealed<Manifest> = Sealed::parse("manifest", bytes)?;
-            if self.is_image(&manifest) {
+            let manifest = self.manifest(descriptor)?;
+            if !descriptor.is_attestation() && self.is_image(&manifest) {
                 let image = self.join(manifest)?;
                 count([image.manifest().bytes(), image.config().bytes()])?;
                 images.push(image);
@@ -151,6 +161,36 @@ impl Store {
         Ok(Pack::join(index, images, artifacts))
     }
 
+    /// The index or manifest of this digest, which whoever names it says is a `said`.
+    fn document(&self, digest: Digest, said: Option<&str>) -> Result<Document, StoreError> {
+        let bytes = self.read_blob(digest, MAX_DOCUMENT_BYTES)?;
+        Document::parse(said, bytes).map_err(|source| StoreError::Parse { path: self.blob_path(digest), source })
+    }
+
+    /// The manifest that a descriptor describes.
+    pub(crate) fn manifest(&self, descriptor: &Descriptor) -> Result<Sealed<Manifest>, StoreError> {
+        let bytes = self.read_blob(descriptor.digest, MAX_DOCUMENT_BYTES)?;
+        let parsed = document::manifest(Some(&descriptor.media_type), bytes);
+        parsed.map_err(|source| StoreError::Parse { path: self.blob_path(descriptor.digest), source })
+    }
+
+    /// The image of a pack for this machine, else its first; when it has none, what it is and who names it.
+    pub(crate) fn image_of(&self, pack: &Pack) -> Result<Image, StoreError> {
+        pack.image_for(&this_machine()).cloned().ok_or_else(|| {
+            let digest = pack.digest();
+            let names = self.references().unwrap_or_default().into_iter().filter(|(_, d)| d.digest == digest);
+            let names: Vec<String> = names.map(|(name, _)| name.to_string()).take(SHOWN_TAGS).collect();
+            let absent = pack.missing().into_iter().filter_map(|d| d.platform.as_ref()).filter(|p| !p.is_nobody());
+            let absent: Vec<String> = absent.take(SHOWN_TAGS).map(ToString::to_string).collect();
+            let named = if names.is_empty() { "nothing names it".to_owned() } else { names.join(", ") };
+            let has = match absent.as_slice() {
+                [] => "it is an index without an image".to_owned(),
+                some => format!("of its index only images that are not here are left ({})", some.join(", ")),
+            };
+            StoreError::Empty { digest, root: self.root.clone(), has: format!("{named}: {has}") }
+        })
+    }
+
     /// Statements about the manifest or index `subject`, as they were made here or pulled.
     ///
     /// # Errors
@@ -158,8 +198,7 @@ impl Store {
     pub fn referrers(&self, subject: Digest) -> Result<Vec<Artifact>, StoreError> {
         let mut found = Vec::new();
         for descriptor in self.index()?.manifests.iter().filter(|d| d.artifact_type.is_some()) {
-            let bytes = self.read_blob(descriptor.digest, MAX_DOCUMENT_BYTES)?;
-            let manifest: Sealed<Manifest> = Sealed::parse("manifest", bytes)?;
+            let manifest = self.manifest(descriptor)?;
             if manifest.value().subject.as_ref().is_some_and(|s| s.digest == subject) {
                 found.push(self.artifact(manifest)?);
             }
@@ -173,14 +212,12 @@ impl Store {
     }
 
     fn is_image(&self, manifest: &Sealed<Manifest>) -> bool {
-        let value = manifest.value();
-        let image_config = [media::CONFIG, media::DOCKER_CONFIG].contains(&value.config.media_type.as_str());
-        value.artifact_type.is_none() && image_config && self.config(value.config.digest).is_ok()
+        manifest.value().is_image() && self.config(manifest.value().config.digest).is_ok()
     }
 
     fn artifact(&self, manifest: Sealed<Manifest>) -> Result<Artifact, StoreError> {
         let config = &manifest.value().config;
-        let config = Sealed::parse("config", self.read_blob(config.digest, MAX_DOCUMENT_BYTES)?)?;
+        let config = self.plain(config.digest)?;
         Ok(Artifact { manifest, config })
     }
 
@@ -189,7 +226,7 @@ impl Store {
     /// # Errors
     /// When there is none, or more than one.
     pub fn only_image(&self) -> Result<Image, StoreError> {
-        self.image_by_digest(self.only(None)?.digest)
+        self.image_of(&self.pack_of(&self.only(None)?)?)
     }
 
     /// What a layout holds under `tag`, or at all when it holds one thing.
@@ -226,7 +263,12 @@ impl Store {
     /// # Errors
     /// When it is not there or is none.
     pub fn config(&self, digest: Digest) -> Result<Sealed<ImageConfig>, StoreError> {
-        Ok(Sealed::parse("config", self.read_blob(digest, MAX_DOCUMENT_BYTES)?)?)
+        self.plain(digest)
+    }
+
+    fn plain<T: Plain>(&self, digest: Digest) -> Result<Sealed<T>, StoreError> {
+        let parsed = Sealed::parse("config", self.read_blob(digest, MAX_DOCUMENT_BYTES)?);
+        parsed.map_err(|source| StoreError::Parse { path: self.blob_path(digest), source })
     }
 
     /// The named image that has this configuration: docker's image id.
@@ -244,7 +286,7 @@ impl Store {
     /// When the store cannot be read.
     pub fn pack_by_config(&self, config: Digest) -> Result<Option<Pack>, StoreError> {
         for descriptor in self.references()?.values() {
-            let pack = self.pack(descriptor.digest)?;
+            let pack = self.pack_of(descriptor)?;
             if pack.images().iter().any(|image| image.config().digest() == config) {
                 return Ok(Some(pack));
             }
@@ -265,10 +307,9 @@ impl Store {
             (None, Some(manifest)) => manifest,
             (None, None) => self.by_prefix(text)?,
         };
+        let pack = named.map_or_else(|| self.pack(digest), |descriptor| self.pack_of(descriptor))?;
+        let image = self.image_of(&pack)?;
         let names = references.into_iter().filter(|(_, d)| d.digest == digest).map(|(r, _)| r).collect();
-        let pack = self.pack(digest)?;
-        let image = pack.image_for(this_processor()).cloned();
-        let image = image.ok_or_else(|| StoreError::NoImage(text.to_owned()))?;
         Ok(Resolved { references: names, descriptor: pack.descriptor(), image })
     }
 
@@ -338,32 +379,12 @@ const SHOWN_TAGS: usize = 8;
 
 /// Which tags there are, for a message.
 fn tags(all: &[&Descriptor]) -> String {
-    let names: Vec<&str> =
-        all.iter().filter_map(|d| d.annotations.get(media::REF_NAME).map(String::as_str)).collect();
-    let shown = names[..names.len().min(SHOWN_TAGS)].join(", ");
+    let names: Vec<&String> = all.iter().filter_map(|d| d.annotations.get(media::REF_NAME)).collect();
+    let shown: Vec<String> = names.iter().take(SHOWN_TAGS).map(|name| quoted(name).to_string()).collect();
+    let shown = shown.join(", ");
     match names.len() {
         0 => "its images have no tags".to_owned(),
         n if n > SHOWN_TAGS => format!("it has {shown} and {} more", n - SHOWN_TAGS),
         _ => format!("it has {shown}"),
-    }
-}
-
-/// Told by the field that every index has and no manifest (image-spec, image-index.md).
-fn is_index(bytes: &[u8]) -> bool {
-    #[derive(serde::Deserialize)]
-    struct Shape {
-        #[serde(default)]
-        manifests: Option<serde::de::IgnoredAny>,
-    }
-    serde_json::from_slice::<Shape>(bytes).is_ok_and(|shape| shape.manifests.is_some())
-}
-
-/// This machine's processor, as Go names it.
-pub fn this_processor() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        "x86" => "386",
-        other => other,
     }
 }

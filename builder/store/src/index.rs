@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hone_image::oci::{Descriptor, Index};
-use hone_image::{Reference, media};
+use hone_image::{Reference, document, media};
 
 use crate::files::{self, Lock};
 use crate::{Store, StoreError};
@@ -26,8 +26,14 @@ impl Store {
     }
 
     pub(crate) fn index(&self) -> Result<Index, StoreError> {
-        let index = files::read_json(&self.root.join("index.json"))?;
-        Ok(index.unwrap_or_else(|| Index::new(Vec::new())))
+        let path = self.root.join("index.json");
+        match files::read(&path)? {
+            None => Ok(Index::new(Vec::new())),
+            Some(bytes) => match document::index(Some(media::INDEX), bytes) {
+                Ok(index) => Ok(index.value().clone()),
+                Err(source) => Err(StoreError::Parse { path, source }),
+            },
+        }
     }
 
     pub(crate) fn names(&self) -> Result<Names<'_>, StoreError> {

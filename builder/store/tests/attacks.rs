@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read, Seek, Write};
 
-use hone_image::oci::{Descriptor, Index, Manifest, Sealed};
-use hone_image::{Digest, Layer, LayerKind, media};
+use hone_image::oci::{Descriptor, Index, Manifest, Platform, Sealed};
+use hone_image::{Digest, Image, Layer, LayerKind, Reference, media};
 use hone_store::job::{JobLayerError, job_in};
 use hone_store::{Budget, Ingest, Store, StoreError, untar};
 
@@ -266,7 +266,7 @@ fn indexes_that_nest_or_name_themselves_end() {
     for _ in 0..50 {
         inner = index(&store, &ingest, vec![inner]);
     }
-    assert!(matches!(store.only_image(), Err(StoreError::NoImage(_))));
+    assert!(matches!(store.only_image(), Err(StoreError::Empty { .. })));
     assert!(store.pack(inner.digest).expect("an index").images().is_empty());
     // The twin: an index of one manifest, named twice.
     let image = manifest(&ingest, &[]);
@@ -316,4 +316,191 @@ fn one_index_does_not_fill_memory_with_documents() {
     let eight = index(&store, &ingest, vec![wide; 8]);
     let said = store.pack(eight.digest).expect_err("too much").to_string();
     assert!(said.contains("bytes together"), "{said}");
+}
+
+/// Runs `operation`, which must end by itself.
+fn ends<T: Send + 'static>(operation: impl FnOnce() -> T + Send + 'static) -> T {
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || tell.send(operation()));
+    told.recv_timeout(std::time::Duration::from_secs(20)).expect("it waits for somebody")
+}
+
+fn make_fifo(path: &std::path::Path) {
+    let _ = fs::remove_file(path);
+    let mode = rustix::fs::Mode::from_raw_mode(0o644);
+    rustix::fs::mkfifoat(rustix::fs::CWD, path, mode).expect("fifo");
+}
+
+#[test]
+fn a_fifo_in_a_layout_is_refused_and_never_waited_for() {
+    let (_dir, store) = site();
+    let ingest = store.ingest().expect("ingest");
+    let image = manifest(&ingest, &[]);
+    let layer = layer(&ingest, TAR, b"content", Digest::of(b"content"));
+    index(&store, &ingest, vec![image.clone()]);
+    let config = store.only_image().expect("the twin").config().digest();
+    for digest in [layer.descriptor.digest, config, image.digest] {
+        make_fifo(&store.blob_path(digest));
+    }
+    let other = store.clone();
+    let said = ends(move || other.read_blob(config, 1 << 20).expect_err("a fifo"));
+    assert!(format!("{said:?}").contains("a FIFO"), "{said:?}");
+    let (other, blob) = (store.clone(), layer.descriptor.clone());
+    assert!(ends(move || other.open_blob(blob.digest, 0).is_err()), "a layer");
+    let (other, digest) = (store.clone(), image.digest);
+    assert!(ends(move || other.pack(digest).is_err()), "a manifest");
+    make_fifo(&store.root().join("index.json"));
+    let other = store.clone();
+    assert!(ends(move || other.references().is_err()), "index.json");
+    let (other, taken) = (store.clone(), layer.descriptor);
+    let (_there, into) = site();
+    assert!(ends(move || into.ingest().expect("ingest").take(&taken, &other).is_err()), "a blob of a layout");
+}
+
+#[test]
+fn a_document_that_is_two_things_is_refused_by_every_reader() {
+    let (_dir, store) = site();
+    let ingest = store.ingest().expect("ingest");
+    let image = manifest(&ingest, &[]);
+    let bytes = fs::read(store.blob_path(image.digest)).expect("read");
+    let mut both: serde_json::Value = serde_json::from_slice(&bytes).expect("JSON");
+    both["manifests"] = serde_json::json!([image]);
+    both.as_object_mut().expect("an object").remove("mediaType");
+    let both = both.to_string();
+    for media_type in [media::INDEX, media::MANIFEST] {
+        let digest = ingest.put(both.as_bytes()).expect("put");
+        let entry = Descriptor::of(media_type, digest, both.len() as u64);
+        for said in [store.pack(digest).expect_err("by digest"), store.pack_of(&entry).expect_err("by its entry")] {
+            assert!(matches!(said, StoreError::Parse { .. }), "{said}");
+            assert!(said.to_string().contains(&digest.hex()), "{said}");
+        }
+        let outer = index(&store, &ingest, vec![entry.clone()]);
+        // An index in an index is nobody's; as a manifest it is read, and refused.
+        assert_eq!(store.pack(outer.digest).is_err(), media_type == media::MANIFEST);
+    }
+    // What the entry says and what the document is.
+    let twin = index(&store, &ingest, vec![image.clone()]);
+    assert_eq!(store.pack_of(&twin).expect("the twin").images().len(), 1);
+    assert!(store.pack_of(&Descriptor { media_type: media::MANIFEST.to_owned(), ..twin.clone() }).is_err());
+    assert!(store.pack_of(&Descriptor { media_type: media::INDEX.to_owned(), ..image.clone() }).is_err());
+    // Docker's names are as good.
+    assert!(store.pack_of(&Descriptor { media_type: media::DOCKER_INDEX.to_owned(), ..twin }).is_ok());
+    assert!(store.pack_of(&Descriptor { media_type: media::DOCKER_MANIFEST.to_owned(), ..image }).is_ok());
+    // So is index.json.
+    let path = store.root().join("index.json");
+    let mut root: serde_json::Value = serde_json::from_slice(&fs::read(&path).expect("read")).expect("JSON");
+    root["layers"] = serde_json::json!([]);
+    fs::write(&path, root.to_string()).expect("write");
+    assert!(matches!(store.references(), Err(StoreError::Parse { .. })));
+}
+
+#[test]
+fn an_index_without_an_image_is_named_with_its_place() {
+    let (_dir, store) = site();
+    let ingest = store.ingest().expect("ingest");
+    let empty = index(&store, &ingest, Vec::new());
+    let name: Reference = "m:base".parse().expect("a name");
+    for said in [store.image_by_digest(empty.digest).expect_err("none"), store.image(&name).expect_err("none")] {
+        let said = said.to_string();
+        for word in ["m:base", &empty.digest.to_string(), &store.root().display().to_string()] {
+            assert!(said.contains(word), "{said}");
+        }
+    }
+    let windows = Platform { os: "windows".to_owned(), ..Platform::linux("amd64", None) };
+    let absent = Descriptor::of(media::MANIFEST, Digest::of(b"elsewhere"), 1);
+    let elsewhere = index(&store, &ingest, vec![Descriptor { platform: Some(windows), ..absent }]);
+    let said = store.image_by_digest(elsewhere.digest).expect_err("not here").to_string();
+    assert!(said.contains("windows/amd64"), "{said}");
+}
+
+#[test]
+fn statements_of_a_builder_are_no_images_and_other_systems_no_choice() {
+    let (_dir, store) = site();
+    let ingest = store.ingest().expect("ingest");
+    let image = manifest(&ingest, &[]);
+    let text = fs::read_to_string(store.blob_path(image.digest)).expect("read");
+    let here = hone_store::this_machine();
+    // BuildKit's attestation has an image's configuration, and a layer that is no tar.
+    let statement = {
+        let value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        let config = value["config"].clone();
+        let layer =
+            serde_json::json!({"mediaType": "application/vnd.in-toto+json", "digest": Digest::of(b"x"), "size": 1});
+        let bytes = serde_json::json!({"schemaVersion": 2, "config": config, "layers": [layer]}).to_string();
+        let digest = ingest.put(bytes.as_bytes()).expect("put");
+        let entry = Descriptor::of(media::MANIFEST, digest, bytes.len() as u64);
+        Descriptor { platform: Some(Platform::nobody()), ..entry }
+    };
+    let other = {
+        let config = serde_json::json!({
+            "architecture": here.architecture, "os": "windows", "rootfs": {"type": "layers", "diff_ids": []},
+        });
+        let config = config.to_string();
+        let digest = ingest.put(config.as_bytes()).expect("put");
+        let config = Descriptor::of(media::CONFIG, digest, config.len() as u64);
+        let manifest = Sealed::new(Manifest::new(config, Vec::new(), BTreeMap::new()));
+        ingest.put(manifest.bytes()).expect("put");
+        manifest.descriptor(media::MANIFEST)
+    };
+    let ours = {
+        let config = serde_json::json!({
+            "architecture": here.architecture, "os": "linux", "rootfs": {"type": "layers", "diff_ids": []},
+        });
+        let config = config.to_string();
+        let digest = ingest.put(config.as_bytes()).expect("put");
+        let config = Descriptor::of(media::CONFIG, digest, config.len() as u64);
+        let manifest = Sealed::new(Manifest::new(config, Vec::new(), BTreeMap::new()));
+        ingest.put(manifest.bytes()).expect("put");
+        manifest.descriptor(media::MANIFEST)
+    };
+    let all = index(&store, &ingest, vec![other, statement, ours.clone()]);
+    let pack = store.pack(all.digest).expect("a pack");
+    assert_eq!((pack.images().len(), pack.artifacts().len()), (2, 1));
+    let mut platforms: Vec<String> = pack.images().iter().map(|image| image.platform().to_string()).collect();
+    platforms.sort();
+    let architecture = &here.architecture;
+    assert_eq!(platforms, [format!("linux/{architecture}"), format!("windows/{architecture}")]);
+    assert_eq!(store.only_image().map(|image| Image::digest(&image)).expect("one"), ours.digest);
+}
+
+#[test]
+fn what_others_wrote_into_index_json_stays_when_it_is_written_again() {
+    let (_dir, store) = site();
+    let ingest = store.ingest().expect("ingest");
+    let image = manifest(&ingest, &[]);
+    let mut entry = serde_json::to_value(&image).expect("JSON");
+    entry["urls"] = serde_json::json!(["https://mirror.example/x"]);
+    entry["data"] = serde_json::json!("e30=");
+    entry["artifactType"] = serde_json::json!("application/x");
+    entry["platform"] = serde_json::json!({
+        "architecture": "amd64", "os": "windows", "os.version": "10.0.1", "os.features": ["win32k"], "new": {"deep": 1},
+    });
+    entry["annotations"] = serde_json::json!({media::REF_NAME: "theirs:base"});
+    let root =
+        serde_json::json!({"schemaVersion": 2, "manifests": [entry], "annotations": {"a": "b"}, "other": [1.5]});
+    fs::write(store.root().join("index.json"), root.to_string()).expect("write");
+    store.tag(&image, &"ours:base".parse().expect("a name")).expect("tag");
+    let text = fs::read(store.root().join("index.json")).expect("read");
+    let mut now: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+    let entries = now["manifests"].as_array_mut().expect("manifests");
+    entries.retain(|entry| entry["annotations"][media::REF_NAME] != "ours:base");
+    assert_eq!(now, root);
+}
+
+/// Each of two layers is within its own bound; together they are more than an image of sixty kilobytes holds.
+#[test]
+fn the_layers_of_one_image_do_not_multiply() {
+    let (_dir, store) = site();
+    let ingest = store.ingest().expect("ingest");
+    let zeros = |n: u64| zstd::encode_all(io::repeat(0).take(n), 1).expect("zstd");
+    let of = |n: u64| layer(&ingest, ZSTD, &zeros(n), Digest::of(b"never reached"));
+    let layers = [of(600 << 20), of((600 << 20) + 1)];
+    let budget = Budget::of(layers.iter().map(|layer| &layer.descriptor));
+    let read = |layer: &Layer| {
+        let mut reader = store.open_layer(layer, &budget).expect("open");
+        io::copy(&mut reader, &mut io::sink()).expect_err("refused").to_string()
+    };
+    // The first ends where its diff id is asked for; the second before.
+    assert!(read(&layers[0]).contains("want sha256:"));
+    assert!(read(&layers[1]).contains("the image's layers together"));
 }
