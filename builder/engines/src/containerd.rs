@@ -12,9 +12,10 @@ use std::io;
 use std::path::Path;
 use std::process::Command;
 
-use hone_image::oci::{Descriptor, Index, Manifest, Sealed};
+use hone_image::oci::{Descriptor, Manifest, Platform, Sealed};
+use hone_image::platform::goarch;
 use hone_image::run::ImageRef;
-use hone_image::{Digest, Image, Reference, media};
+use hone_image::{Digest, Document, Image, Reference, media};
 use serde::Deserialize;
 
 use crate::archive::{self, Archive};
@@ -22,7 +23,7 @@ use crate::command::{feed, output, output_within};
 use crate::ctr;
 use crate::engine::{Delivery, Engine, Found};
 use crate::error::Error;
-use crate::oci::{OciBlob, OciRoot, OciShipment, is_image_config};
+use crate::oci::{OciBlob, OciRoot, OciShipment};
 use crate::saved::{self, writing};
 use crate::shipment::Shipment;
 
@@ -31,6 +32,7 @@ use crate::shipment::Shipment;
 pub struct Containerd {
     address: Option<String>,
     namespace: String,
+    machine: Platform,
 }
 
 #[derive(Deserialize)]
@@ -42,12 +44,19 @@ struct Container {
 impl Containerd {
     /// A namespace of the containerd that the user's own `ctr` talks to.
     pub fn new(namespace: &str) -> Self {
-        Self { address: None, namespace: namespace.to_owned() }
+        let machine = Platform::linux(goarch(std::env::consts::ARCH), None);
+        Self { address: None, namespace: namespace.to_owned(), machine }
+    }
+
+    /// The same, on a machine of which more is known than its architecture: of an index the best image for it counts.
+    #[must_use]
+    pub fn on(self, machine: Platform) -> Self {
+        Self { machine, ..self }
     }
 
     /// A namespace of the containerd at this socket, e.g. `/run/containerd/containerd.sock`.
     pub fn at(address: &str, namespace: &str) -> Self {
-        Self { address: Some(address.to_owned()), namespace: namespace.to_owned() }
+        Self { address: Some(address.to_owned()), ..Self::new(namespace) }
     }
 
     /// Makes every named root of `shipment` an image, sending only blobs that the namespace lacks.
@@ -130,8 +139,10 @@ impl Containerd {
         let table = output(self.command(&["images", "ls"]).args(filters))?;
         let mut images = Vec::new();
         for digest in ctr::images(&table)? {
-            if let Some(image) = self.image(digest)? {
-                images.push((digest, image));
+            match self.image(digest) {
+                // One that nobody should read is in the way of nobody who did not ask for it.
+                Err(Error::Document { .. }) if names.is_empty() => {}
+                found => images.extend(found?.map(|image| (digest, image))),
             }
         }
         Ok(images)
@@ -140,28 +151,30 @@ impl Containerd {
     /// The image that this index or manifest is: of several, that for this machine.
     fn image(&self, digest: Digest) -> Result<Option<Image>, Error> {
         let Some(bytes) = self.document(digest)? else { return Ok(None) };
-        let Ok(index) = serde_json::from_slice::<Index>(&bytes) else {
-            return self.join(digest, bytes);
+        let index = match ctr::document(digest, None, bytes)? {
+            Document::Manifest(manifest) => return self.join(manifest),
+            Document::Index(index) => index,
         };
-        for entry in ctr::for_this_machine_first(index) {
+        for entry in ctr::best_first(&self.machine, index.value()) {
             let Some(bytes) = self.document(entry.digest)? else { continue };
-            if let Some(image) = self.join(entry.digest, bytes)? {
+            let Document::Manifest(manifest) = ctr::document(entry.digest, Some(&entry.media_type), bytes)? else {
+                continue;
+            };
+            if let Some(image) = self.join(manifest)? {
                 return Ok(Some(image));
             }
         }
         Ok(None)
     }
 
-    fn join(&self, digest: Digest, bytes: Vec<u8>) -> Result<Option<Image>, Error> {
-        let manifest: Manifest = ctr::document(digest, &bytes)?;
-        if !is_image_config(&manifest.config.media_type) {
+    fn join(&self, manifest: Sealed<Manifest>) -> Result<Option<Image>, Error> {
+        if !manifest.value().is_image() {
             return Ok(None);
         }
-        let Some(config) = self.document(manifest.config.digest)? else { return Ok(None) };
+        let Some(config) = self.document(manifest.value().config.digest)? else { return Ok(None) };
         // A manifest and a configuration that disagree are no image, whoever put them there.
-        let manifest = Sealed::parse("manifest", bytes).ok();
         let config = Sealed::parse("config", config).ok();
-        Ok(manifest.zip(config).and_then(|(manifest, config)| Image::join(manifest, config).ok()))
+        Ok(config.and_then(|config| Image::join(manifest, config).ok()))
     }
 
     /// A manifest for `shipment`: of the layers below that an image here has, as that image has them; of the others

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use hone_image::oci::{Descriptor, ImageConfig, Index, Sealed};
-use hone_image::{Digest, Image};
+use hone_image::oci::{Descriptor, ImageConfig, Index, Platform, Sealed};
+use hone_image::platform::best;
+use hone_image::{Digest, Document, Image};
 
 use crate::engine::Found;
 use crate::error::Error;
@@ -24,28 +25,18 @@ fn digest(text: &str, command: &str) -> Result<Digest, Error> {
     text.parse().map_err(|source| Error::Digest { command: command.to_owned(), source })
 }
 
-/// An index's manifests, those for this machine first; of an index in an index, nobody knows what it is.
-pub(crate) fn for_this_machine_first(index: Index) -> Vec<Descriptor> {
-    let ours = |d: &Descriptor| d.platform.as_ref().is_some_and(|p| p.architecture == architecture());
-    let manifests = index.manifests.into_iter().filter(Descriptor::is_manifest);
-    let (first, rest): (Vec<_>, Vec<_>) = manifests.partition(ours);
-    first.into_iter().chain(rest).collect()
-}
-
-/// GOARCH of this machine.
-fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        "x86" => "386",
-        other => other,
-    }
+/// An index's images, the best for `machine` first; of an index in an index, nobody knows what it is.
+pub(crate) fn best_first(machine: &Platform, index: &Index) -> Vec<Descriptor> {
+    let image = |d: &&Descriptor| d.is_manifest() && !d.is_attestation() && d.is_for_linux_or_nobody();
+    let mut images: Vec<Descriptor> = index.manifests.iter().filter(image).cloned().collect();
+    let first = best(machine, &images, |d| d.platform.clone()).map(|d| d.digest);
+    images.sort_by_key(|d| Some(d.digest) != first);
+    images
 }
 
 /// Parses a document that `ctr content get` printed.
-pub(crate) fn document<T: serde::de::DeserializeOwned>(digest: Digest, bytes: &[u8]) -> Result<T, Error> {
-    let command = format!("ctr content get {digest}");
-    serde_json::from_slice(bytes).map_err(|source| Error::Answer { command, source })
+pub(crate) fn document(digest: Digest, said: Option<&str>, bytes: Vec<u8>) -> Result<Document, Error> {
+    Document::parse(said, bytes).map_err(|source| Error::Document { digest, source })
 }
 
 /// An image as engines describe one.
@@ -57,7 +48,9 @@ pub(crate) fn found(image: &Image) -> Result<Found, Error> {
         id: digest,
         architecture: value.architecture.clone(),
         os: value.os.clone(),
-        config: document::<serde_json::Value>(digest, config.bytes())?["config"].take(),
+        config: serde_json::from_slice::<serde_json::Value>(config.bytes())
+            .map_err(|source| Error::Answer { command: format!("ctr content get {digest}"), source })?["config"]
+            .take(),
         diff_ids: value.rootfs.diff_ids.clone(),
     })
 }
@@ -65,7 +58,6 @@ pub(crate) fn found(image: &Image) -> Result<Found, Error> {
 #[cfg(test)]
 mod tests {
     use hone_image::media;
-    use hone_image::oci::Platform;
 
     use super::*;
 
@@ -81,12 +73,20 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_s_manifest_comes_first() {
-        let entry = |architecture: &str| Descriptor {
-            platform: Some(Platform { architecture: architecture.into(), os: "linux".into(), variant: None }),
-            ..Descriptor::of(media::MANIFEST, Digest::of(architecture.as_bytes()), 1)
+    fn the_best_manifest_for_the_machine_comes_first_and_other_systems_never() {
+        let entry = |platform: Platform| Descriptor {
+            platform: Some(platform.clone()),
+            ..Descriptor::of(media::MANIFEST, Digest::of(platform.to_string().as_bytes()), 1)
         };
-        let index = Index::new(vec![entry("other"), entry(architecture())]);
-        assert_eq!(for_this_machine_first(index)[0].digest, Digest::of(architecture().as_bytes()));
+        let arm = |variant| Platform::linux("arm", Some(variant));
+        let windows = Platform { os: "windows".into(), ..arm("v7") };
+        let all = [Platform::linux("other", None), windows, Platform::nobody(), arm("v5"), arm("v7"), arm("v8")];
+        let index = Index::new(all.map(entry).to_vec());
+        let shown = |machine| {
+            let found = best_first(&machine, &index).into_iter();
+            found.map(|d| d.platform.map(|p| p.to_string()).unwrap_or_default()).collect::<Vec<_>>()
+        };
+        assert_eq!(shown(arm("v7")), ["linux/arm/v7", "linux/other", "linux/arm/v5", "linux/arm/v8"]);
+        assert_eq!(shown(arm("v6"))[0], "linux/arm/v5");
     }
 }

@@ -76,6 +76,15 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
+    /// An index or a manifest that it has is none, or is read differently by others.
+    #[error("containerd's {digest}")]
+    Document {
+        /// Which.
+        digest: hone_image::Digest,
+        /// Why.
+        #[source]
+        source: hone_image::oci::DocumentError,
+    },
     /// What it named is not a digest.
     #[error("{}: answer not understood", quoted(command))]
     Digest {

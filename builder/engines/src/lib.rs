@@ -30,7 +30,7 @@ pub use containerd::Containerd;
 pub use docker::Docker;
 pub use engine::{Delivery, Engine, Found, of};
 pub use error::Error;
-pub use oci::{IMAGE_NAME, OciBlob, OciRoot, OciShipment, ShipmentError, is_image_config, name_of};
+pub use oci::{IMAGE_NAME, OciBlob, OciRoot, OciShipment, ShipmentError, name_of};
 pub use podman::Podman;
 pub use shipment::{Open, ShipLayer, Shipment};
 pub use socket::outcome as load_answer;

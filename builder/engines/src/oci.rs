@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use hone_image::oci::{Descriptor, DocumentError, Index, Manifest, Sealed};
+use hone_image::oci::{Descriptor, DocumentError, Manifest, Sealed};
 use hone_image::{Digest, Pack, Reference, media};
 
 use crate::shipment::Open;
@@ -74,11 +74,6 @@ struct Document {
     bytes: Vec<u8>,
     children: Vec<Descriptor>,
     image: Option<Sealed<Manifest>>,
-}
-
-/// Whether a manifest with a configuration of this type is an image of containers.
-pub fn is_image_config(media_type: &str) -> bool {
-    [media::CONFIG, media::DOCKER_CONFIG].contains(&media_type)
 }
 
 /// The name of an entry: containerd's annotation holds all of it; `ref.name` may be a name or only a tag.
@@ -205,21 +200,21 @@ impl Document {
     fn parse(descriptor: &Descriptor, bytes: &[u8]) -> Result<Self, ShipmentError> {
         let failed = |source| ShipmentError::Document { digest: descriptor.digest, source };
         let bytes = bytes.to_vec();
-        match (descriptor.is_index(), descriptor.is_manifest()) {
-            (true, _) => {
-                let index: Sealed<Index> = Sealed::parse("index", bytes).map_err(failed)?;
+        if !descriptor.is_index() && !descriptor.is_manifest() {
+            return Ok(Self { bytes, children: Vec::new(), image: None });
+        }
+        match hone_image::Document::of(descriptor, bytes).map_err(failed)? {
+            hone_image::Document::Index(index) => {
                 let children = index.value().manifests.clone();
                 Ok(Self { bytes: index.bytes().to_vec(), children, image: None })
             }
-            (_, true) => {
-                let manifest: Sealed<Manifest> = Sealed::parse("manifest", bytes).map_err(failed)?;
+            hone_image::Document::Manifest(manifest) => {
                 let Manifest { config, layers, .. } = manifest.value();
                 let children = [std::slice::from_ref(config), layers].concat();
-                let image = is_image_config(&config.media_type);
+                let image = manifest.value().is_image() && !descriptor.is_attestation();
                 let bytes = manifest.bytes().to_vec();
                 Ok(Self { bytes, children, image: image.then_some(manifest) })
             }
-            _ => Ok(Self { bytes, children: Vec::new(), image: None }),
         }
     }
 }

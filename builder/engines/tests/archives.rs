@@ -424,3 +424,74 @@ fn a_shipment_holds_all_that_it_names() {
     let missing = OciShipment::new(root(), [], []).err().expect("the manifest is missing");
     assert_eq!(missing.to_string(), format!("ship {}: index.json names it, and it was not given", image.digest()));
 }
+
+#[test]
+fn a_document_that_is_two_things_is_refused() {
+    let image = image("amd64");
+    let mut both: Value = serde_json::from_slice(image.manifest().bytes()).unwrap();
+    both["manifests"] = json!([image.descriptor()]);
+    both.as_object_mut().unwrap().remove("mediaType");
+    let parts = |root: Vec<u8>| {
+        let mut documents = vec![root, image.manifest().bytes().to_vec(), image.config().bytes().to_vec()];
+        documents.dedup();
+        [documents, layers().to_vec()].concat()
+    };
+    refused(&nested(&parts(both.to_string().into_bytes())), "refused, because programs would read it differently");
+    // A manifest that the archive's index calls an index.
+    refused(&nested(&parts(image.manifest().bytes().to_vec())), "it is described as an index and is a manifest");
+    let twin = Sealed::new(Index::new(vec![image.descriptor()])).bytes().to_vec();
+    assert_eq!(open(&nested(&parts(twin))).unwrap().packs()[0].pack.images().len(), 1);
+    // index.json itself.
+    let archive = oci(&Pack::alone(image));
+    let mut index: Value = serde_json::from_slice(&entries(&archive)[1].1).unwrap();
+    index["config"] = json!({});
+    refused(&replaced(&archive, "index.json", index.to_string().as_bytes()), "programs would read it differently");
+}
+
+#[test]
+fn a_statement_of_buildkit_s_is_an_artifact() {
+    let statement = b"{}".to_vec();
+    let config = json!({"architecture": "unknown", "os": "unknown", "rootfs": {"type": "layers", "diff_ids": []}});
+    let config = config.to_string().into_bytes();
+    let of = |media_type: &str, bytes: &[u8]| Descriptor::of(media_type, Digest::of(bytes), bytes.len() as u64);
+    let manifest = Manifest::new(
+        of(media::CONFIG, &config),
+        vec![of("application/vnd.in-toto+json", &statement)],
+        BTreeMap::new(),
+    );
+    let manifest = Sealed::new(manifest);
+    let image = image("amd64");
+    let mut entry = manifest.descriptor(media::MANIFEST);
+    entry.platform = Some(hone_image::oci::Platform::nobody());
+    let index = Sealed::new(Index::new(vec![image.descriptor(), entry])).bytes().to_vec();
+    let documents = [index, image.manifest().bytes().to_vec(), image.config().bytes().to_vec(), config, statement];
+    let archive = nested(&[documents.to_vec(), vec![manifest.bytes().to_vec()], layers().to_vec()].concat());
+    let archive = open(&archive).unwrap();
+    let pack = &archive.packs()[0].pack;
+    assert_eq!((pack.images().len(), pack.artifacts().len(), pack.missing().len()), (1, 1, 0));
+}
+
+#[test]
+fn an_image_of_too_many_layers_is_refused_before_they_are_read() {
+    let config = format!("{}.json", Digest::of(&config("amd64")).hex());
+    let listed = |n: usize| json!([{ "Config": config, "RepoTags": null, "Layers": vec!["x"; n] }]).to_string();
+    refused(&replaced(&docker(), "manifest.json", listed(129).as_bytes()), "more than 128 layers");
+    refused(&replaced(&docker(), "manifest.json", listed(128).as_bytes()), "got 128 layers, want 2 layers");
+}
+
+#[test]
+fn names_in_an_archive_do_not_move_the_cursor() {
+    let evil = format!("\u{1b}[2J{}", "x".repeat(100_000));
+    let listed = |layers: &[String]| {
+        let config = format!("{}.json", Digest::of(&config("amd64")).hex());
+        json!([{ "Config": config, "RepoTags": null, "Layers": layers }]).to_string()
+    };
+    for archive in [
+        replaced(&docker(), "manifest.json", listed(&[evil.clone(), evil.clone()]).as_bytes()),
+        replaced(&docker(), "manifest.json", json!([{"Config": evil, "Layers": []}]).to_string().as_bytes()),
+        with(&docker(), vec![entry("a/\u{1b}]0;x/../y", tar::EntryType::Regular, b"")]),
+    ] {
+        let said = why(&archive);
+        assert!(said.len() < 2000 && !said.contains('\u{1b}'), "{}", said.len());
+    }
+}

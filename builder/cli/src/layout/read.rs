@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use hone_contract::quoted;
-use hone_engines::{is_image_config, name_of};
-use hone_image::oci::{Descriptor, Index, MAX_DOCUMENT_BYTES, Manifest, Sealed};
-use hone_image::{Digest, Pack, Reference, media};
+use hone_engines::name_of;
+use hone_image::oci::{Descriptor, Index, MAX_DOCUMENT_BYTES};
+use hone_image::{Digest, Document, Pack, Reference, media};
 use hone_store::Store;
 
 use super::{INDEX, is_marked, small_file};
@@ -121,11 +121,12 @@ impl Reading {
             return other(&descriptor.media_type);
         }
         let bytes = self.store.read_blob(descriptor.digest, MAX_DOCUMENT_BYTES)?;
-        let manifest: Sealed<Manifest> = Sealed::parse("manifest", bytes)?;
-        let Manifest { artifact_type, config, .. } = manifest.value();
-        match artifact_type {
+        let Document::Manifest(manifest) = Document::of(descriptor, bytes)? else {
+            return other(&descriptor.media_type);
+        };
+        match &manifest.value().artifact_type {
             Some(kind) => other(kind),
-            None if !is_image_config(&config.media_type) => other(&config.media_type),
+            None if !manifest.value().is_image() => other(&manifest.value().config.media_type),
             None => Ok(Entry::Image(names(), Box::new(self.store.pack(descriptor.digest)?))),
         }
     }

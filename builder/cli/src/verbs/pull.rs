@@ -58,7 +58,11 @@ impl Pull {
             Ok(root.digest)
         })();
         let digest = pulled.map_err(pulling)?;
-        if self.quiet { output::report(&format!("{digest}\n")) } else { output::report(&format!("{name} {digest}\n")) }
+        if self.quiet {
+            output::report(&format!("{digest}\n"))
+        } else {
+            output::report(&format!("{name} {digest}\n"))
+        }
     }
 }
 

@@ -6,22 +6,23 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 
+use hone_image::image::MAX_LAYERS;
 use hone_image::layer::LayerKind;
-use hone_image::oci::{ImageConfig, Manifest, Sealed};
+use hone_image::oci::{ImageConfig, Manifest, Plain, Sealed};
 use hone_image::{Digest, Image, Layer, Pack, media};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use super::header::Out;
 use super::images::Contents;
-use super::oci::document;
+use super::oci::parsed;
 use super::read::{ArchiveError, Source, format_of};
 use super::table::Place;
 use crate::engine::Delivery;
 use crate::error::Error;
 use crate::shipment::{ShipLayer, Shipment};
 
-/// Images in one archive, and layers in one image, at most.
+/// Images in one archive, at most.
 const MAX_LISTED: usize = 4096;
 
 /// Writes the archive of `shipment`, whole; the same bytes for the same shipment.
@@ -79,19 +80,26 @@ struct Listed {
     layers: Vec<String>,
 }
 
+/// `manifest.json`.
+#[derive(Deserialize)]
+struct List(Vec<Listed>);
+
+impl Plain for List {}
+
 /// Reads the images that `manifest.json`, at `place`, lists.
 pub(super) fn contents(source: &Source, place: Place) -> Result<Contents, ArchiveError> {
-    let listed: Sealed<Vec<Listed>> = document("manifest", "manifest.json", source.read(place, "manifest.json")?)?;
-    bounded("images", listed.value().len())?;
+    let listed: Sealed<List> = parsed("manifest", "manifest.json", source.read(place, "manifest.json")?)?;
+    let List(listed) = listed.value();
+    bounded("images", listed.len(), MAX_LISTED)?;
     let mut reading = Reading { source, hashed: BTreeMap::new(), found: Contents::default() };
-    for image in listed.value() {
+    for image in listed {
         reading.image(image)?;
     }
     Ok(reading.found)
 }
 
-fn bounded(what: &'static str, got: usize) -> Result<(), ArchiveError> {
-    if got > MAX_LISTED { Err(ArchiveError::TooMany { what, max: MAX_LISTED }) } else { Ok(()) }
+fn bounded(what: &'static str, got: usize, max: usize) -> Result<(), ArchiveError> {
+    if got > max { Err(ArchiveError::TooMany { what, max }) } else { Ok(()) }
 }
 
 struct Reading<'a> {
@@ -102,9 +110,10 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     fn image(&mut self, listed: &Listed) -> Result<(), ArchiveError> {
-        bounded("layers", listed.layers.len())?;
+        // Told before they are hashed, and again when it is known whether one is a version's adapter.
+        bounded("layers", listed.layers.len(), MAX_LAYERS + 1)?;
         let bytes = self.source.read(self.source.find(&listed.config, "manifest.json")?, &listed.config)?;
-        let config: Sealed<ImageConfig> = document("config", &listed.config, bytes)?;
+        let config: Sealed<ImageConfig> = parsed("config", &listed.config, bytes)?;
         named_after(&listed.config, config.digest())?;
         let diff_ids = &config.value().rootfs.diff_ids;
         let count = |n: usize| format!("{n} layers");
@@ -139,7 +148,7 @@ impl Reading<'_> {
             Some("zstd") => media::LAYER_ZSTD,
             Some(_) => {
                 let why = "a layer is compressed with neither gzip nor zstd";
-                return Err(ArchiveError::Entry { name: name.chars().take(200).collect(), why });
+                return Err(ArchiveError::Entry { name: name.to_owned(), why });
             }
         };
         let digest = self.digest(place).map_err(io_error)?;

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use hone_image::oci::{Descriptor, Index, Manifest, Sealed};
-use hone_image::{Artifact, Digest, Image, Pack};
+use hone_image::oci::{Descriptor, Manifest, Plain, Sealed};
+use hone_image::{Artifact, Digest, Document, Image, Pack, document, media};
 
 use super::images::Contents;
 use super::read::{ArchiveError, Source, same_size};
 use super::table::Place;
-use crate::oci::{is_image_config, name_of};
+use crate::oci::name_of;
 
 /// Manifests that are read, at most: an index may name one many times, and another index, too.
 const MAX_STEPS: usize = 4096;
@@ -16,7 +16,8 @@ const MAX_STEPS: usize = 4096;
 /// Reads everything that `index.json` leads to.
 pub(super) fn contents(source: &Source) -> Result<Contents, ArchiveError> {
     let place = source.find("index.json", "oci-layout")?;
-    let index: Sealed<Index> = document("index", "index.json", source.read(place, "index.json")?)?;
+    let index = document::index(Some(media::INDEX), source.read(place, "index.json")?);
+    let index = index.map_err(|source| ArchiveError::Document { object: "index.json".to_owned(), source })?;
     let mut reading = Reading { source, steps: 0, found: Contents { blobs: blobs(source)?, ..Contents::default() } };
     index.value().manifests.iter().try_for_each(|descriptor| reading.root(descriptor))?;
     Ok(reading.found)
@@ -64,7 +65,9 @@ impl Reading<'_> {
     fn index(&mut self, descriptor: &Descriptor) -> Result<Pack, ArchiveError> {
         let object = descriptor.digest.to_string();
         let bytes = self.source.verified(&self.found.blobs, descriptor, "index.json")?;
-        let index: Sealed<Index> = document("index", &object, bytes)?;
+        let Document::Index(index) = document(descriptor, &object, bytes)? else {
+            return Err(other(object, "a manifest", "an index"));
+        };
         let (mut images, mut artifacts) = (Vec::new(), Vec::new());
         for entry in &index.value().manifests {
             if !entry.is_manifest() || !self.found.blobs.contains_key(&entry.digest) {
@@ -89,11 +92,12 @@ impl Reading<'_> {
         }
         let object = descriptor.digest.to_string();
         if !descriptor.is_manifest() {
-            let got = descriptor.media_type.chars().take(200).collect();
-            return Err(ArchiveError::Mismatch { object, got, want: "an index or a manifest".to_owned() });
+            return Err(other(object, &descriptor.media_type, "an index or a manifest"));
         }
         let bytes = self.source.verified(&self.found.blobs, descriptor, of)?;
-        let manifest: Sealed<Manifest> = document("manifest", &object, bytes)?;
+        let Document::Manifest(manifest) = document(descriptor, &object, bytes)? else {
+            return Err(other(object, "an index", "a manifest"));
+        };
         let Manifest { config, layers, .. } = manifest.value();
         for part in std::iter::once(config).chain(layers) {
             let missing = || ArchiveError::Missing { of: object.clone(), object: part.digest.to_string() };
@@ -102,21 +106,26 @@ impl Reading<'_> {
         }
         let (bytes, of_config) =
             (self.source.verified(&self.found.blobs, config, &object)?, config.digest.to_string());
-        if !is_image_config(&config.media_type) {
-            let config = document("config", &of_config, bytes)?;
+        if descriptor.is_attestation() || !manifest.value().is_image() {
+            let config = parsed("config", &of_config, bytes)?;
             return Ok(Read::Artifact(Box::new(Artifact { manifest, config })));
         }
-        let config = document("config", &of_config, bytes)?;
+        let config = parsed("config", &of_config, bytes)?;
         let image = Image::join(manifest, config).map_err(|source| ArchiveError::Image { object, source })?;
         Ok(Read::Image(Box::new(image)))
     }
 }
 
-/// Parses a document, and says which it was when it is none.
-pub(super) fn document<T: serde::de::DeserializeOwned>(
-    what: &'static str,
-    object: &str,
-    bytes: Vec<u8>,
-) -> Result<Sealed<T>, ArchiveError> {
+/// Parses an index or a manifest, and says which it was when it is none.
+fn document(descriptor: &Descriptor, object: &str, bytes: Vec<u8>) -> Result<Document, ArchiveError> {
+    Document::of(descriptor, bytes).map_err(|source| ArchiveError::Document { object: object.to_owned(), source })
+}
+
+fn other(object: String, got: &str, want: &str) -> ArchiveError {
+    ArchiveError::Mismatch { object, got: got.to_owned(), want: want.to_owned() }
+}
+
+/// Parses a document of another kind, and says which it was when it is none.
+pub(super) fn parsed<T: Plain>(what: &'static str, object: &str, bytes: Vec<u8>) -> Result<Sealed<T>, ArchiveError> {
     Sealed::parse(what, bytes).map_err(|source| ArchiveError::Document { object: object.to_owned(), source })
 }

@@ -36,9 +36,9 @@ pub enum ArchiveError {
     #[error("read archive: it is compressed with {0}; decompress it first")]
     Compressed(&'static str),
     /// The tar itself is not as it should be.
-    #[error("read archive: entry {}: {why}", quoted(name))]
+    #[error("read archive: entry \"{}\": {why}", quoted(name))]
     Entry {
-        /// The entry's name, cut at 200 bytes; empty when it is not known.
+        /// The entry's name; empty when it is not known.
         name: String,
         /// What is wrong.
         why: &'static str,

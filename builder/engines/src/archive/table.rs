@@ -197,5 +197,5 @@ fn follow(link: &str, target: &str) -> Result<String, ArchiveError> {
 }
 
 fn refuse(name: &[u8], why: &'static str) -> ArchiveError {
-    ArchiveError::Entry { name: String::from_utf8_lossy(&name[..name.len().min(200)]).into_owned(), why }
+    ArchiveError::Entry { name: String::from_utf8_lossy(name).into_owned(), why }
 }
