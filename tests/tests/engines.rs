@@ -11,7 +11,7 @@ use hone_engines::{
     Archive, Containerd, Docker, Engine, OciShipment, Podman, ShipLayer, Shipment, write_docker_archive,
     write_oci_archive,
 };
-use hone_image::oci::{Descriptor, Manifest, Sealed};
+use hone_image::oci::{Descriptor, Manifest, Platform, Sealed};
 use hone_image::{Artifact, Digest, Image, Pack, Reference, codec, media};
 use hone_tests::{World, containerd, needs, rootfs, run};
 use serde_json::{Value, json};
@@ -81,7 +81,7 @@ impl Made {
     }
 
     fn id(&self) -> Digest {
-        self.pack.image_for(machine()).expect("an image").config().digest()
+        self.pack.image_for(&Platform::linux(machine(), None)).expect("an image").config().digest()
     }
 
     fn by_manifest(&self) -> OciShipment<'_> {
@@ -102,7 +102,8 @@ impl Made {
             };
             ShipLayer { diff_id, size: (n >= from).then_some(tar.len() as u64), open }
         };
-        let config = self.pack.image_for(machine()).expect("an image").config().bytes().to_vec();
+        let config =
+            self.pack.image_for(&Platform::linux(machine(), None)).expect("an image").config().bytes().to_vec();
         let layers = self.tars.iter().enumerate().map(ship).collect();
         Shipment { reference: self.reference.to_string(), config, layers }
     }
@@ -151,7 +152,7 @@ fn same(archive: &Archive, made: &Made) {
     assert_eq!(packs.len(), 1);
     let names: Vec<_> = packs[0].names.iter().map(Reference::name).collect();
     assert!(names.iter().any(|name| name.ends_with(&made.reference.name())), "{names:?}");
-    let image = packs[0].pack.image_for(machine()).expect("an image");
+    let image = packs[0].pack.image_for(&Platform::linux(machine(), None)).expect("an image");
     assert_eq!(image.config().digest(), made.id());
     for layer in image.layers() {
         let mut bytes = Vec::new();

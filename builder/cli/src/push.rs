@@ -37,8 +37,13 @@ pub fn push(
 ) -> Result<Sent, Failure> {
     let pushing = |error: Failure| because(format!("push {name}"))(error);
     if let Some(absent) = pack.missing().first() {
-        let why =
-            format!("its index names {}, which is not here; `hone pull --all-platforms` fetches it", absent.digest);
+        let way = match &absent.platform {
+            Some(platform) if !absent.is_for_linux_or_nobody() => {
+                format!("it is for {platform}, which is never fetched; push the image for Linux by its digest")
+            }
+            _ => "`hone pull --all-platforms` fetches it".to_owned(),
+        };
+        let why = format!("its index names {}, which is not here; {way}", absent.digest);
         return Err(pushing(why.into()));
     }
     let model_tag = modelpack_tag(name);

@@ -8,7 +8,7 @@ use hone_engines::{Containerd, Delivery, Docker, Engine, OciShipment, Open, Podm
 use hone_image::layer::Compression;
 use hone_image::oci::{Descriptor, ImageConfig, Sealed};
 use hone_image::{Digest, Image, Layer, Pack, Reference};
-use hone_store::{Budget, Store, this_processor};
+use hone_store::{Budget, Store, this_machine};
 
 use crate::failure::{Failure, because};
 
@@ -55,7 +55,7 @@ impl Sink {
             Self::Docker(None) => Box::new(Docker::new()),
             Self::Docker(Some(address)) => Box::new(Docker::at(address)),
             Self::Podman => Box::new(Podman::new()),
-            Self::Containerd(namespace) => Box::new(Containerd::new(namespace)),
+            Self::Containerd(namespace) => Box::new(Containerd::new(namespace).on(this_machine())),
         }
     }
 
@@ -65,7 +65,7 @@ impl Sink {
         match self {
             Self::Containerd(namespace) => {
                 let shipment = oci_shipment(store, name, pack)?;
-                Containerd::new(namespace).deliver(&shipment).map_err(because(loading()))
+                Containerd::new(namespace).on(this_machine()).deliver(&shipment).map_err(because(loading()))
             }
             Self::Docker(_) | Self::Podman => ship(self.engine().as_ref(), store, name, local_image(name, pack)?),
         }
@@ -74,7 +74,7 @@ impl Sink {
 
 /// The image of a pack for this machine.
 pub fn local_image<'a>(name: &Reference, pack: &'a Pack) -> Result<&'a Image, Failure> {
-    pack.image_for(this_processor()).ok_or_else(|| format!("{name}: it holds no image").into())
+    pack.image_for(&this_machine()).ok_or_else(|| format!("{name}: it holds no image").into())
 }
 
 /// A pack by its manifests, blobs as stored. One name only: who reads an archive takes the one image that is in it.

@@ -97,8 +97,9 @@ async fn of_image(
 ) -> Result<FoundTrainer, FrontendError> {
     let platform = asked.unwrap_or(&build.options.worker).clone();
     let (name, found) = resolve(build.bridge, build.options, name, &platform).await?;
-    if found.architecture != platform.architecture {
-        let (got, want) = (format!("linux/{}", found.architecture), platform.to_string());
+    // BuildKit has chosen among several; of one alone it takes what there is.
+    if found.architecture != platform.architecture || !found.platform().is_linux() {
+        let (got, want) = (found.platform().to_string(), platform.to_string());
         return Err(FrontendError::Architecture { image: name.to_string(), got, want });
     }
     let plan = &build.plan.trainer;

@@ -87,6 +87,13 @@ pub struct Platform {
     pub variant: Option<String>,
 }
 
+impl Platform {
+    /// The same as images have it.
+    pub fn oci(&self) -> hone_image::oci::Platform {
+        hone_image::oci::Platform::linux(&self.architecture, self.variant.as_deref())
+    }
+}
+
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "linux/{}", self.architecture)?;

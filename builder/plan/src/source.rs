@@ -107,8 +107,8 @@ pub fn platform(text: &str) -> Result<Platform, String> {
     if !parts.iter().all(word) {
         return Err(format!("want linux/ARCHITECTURE in lower case, e.g. linux/arm64, got `{text}`"));
     }
-    // v8 is what arm64 means (containerd platforms.Normalize): written or not, one platform.
-    let variant = variant.filter(|v| !(architecture == "arm64" && v == "v8"));
+    // What is meant when nothing is written (containerd platforms.Normalize): written or not, one platform.
+    let variant = variant.filter(|v| ![("arm64", "v8"), ("amd64", "v1")].contains(&(&architecture, v)));
     Ok(Platform { architecture, variant })
 }
 
@@ -170,6 +170,8 @@ mod tests {
     fn platforms_are_named_as_go_names_them() {
         let shown = |text: &str| platform(text).map(|p| p.to_string());
         assert_eq!(shown("linux/arm64/v8").as_deref(), Ok("linux/arm64"));
+        assert_eq!(shown("linux/amd64/v1").as_deref(), Ok("linux/amd64"));
+        assert_eq!(shown("linux/amd64/v2").as_deref(), Ok("linux/amd64/v2"));
         assert_eq!(shown("linux/arm/v7").as_deref(), Ok("linux/arm/v7"));
         for text in
             ["arm64", "windows/amd64", "linux/", "linux/AMD64", "linux/x86_64", "linux/aarch64", "linux/a/b/c"]

@@ -9,14 +9,16 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use hone_base::{Provenance, SourceFile, Sources};
+use hone_contract::quoted;
 use hone_files::open_regular;
 use hone_image::foreign::{Form, Maker, maker, parts};
 use hone_image::layer::Compression;
-use hone_image::oci::{Descriptor, Index, MAX_DOCUMENT_BYTES, Manifest, Sealed};
+use hone_image::oci::{Descriptor, MAX_DOCUMENT_BYTES, Manifest, Sealed};
+use hone_image::platform::best;
 use hone_image::whiteout::{BadWhiteout, Whiteout, whiteout};
-use hone_image::{Digest, media, tar::check_path};
+use hone_image::{Digest, Document, document, media, tar::check_path};
 use hone_registry::Repository;
-use hone_store::{Budget, Ingest, Store, this_processor, untar};
+use hone_store::{Budget, Ingest, Store, this_machine, untar};
 
 use super::source::Model;
 use crate::download;
@@ -30,6 +32,10 @@ const MAX_ENTRIES: usize = 1_000_000;
 pub trait Origin {
     /// The manifest or index of this digest, or what the reference itself stands for.
     fn document(&self, digest: Option<Digest>) -> Result<Vec<u8>, Failure>;
+    /// What whoever names it says that the reference's own document is.
+    fn said(&self) -> Option<&str> {
+        None
+    }
     /// The file that holds a blob's bytes, verified.
     fn blob(&self, blob: &Descriptor) -> Result<PathBuf, Failure>;
     /// The same for a blob whose digest is checked when it is packed: it need not be read twice.
@@ -72,6 +78,10 @@ impl Origin for Remote<'_> {
 impl Origin for Local {
     fn document(&self, digest: Option<Digest>) -> Result<Vec<u8>, Failure> {
         Ok(self.layout.read_blob(digest.unwrap_or(self.root.digest), MAX_DOCUMENT_BYTES)?)
+    }
+
+    fn said(&self) -> Option<&str> {
+        Some(&self.root.media_type)
     }
 
     fn blob(&self, blob: &Descriptor) -> Result<PathBuf, Failure> {
@@ -140,20 +150,22 @@ fn files_of(origin: &dyn Origin, manifest: &Manifest, scratch: &Path, known: Kno
 
 /// The manifest that says most about the model: of an index the ModelPack artifact, else the image for this machine.
 fn manifest_of(origin: &dyn Origin, bytes: Vec<u8>) -> Result<Sealed<Manifest>, Failure> {
-    if let Ok(manifest) = Sealed::<Manifest>::parse("manifest", bytes.clone()) {
-        return Ok(manifest);
-    }
-    let index: Sealed<Index> = Sealed::parse("index", bytes)?;
+    let index = match Document::parse(origin.said(), bytes)? {
+        Document::Manifest(manifest) => return Ok(manifest),
+        Document::Index(index) => index,
+    };
     let all = &index.value().manifests;
     let model = all.iter().find(|d| d.artifact_type.as_deref() == Some(media::MODEL_MANIFEST));
-    let here = |d: &&Descriptor| d.platform.as_ref().is_some_and(|p| p.architecture == this_processor());
-    let chosen = model.or_else(|| all.iter().find(here)).or(all.first());
-    let chosen = chosen.ok_or("the index names no manifest")?;
+    let here = || best(&this_machine(), all, |d| d.platform.clone());
+    // The model is the same in an image for another processor; in one for another system it may not be.
+    let other = || all.iter().find(|d| d.is_manifest() && !d.is_attestation() && d.is_for_linux_or_nobody());
+    let chosen = model.or_else(here).or_else(other);
+    let chosen = chosen.ok_or("the index names neither a model nor an image for Linux")?;
     let bytes = origin.document(Some(chosen.digest))?;
     if Digest::of(&bytes) != chosen.digest {
         return Err(format!("manifest {}: got {}", chosen.digest, Digest::of(&bytes)).into());
     }
-    Ok(Sealed::parse("manifest", bytes)?)
+    Ok(document::manifest(Some(&chosen.media_type), bytes)?)
 }
 
 /// A tar as a file: the blob itself, or what it holds, unpacked into `scratch`.
@@ -201,7 +213,11 @@ fn add_entries(tar: &Path, image: bool, files: &mut Files) -> Result<(), Failure
             }
             ::tar::EntryType::Directory => drop(files.remove(&name)),
             ::tar::EntryType::XGlobalHeader => {}
-            other => return Err(format!("{name}: a model's files are regular files, this is a {other:?}").into()),
+            other => {
+                return Err(
+                    format!("{}: a model's files are regular files, this is a {other:?}", quoted(&name)).into()
+                );
+            }
         }
         Ok(())
     })?;

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use hone_base::{BaseModel, Provenance, understand};
-use hone_image::image::BaseImage;
+use hone_image::image::{BaseImage, MAX_LAYERS};
 use hone_image::job::{JOB_PATH, Job};
 use hone_image::modelpack::{self, ModelFacts};
 use hone_image::oci::RuntimeConfig;
@@ -127,12 +127,17 @@ fn assemble(
         let described = each.job.base.as_ref().zip(facts.as_ref());
         let annotations = described.map(|(base, facts)| provenance.annotations(base, facts)).unwrap_or_default();
         let job_layer = job_layer(ingest, progress, &each.job, each.dirs)?;
+        let layers = [each.trainer, each.base, vec![job_layer]].concat();
+        if layers.len() > MAX_LAYERS {
+            let why = "join the model's shards, or pack what is small into fewer files";
+            return Err(format!("an image of {} layers, want at most {MAX_LAYERS}; {why}", layers.len()).into());
+        }
         images.push(Image::base(BaseImage {
             name: each.job.name,
             architecture: each.platform.architecture,
             variant: each.platform.variant,
             config: each.config,
-            layers: [each.trainer, each.base, vec![job_layer]].concat(),
+            layers,
             annotations,
         }));
     }

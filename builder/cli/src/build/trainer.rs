@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use hone_base::{Tree, runtime_config, trainer_job};
 use hone_image::job::Trainer;
-use hone_image::oci::{Index, Manifest, RuntimeConfig, Sealed};
-use hone_image::{Digest, Image, Layer, LayerKind};
+use hone_image::oci::{self, Descriptor, Manifest, RuntimeConfig, Sealed};
+use hone_image::platform::best;
+use hone_image::{Digest, Document, Image, Layer, LayerKind, document};
 use hone_plan::{Platform, TrainerPlan, TrainerSource};
 use hone_registry::{Pinned, Repository};
-use hone_store::{Budget, Ingest, Store, this_processor};
+use hone_store::{Budget, Ingest, Store, this_machine};
 
 use super::source::Fetch;
 use crate::download;
@@ -55,7 +56,7 @@ enum TrainerError {
     #[error("trainer {name}: not found in {}; `./x build` makes it, `hone trainer pack` makes one from a directory, {TRAINERS}=DIR names another place", places(.looked))]
     None { name: String, looked: Vec<PathBuf> },
     #[error("trainer {name}: there is none for {want}; it has {has}")]
-    Platform { name: String, want: Platform, has: String },
+    Platform { name: String, want: String, has: String },
     #[error("trainer: layer {0} is no layer of an image")]
     Layer(Digest),
 }
@@ -89,7 +90,7 @@ impl Fetch<'_> {
 
     fn of_layout(&self, path: &Path, tag: Option<&str>) -> Result<Found, Failure> {
         let store = Store::at(path);
-        let pack = store.pack(store.only(tag)?.digest)?;
+        let pack = store.pack_of(&store.only(tag)?)?;
         let images = self.chosen(&path.display().to_string(), pack.images())?;
         Ok(Found::Images(store, images))
     }
@@ -99,20 +100,19 @@ impl Fetch<'_> {
         let pinned: Pinned = name.parse()?;
         let here = self.ingest.store();
         if let (None, Some(descriptor)) = (&pinned.digest, here.references()?.get(&pinned.reference)) {
-            let images = self.chosen(name, here.pack(descriptor.digest)?.images())?;
+            let images = self.chosen(name, here.pack_of(descriptor)?.images())?;
             return Ok(Found::Images(here.clone(), images));
         }
         let repository = self.client.repository(&pinned.reference);
         let root = repository.manifest(&pinned.target())?;
-        let images = match Sealed::<Index>::parse("index", root.bytes.clone()) {
-            Ok(index) => {
-                let wanted = self.platforms_or(this_processor());
-                let fits = |p: &hone_image::oci::Platform| wanted.iter().any(|w| w.architecture == p.architecture);
-                let manifests = index.value().manifests.iter();
-                let manifests = manifests.filter(|d| d.is_manifest() && d.platform.as_ref().is_some_and(fits));
-                manifests.map(|d| fetched(&repository, &d.digest.to_string())).collect::<Result<Vec<_>, _>>()?
+        let images = match Document::parse(Some(&root.media_type), root.bytes)? {
+            Document::Index(index) => {
+                let manifests: Vec<&Descriptor> =
+                    index.value().manifests.iter().filter(|d| d.is_manifest()).collect();
+                let wanted = self.picked(name, &manifests, |d| d.platform.clone())?;
+                wanted.into_iter().map(|d| fetched(&repository, d)).collect::<Result<Vec<_>, _>>()?
             }
-            Err(_) => vec![image_of(&repository, root.bytes)?],
+            Document::Manifest(manifest) => vec![image_of(&repository, manifest)?],
         };
         Ok(Found::Remote(repository, self.chosen(name, &images)?))
     }
@@ -128,31 +128,40 @@ impl Fetch<'_> {
             [only] if only.architecture == own.architecture => Ok(Found::Tree(tree, only.clone())),
             wanted => {
                 let want = wanted.iter().find(|p| p.architecture != own.architecture).unwrap_or(&wanted[0]).clone();
-                Err(TrainerError::Platform { name: name(), want, has: own.to_string() }.into())
+                let (want, has) = (want.to_string(), own.to_string());
+                Err(TrainerError::Platform { name: name(), want, has }.into())
             }
         }
     }
 
     /// Of a trainer's images those for the plan's platforms, in its order; without any the one for this machine.
     fn chosen(&self, name: &str, images: &[Image]) -> Result<Vec<Image>, Failure> {
-        if let ([], [only]) = (self.plan.platforms.as_slice(), images) {
-            return Ok(vec![only.clone()]);
+        match (self.plan.platforms.as_slice(), images) {
+            // It may be for a machine that nobody named; not for another system.
+            ([], [only]) if only.platform().is_linux() => Ok(vec![only.clone()]),
+            _ => Ok(self.picked(name, images, |image| Some(image.platform()))?.into_iter().cloned().collect()),
         }
-        let mut chosen = Vec::new();
-        for want in self.platforms_or(this_processor()) {
-            let fits = |image: &&Image| {
-                let is = platform_of(image);
-                is.architecture == want.architecture && (want.variant.is_none() || is.variant == want.variant)
-            };
-            match images.iter().find(fits) {
-                Some(image) => chosen.push(image.clone()),
-                None => {
-                    let has: Vec<String> = images.iter().map(|i| platform_of(i).to_string()).collect();
-                    return Err(TrainerError::Platform { name: name.to_owned(), want, has: has.join(", ") }.into());
-                }
-            }
-        }
-        Ok(chosen)
+    }
+
+    /// The best of `all` for each platform that is wanted, in their order.
+    fn picked<'t, T>(
+        &self,
+        name: &str,
+        all: &'t [T],
+        platform: impl Fn(&T) -> Option<oci::Platform>,
+    ) -> Result<Vec<&'t T>, Failure> {
+        let wanted: Vec<oci::Platform> = match self.plan.platforms.as_slice() {
+            [] => vec![this_machine()],
+            some => some.iter().map(Platform::oci).collect(),
+        };
+        let pick = |want: &oci::Platform| {
+            best(want, all, &platform).ok_or_else(|| {
+                let has = all.iter().filter_map(&platform).filter(|p| !p.is_nobody());
+                let has: Vec<String> = has.map(|p| p.to_string()).collect();
+                TrainerError::Platform { name: name.to_owned(), want: want.to_string(), has: has.join(", ") }.into()
+            })
+        };
+        wanted.iter().map(pick).collect()
     }
 }
 
@@ -200,12 +209,12 @@ fn platform_of(image: &Image) -> Platform {
     Platform { architecture: config.architecture.clone(), variant: config.variant.clone() }
 }
 
-fn fetched(repository: &Repository, target: &str) -> Result<Image, Failure> {
-    image_of(repository, repository.manifest(target)?.bytes)
+fn fetched(repository: &Repository, descriptor: &Descriptor) -> Result<Image, Failure> {
+    let bytes = repository.manifest(&descriptor.digest.to_string())?.bytes;
+    image_of(repository, document::manifest(Some(&descriptor.media_type), bytes)?)
 }
 
-fn image_of(repository: &Repository, manifest: Vec<u8>) -> Result<Image, Failure> {
-    let manifest: Sealed<Manifest> = Sealed::parse("manifest", manifest)?;
+fn image_of(repository: &Repository, manifest: Sealed<Manifest>) -> Result<Image, Failure> {
     let config = &manifest.value().config;
     let mut bytes = Vec::new();
     let limit = hone_image::oci::MAX_DOCUMENT_BYTES;

@@ -111,7 +111,7 @@ impl Reading {
             Ok(Entry::Other(descriptor.digest, format!("{shown}: {}, no image of containers", quoted(what))))
         };
         if descriptor.is_index() {
-            let pack = self.store.pack(descriptor.digest)?;
+            let pack = self.store.pack_of(descriptor)?;
             return match pack.images() {
                 [] => other("an index without images"),
                 _ => Ok(Entry::Image(names(), Box::new(pack))),
@@ -127,7 +127,7 @@ impl Reading {
         match &manifest.value().artifact_type {
             Some(kind) => other(kind),
             None if !manifest.value().is_image() => other(&manifest.value().config.media_type),
-            None => Ok(Entry::Image(names(), Box::new(self.store.pack(descriptor.digest)?))),
+            None => Ok(Entry::Image(names(), Box::new(self.store.pack_of(descriptor)?))),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use clap::Args;
 use hone_image::oci::MAX_DOCUMENT_BYTES;
 use hone_image::sbom::{CYCLONEDX_JSON, SPDX_JSON};
-use hone_image::{Digest, Image, Layer, LayerKind, Reference, media};
+use hone_image::{Digest, Layer, LayerKind, Reference, media};
 use hone_store::versions::{State, VersionRecord};
 use hone_store::{Resolved, Store};
 use serde::Serialize;
@@ -145,7 +145,7 @@ fn of_image(store: &Store, found: &Resolved) -> Result<View, Failure> {
     let mut view = common(image.config().value(), image.config().digest(), layers.collect());
     view.digest = Some(found.descriptor.digest);
     view.manifest = Some(image.digest());
-    view.platforms = pack.images().iter().map(platform).collect();
+    view.platforms = pack.images().iter().map(|image| image.platform().to_string()).collect();
     view.modelpack = pack.model().map(|model| model.manifest.digest());
     view.referrers = store
         .referrers(found.descriptor.digest)?
@@ -182,12 +182,6 @@ fn layer_view(layer: &Layer, total: f64, others: &BTreeMap<Digest, Vec<Reference
         shared_with: others.get(&d.digest).cloned().unwrap_or_default(),
         file: d.annotations.get(media::WEIGHT_PATH).cloned(),
     }
-}
-
-fn platform(image: &Image) -> String {
-    let config = image.config().value();
-    let variant = config.variant.as_ref().map(|v| format!("/{v}")).unwrap_or_default();
-    format!("{}/{}{variant}", config.os, config.architecture)
 }
 
 /// Which other images have a layer.

@@ -3,11 +3,12 @@
 use std::io::{self, Read};
 
 use clap::Args;
-use hone_image::oci::{Descriptor, Index, MAX_DOCUMENT_BYTES, Manifest, Sealed};
+use hone_image::oci::{Descriptor, ImageConfig, Index, MAX_DOCUMENT_BYTES, Manifest, Platform, Sealed};
+use hone_image::platform::best;
 use hone_image::sbom::{CYCLONEDX_JSON, SPDX_JSON};
-use hone_image::{Artifact, Digest, Reference, media};
+use hone_image::{Artifact, Digest, Document, Image, Reference, document, media};
 use hone_registry::{Pinned, Repository};
-use hone_store::{Budget, Ingest, Store, Verified, this_processor};
+use hone_store::{Budget, Ingest, Store, Verified, this_machine};
 
 use crate::download;
 use crate::failure::{Failure, because, chain};
@@ -19,6 +20,8 @@ use crate::progress::{Mode, Progress};
 const BILLS: [&str; 2] = [SPDX_JSON, CYCLONEDX_JSON];
 /// Bills of one image that are fetched.
 const MAX_BILLS: usize = 16;
+/// Platforms that a message lists.
+const MAX_SHOWN: usize = 16;
 
 /// Arguments of `hone pull`.
 #[derive(Debug, Args)]
@@ -83,23 +86,23 @@ impl Pulling<'_> {
     pub fn fetch(&self, wanted: &Pinned) -> Result<Descriptor, Failure> {
         let root = self.repository.manifest(&wanted.target())?;
         let (digest, size) = (root.digest, root.bytes.len() as u64);
-        let bytes = root.bytes.clone();
-        let media_type = match Sealed::<Index>::parse("index", root.bytes) {
-            Ok(index) => {
-                for child in self.chosen(index.value())? {
+        let media_type = match Document::parse(Some(&root.media_type), root.bytes)? {
+            Document::Index(index) => {
+                for child in chosen(index.value(), &this_machine(), self.all)? {
                     let fetched = self.repository.manifest(&child.digest.to_string())?;
-                    self.manifest(fetched.bytes)?;
+                    self.manifest(document::manifest(Some(&child.media_type), fetched.bytes)?)?;
                 }
-                media::INDEX
+                self.ingest.put(index.bytes())?;
+                index.value().media_type.clone().unwrap_or_else(|| media::INDEX.to_owned())
             }
-            Err(_) => {
-                self.manifest(bytes.clone())?;
-                media::MANIFEST
+            Document::Manifest(manifest) => {
+                let media_type = manifest.value().media_type.clone();
+                self.manifest(manifest)?;
+                media_type.unwrap_or_else(|| media::MANIFEST.to_owned())
             }
         };
-        self.ingest.put(&bytes)?;
         self.diff_ids(digest)?;
-        Ok(Descriptor::of(media_type, digest, size))
+        Ok(Descriptor::of(&media_type, digest, size))
     }
 
     /// Fetches the bills of materials of what was fetched; other statements (signatures, say) are not read here.
@@ -122,7 +125,7 @@ impl Pulling<'_> {
 
     fn bill(&self, subject: Digest, digest: Digest) -> Result<(), Failure> {
         let fetched = self.repository.manifest(&digest.to_string())?;
-        let manifest: Sealed<Manifest> = Sealed::parse("manifest", fetched.bytes)?;
+        let manifest = document::manifest(Some(&fetched.media_type), fetched.bytes)?;
         let value = manifest.value();
         if value.subject.as_ref().is_none_or(|s| s.digest != subject) {
             return Err(format!("it is not about {subject}").into());
@@ -130,39 +133,14 @@ impl Pulling<'_> {
         if !fits(&value.layers) {
             return Err(format!("its documents have more than {MAX_DOCUMENT_BYTES} bytes").into());
         }
-        self.manifest(manifest.bytes().to_vec())?;
+        self.manifest(manifest.clone())?;
         let config = self.ingest.store().read_blob(value.config.digest, MAX_DOCUMENT_BYTES)?;
         let config = Sealed::parse("config", config)?;
         Ok(self.ingest.put_referrer(&Artifact { manifest, config })?)
     }
 
-    /// Of an index's manifests those for this machine, and artifacts.
-    fn chosen<'i>(&self, index: &'i Index) -> Result<Vec<&'i Descriptor>, Failure> {
-        let here = |d: &&Descriptor| {
-            let platform = d.platform.as_ref();
-            self.all || d.artifact_type.is_some() || platform.is_none_or(|p| p.architecture == this_processor())
-        };
-        let manifests: Vec<&Descriptor> = index.manifests.iter().filter(|d| d.is_manifest()).collect();
-        let chosen: Vec<&Descriptor> = manifests.iter().copied().filter(here).collect();
-        if chosen.iter().all(|d| d.artifact_type.is_some()) && !manifests.is_empty() {
-            let has: Vec<String> = manifests
-                .iter()
-                .filter_map(|d| d.platform.as_ref())
-                .map(|p| format!("{}/{}", p.os, p.architecture))
-                .collect();
-            let why = format!(
-                "no image for linux/{}; it has {}; --all-platforms takes them",
-                this_processor(),
-                has.join(", ")
-            );
-            return Err(why.into());
-        }
-        Ok(chosen)
-    }
-
     /// A manifest and the blobs it names.
-    fn manifest(&self, bytes: Vec<u8>) -> Result<(), Failure> {
-        let manifest: Sealed<Manifest> = Sealed::parse("manifest", bytes)?;
+    fn manifest(&self, manifest: Sealed<Manifest>) -> Result<(), Failure> {
         let Manifest { config, layers, .. } = manifest.value();
         if config.size > MAX_DOCUMENT_BYTES {
             return Err(format!(
@@ -177,6 +155,11 @@ impl Pulling<'_> {
             let mut verified = Verified::new(source, config.digest, Some(config.size));
             verified.read_to_end(&mut bytes)?;
             self.ingest.put(&bytes)?;
+        }
+        if manifest.value().is_image() {
+            // What cannot be an image is told before its layers are fetched.
+            let config: Sealed<ImageConfig> = self.ingest.store().config(config.digest)?;
+            Image::join(manifest.clone(), config)?;
         }
         for layer in layers {
             download::blob(self.ingest, self.repository, layer, self.progress)?;
@@ -204,11 +187,79 @@ fn fits(documents: &[Descriptor]) -> bool {
     size.is_some_and(|size| size <= MAX_DOCUMENT_BYTES)
 }
 
+/// Of an index's manifests the best for this machine, and artifacts; of all platforms those that are Linux.
+fn chosen<'i>(index: &'i Index, machine: &Platform, all: bool) -> Result<Vec<&'i Descriptor>, Failure> {
+    let manifests: Vec<&Descriptor> = index.manifests.iter().filter(|d| d.is_manifest()).collect();
+    let fits = best(machine, &manifests, |d| d.platform.clone()).map(|d| d.digest);
+    let chosen = manifests.iter().copied().filter(|d| match d.platform.as_ref() {
+        _ if all => d.is_for_linux_or_nobody(),
+        _ if d.is_attestation() => false,
+        Some(platform) if !platform.is_nobody() => Some(d.digest) == fits,
+        _ => true,
+    });
+    let chosen: Vec<&Descriptor> = chosen.collect();
+    let image = |d: &&Descriptor| d.artifact_type.is_none() && !d.is_attestation();
+    if !chosen.iter().any(image) && !manifests.is_empty() {
+        let platforms = manifests.iter().filter_map(|d| d.platform.as_ref()).filter(|p| !p.is_nobody());
+        let has: Vec<String> = platforms.take(MAX_SHOWN).map(ToString::to_string).collect();
+        let way = if all { "only images for Linux are fetched" } else { "--all-platforms takes what is for Linux" };
+        return Err(format!("no image for {machine}; it has {}; {way}", has.join(", ")).into());
+    }
+    Ok(chosen)
+}
+
 #[cfg(test)]
 mod tests {
-    use hone_image::media;
-
     use super::*;
+
+    fn entry(platform: Platform) -> Descriptor {
+        let digest = Digest::of(platform.to_string().as_bytes());
+        Descriptor { platform: Some(platform), ..Descriptor::of(media::MANIFEST, digest, 1) }
+    }
+
+    fn shown(index: &Index, machine: &Platform, all: bool) -> Vec<String> {
+        let chosen = chosen(index, machine, all).expect("an image");
+        chosen.into_iter().map(|d| d.platform.as_ref().map_or("?".to_owned(), Platform::to_string)).collect()
+    }
+
+    #[test]
+    fn an_index_of_several_systems_gives_what_this_machine_runs() {
+        let arm = |variant| Platform::linux("arm", Some(variant));
+        let windows = Platform { os: "windows".to_owned(), ..Platform::linux("amd64", None) };
+        let model = Descriptor {
+            artifact_type: Some(media::MODEL_MANIFEST.to_owned()),
+            ..entry(Platform { variant: Some("model".to_owned()), ..Platform::nobody() })
+        };
+        let amd64 = Platform::linux("amd64", None);
+        let mut all = [windows, Platform::nobody(), arm("v5"), arm("v6"), arm("v7"), amd64].map(entry).to_vec();
+        all.push(model);
+        let index = Index::new(all);
+        assert_eq!(
+            shown(&index, &Platform::linux("amd64", Some("v3")), false),
+            ["linux/amd64", "unknown/unknown/model"]
+        );
+        for (machine, want) in [("v7", "v7"), ("v6", "v6"), ("v5", "v5"), ("v8", "v7")] {
+            assert_eq!(shown(&index, &arm(machine), false)[0], format!("linux/arm/{want}"));
+        }
+        let everything = shown(&index, &arm("v7"), true);
+        assert_eq!(everything.len(), 6);
+        assert!(!everything.iter().any(|p| p.starts_with("windows")), "{everything:?}");
+        let said = chosen(&index, &Platform::linux("riscv64", None), false).expect_err("none").to_string();
+        let has = "windows/amd64, linux/arm/v5, linux/arm/v6, linux/arm/v7, linux/amd64";
+        assert_eq!(
+            said,
+            format!("no image for linux/riscv64; it has {has}; --all-platforms takes what is for Linux")
+        );
+    }
+
+    #[test]
+    fn what_says_no_platform_is_taken_and_what_is_for_windows_alone_is_not() {
+        let machine = Platform::linux("amd64", None);
+        let plain = Index::new(vec![Descriptor::of(media::MANIFEST, Digest::of(b"x"), 1)]);
+        assert_eq!(chosen(&plain, &machine, false).expect("an image").len(), 1);
+        let windows = Index::new(vec![entry(Platform { os: "windows".to_owned(), ..machine.clone() })]);
+        assert!(chosen(&windows, &machine, false).is_err() && chosen(&windows, &machine, true).is_err());
+    }
 
     #[test]
     fn sizes_that_are_too_many_to_add_are_too_many() {

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::Args;
 use hone_base::{identity, trainer_digest};
 use hone_image::job::{Base, BaseFile, JOB_PATH, Job};
-use hone_image::oci::Descriptor;
+use hone_image::oci::{Descriptor, Platform};
 use hone_image::{Digest, Image, Layer, LayerKind, Pack, media, modelpack};
 use hone_store::{Budget, Store};
 
@@ -88,9 +88,10 @@ impl Report {
                 Err(error) => self.wrong(chain(&error)),
             }
         }
-        for absent in pack.missing() {
-            let platform =
-                absent.platform.as_ref().map_or("?".to_owned(), |p| format!("{}/{}", p.os, p.architecture));
+        // Statements of a builder come with all platforms only, images for other systems never.
+        let wanted = |d: &&Descriptor| !d.is_attestation() && d.is_for_linux_or_nobody();
+        for absent in pack.missing().into_iter().filter(wanted) {
+            let platform = absent.platform.as_ref().map_or("?".to_owned(), ToString::to_string);
             self.wrong(format!(
                 "manifest {} ({platform}): it is not here; `hone pull --all-platforms` fetches it",
                 absent.digest
@@ -261,11 +262,11 @@ impl Report {
         for entry in pack.index().iter().flat_map(|index| &index.value().manifests) {
             let image = pack.images().iter().find(|image| image.digest() == entry.digest);
             if let Some((image, platform)) = image.zip(entry.platform.as_ref()) {
-                let config = image.config().value();
+                let own = image.platform();
                 let of = format!("index: platform of {}", entry.digest);
-                let words = |os: &str, architecture: &str| format!("{os}/{architecture}");
-                let got = words(&platform.os, &platform.architecture);
-                self.differs(&of, got, words(&config.os, &config.architecture));
+                // Which variant it is may be said in one place only, and in two ways.
+                let words = |p: &Platform| Platform { variant: None, ..p.clone() }.to_string();
+                self.differs(&of, words(platform), words(&own));
             }
         }
     }

@@ -1,0 +1,114 @@
+//! Layouts and indexes as other tools write them, and as somebody who means harm does.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use common::Site;
+use hone_image::oci::{Descriptor, Index, Manifest, Platform, Sealed};
+use hone_image::{Digest, media};
+use serde_json::json;
+
+/// Runs and waits for the end, which must come; whether it succeeded, and what it said.
+fn ends(site: &Site, args: &[&str]) -> (bool, String) {
+    let mut child = site.command(args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("start hone");
+    let begun = Instant::now();
+    while child.try_wait().expect("wait").is_none() {
+        if begun.elapsed() > Duration::from_secs(60) {
+            child.kill().expect("kill");
+            panic!("hone {args:?} waits for somebody");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let output = child.wait_with_output().expect("output");
+    (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+fn make_fifo(path: &Path) {
+    fs::remove_file(path).expect("remove");
+    rustix::fs::mkfifoat(rustix::fs::CWD, path, rustix::fs::Mode::from_raw_mode(0o644)).expect("fifo");
+}
+
+/// The blob of a layout that its index, or its manifest, names first.
+fn first(layout: &Path, document: &Path, field: &str) -> std::path::PathBuf {
+    let text = fs::read(document).expect("read");
+    let value: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+    let digest = value[field][0]["digest"].as_str().expect("a digest").trim_start_matches("sha256:").to_owned();
+    layout.join("blobs/sha256").join(digest)
+}
+
+#[test]
+fn a_fifo_in_a_layout_or_a_model_keeps_nobody_waiting() {
+    let mut site = Site::new();
+    site.llama_image();
+    for what in ["index.json", "root", "manifest", "layer"] {
+        let _ = fs::remove_dir_all(site.path("layout"));
+        site.ok(&["save", "assistant:base", "-o", "oci:layout"]);
+        assert!(ends(&site, &["load", "oci:layout:base", "-t", "twin:base"]).0, "the twin");
+        let layout = site.path("layout");
+        let root = first(&layout, &layout.join("index.json"), "manifests");
+        let manifest = first(&layout, &root, "manifests");
+        let layer = first(&layout, &manifest, "layers");
+        let place = match what {
+            "index.json" => layout.join("index.json"),
+            "root" => root,
+            "manifest" => manifest,
+            _ => layer,
+        };
+        make_fifo(&place);
+        let other = ["--root", "elsewhere", "load", "oci:layout:base"];
+        let (done, said) = ends(&site, &other);
+        assert!(!done && said.contains(&*place.file_name().expect("a name").to_string_lossy()), "{what}: {said}");
+        // Nobody holds the lock any more, either.
+        assert!(ends(&site, &["--root", "elsewhere", "images"]).0);
+    }
+    make_fifo(&site.path("model/config.json"));
+    assert!(!ends(&site, &["build", ".", "-t", "other:base"]).0);
+    make_fifo(&site.path("Honefile"));
+    let (done, said) = ends(&site, &["build", ".", "-t", "other:base"]);
+    assert!(!done && said.contains("a FIFO"), "{said}");
+}
+
+#[test]
+fn an_index_with_statements_and_other_systems_is_sound() {
+    let mut site = Site::new();
+    site.llama_image();
+    let store = site.store();
+    let ingest = store.ingest().expect("ingest");
+    let image = store.resolve("assistant:base").expect("built").image;
+    let put = |bytes: &[u8], media_type: &str| {
+        Descriptor::of(media_type, ingest.put(bytes).expect("put"), bytes.len() as u64)
+    };
+    // BuildKit's, by its configuration an image.
+    let config = json!({"architecture": "unknown", "os": "unknown", "rootfs": {"type": "layers", "diff_ids": []}});
+    let config = put(config.to_string().as_bytes(), media::CONFIG);
+    let statement = put(b"{}", "application/vnd.in-toto+json");
+    let manifest = Sealed::new(Manifest::new(config, vec![statement], BTreeMap::new()));
+    let nobody = |entry: Descriptor| Descriptor { platform: Some(Platform::nobody()), ..entry };
+    let here = nobody(put(manifest.bytes(), media::MANIFEST));
+    let absent = |of: &[u8]| Descriptor::of(media::MANIFEST, Digest::of(of), 7);
+    let windows = Platform { os: "windows".to_owned(), ..Platform::linux("amd64", None) };
+    let windows = Descriptor { platform: Some(windows), ..absent(b"windows") };
+    let name = |name: &str, manifests: Vec<Descriptor>| {
+        let index = put(Sealed::new(Index::new(manifests)).bytes(), media::INDEX);
+        store.tag(&index, &name.parse().expect("a name")).expect("tag");
+    };
+    name("both:here", vec![windows.clone(), here, image.descriptor()]);
+    name("both:absent", vec![windows, nobody(absent(b"statement")), image.descriptor()]);
+    let arm = Descriptor { platform: Some(Platform::linux("riscv64", None)), ..absent(b"riscv64") };
+    name("one:absent", vec![arm, image.descriptor()]);
+    drop(ingest);
+    for reference in ["both:here", "both:absent"] {
+        assert!(site.ok(&["verify", reference]).contains(": ok ("), "{reference}");
+        let platforms = site.json(&["inspect", "--json", reference])["platforms"].clone();
+        assert_eq!(platforms, json!([image.platform().to_string()]), "{reference}");
+    }
+    // An image for Linux that is not here is still said.
+    let output = site.command(&["verify", "one:absent"]).output().expect("start hone");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(!output.status.success() && said.contains("linux/riscv64"), "{said}");
+}
