@@ -3,14 +3,23 @@
 
 use hone_image::image::VersionOf;
 use hone_image::job::{AdapterSpec, Job};
-use hone_image::oci::{ImageConfig, Index, Manifest, Sealed};
-use hone_image::{Digest, Image, Layer, LayerKind, Reference};
+use hone_image::foreign::parts;
+use hone_image::oci::{ImageConfig, Manifest, Sealed};
+use hone_image::{Digest, Document, Image, Layer, LayerKind, Reference, document};
 use libfuzzer_sys::fuzz_target;
+use serde_json::{Value, json};
 
 fuzz_target!(|bytes: &[u8]| {
-    let sealed = Sealed::<Manifest>::parse("manifest", bytes.to_vec());
-    if let Ok(index) = Sealed::<Index>::parse("index", bytes.to_vec()) {
+    let sealed = Document::parse(None, bytes.to_vec());
+    if let Ok(Document::Index(index)) = &sealed {
         assert_eq!(index.digest(), Digest::of(bytes));
+        assert!(document::manifest(None, bytes.to_vec()).is_err(), "an index and a manifest");
+        rewritten(bytes, index.value());
+    }
+    if let Ok(Document::Manifest(manifest)) = &sealed {
+        assert!(document::index(None, bytes.to_vec()).is_err(), "a manifest and an index");
+        rewritten(bytes, manifest.value());
+        let _ = (manifest.value().is_image(), parts(manifest.value()));
     }
     if let Ok(job) = Job::parse(bytes) {
         assert_eq!(Job::parse(&job.to_bytes()).expect("a job that we wrote"), job);
@@ -25,6 +34,15 @@ fuzz_target!(|bytes: &[u8]| {
         join(&bytes[..at], &bytes[at + 1..]);
     }
 });
+
+/// Nothing that somebody wrote is lost when a document is written again.
+fn rewritten<T: serde::Serialize>(bytes: &[u8], document: &T) {
+    let read: Value = serde_json::from_slice(bytes).expect("JSON");
+    let Value::Object(written) = serde_json::to_value(document).expect("written") else { panic!("an object") };
+    for (key, _) in read.as_object().expect("an object").iter().filter(|(_, v)| !v.is_null() && **v != json!({})) {
+        assert!(written.contains_key(key), "{key} is lost");
+    }
+}
 
 fn join(manifest: &[u8], config: &[u8]) {
     let (Ok(manifest), Ok(config)) = (

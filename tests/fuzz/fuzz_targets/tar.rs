@@ -4,6 +4,7 @@
 use std::io::Read as _;
 
 use hone_image::tar::{Entry, TarWriter};
+use hone_image::whiteout::{Whiteout, whiteout};
 use hone_store::{job, untar};
 use libfuzzer_sys::fuzz_target;
 
@@ -17,6 +18,12 @@ fuzz_target!(|bytes: &[u8]| {
         Ok(())
     });
     assert!(walked.is_err() || seen.len() <= 100);
+    for (name, _) in &seen {
+        let last = name.rsplit('/').next().unwrap_or_default();
+        if let Ok(Some(Whiteout::Name(hidden))) = whiteout(last) {
+            assert!(!["", ".", ".."].contains(&hidden) && !hidden.contains('/'), "{hidden}");
+        }
+    }
     round_trip(&seen);
 });
 
