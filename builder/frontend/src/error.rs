@@ -22,9 +22,6 @@ pub enum FrontendError {
     /// No Honefile.
     #[error("read {0}: it is not in the build context; name the Honefile with --file")]
     NoHonefile(String),
-    /// A Honefile that is no text.
-    #[error("read {0}: it is not UTF-8 text")]
-    NotText(String),
     /// Something that only `hone build` does, or that does not exist.
     #[error("{key}: {why}")]
     Unsupported {

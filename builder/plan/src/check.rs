@@ -1,5 +1,6 @@
 //! As written -> checked: every range, every choice, every default. The first mistake ends it.
 
+use hone_contract::quoted;
 use hone_image::job::{Dataset, Finetune, Resources};
 use hone_model::TARGETS;
 use serde_saphyr::Spanned;
@@ -50,7 +51,9 @@ impl Check<'_> {
     fn api_version(&self, text: Option<&Text>) -> Result<(), HonefileError> {
         match text {
             Some(text) if text.value == API_VERSION => Ok(()),
-            Some(text) => Err(self.wrong("apiVersion", text, format!("want {API_VERSION}, got `{}`", text.value))),
+            Some(text) => {
+                Err(self.wrong("apiVersion", text, format!("want {API_VERSION}, got `{}`", quoted(&text.value))))
+            }
             None => {
                 Err(self.source.whole(format!("the key apiVersion is missing; write `apiVersion: {API_VERSION}`")))
             }
@@ -67,7 +70,7 @@ impl Check<'_> {
             return Ok(text.value.clone());
         }
         let want = "want at most 63 lower case letters and digits, joined by single . _ or -";
-        Err(self.wrong("name", text, format!("{want}, got `{}`", text.value)))
+        Err(self.wrong("name", text, format!("{want}, got `{}`", quoted(&text.value))))
     }
 
     fn base(&self, raw: raw::Base) -> Result<BasePlan, HonefileError> {
@@ -82,13 +85,20 @@ impl Check<'_> {
             return Err(self.wrong("base.sha256", text, "it goes with an http or https address only"));
         }
         let tokenizer = raw.tokenizer.map(|t| self.path("base.tokenizer", &t)).transpose()?;
+        let follow_links =
+            self.choice("base.follow_links", &raw.follow_links, &["true", "false"], "false")? == "true";
+        if let (Some(text), false, None) =
+            (&raw.follow_links, matches!(found, crate::ModelSource::Path(_)), &tokenizer)
+        {
+            return Err(self.wrong("base.follow_links", text, "it goes with a path only"));
+        }
         let word = |key: &str, text: Option<Text>| text.map(|t| self.word(key, &t)).transpose();
         let origin = Origin {
             source: word("base.source", raw.source)?,
             revision: word("base.revision", raw.revision)?,
             licenses: word("base.license", raw.license)?,
         };
-        Ok(BasePlan { model: found, tokenizer, origin })
+        Ok(BasePlan { model: found, tokenizer, follow_links, origin })
     }
 
     /// One line of text for an annotation.
@@ -102,7 +112,11 @@ impl Check<'_> {
         for text in &list.value {
             let platform = source::platform(&text.value).map_err(|why| self.wrong("platforms", text, why))?;
             if platforms.contains(&platform) {
-                return Err(self.wrong("platforms", text, format!("{platform} is there twice")));
+                return Err(self.wrong(
+                    "platforms",
+                    text,
+                    format!("{} is there twice", quoted(&platform.to_string())),
+                ));
             }
             platforms.push(platform);
         }
@@ -128,7 +142,7 @@ impl Check<'_> {
             raw::Trainer::Named(name) if BUILT_IN.contains(&name.as_str()) => Ok(TrainerPlan::BuiltIn(name.clone())),
             raw::Trainer::Named(name) => {
                 let want = format!("want {}, none, or a mapping with rootfs, image or layout", BUILT_IN.join(", "));
-                Err(self.wrong("trainer", &raw, format!("{want}, got `{name}`")))
+                Err(self.wrong("trainer", &raw, format!("{want}, got `{}`", quoted(name))))
             }
             raw::Trainer::Own(own) => self.own(&raw, own).map(TrainerPlan::Own),
         }
@@ -175,7 +189,7 @@ impl Check<'_> {
         if plain && !text.value.contains('\0') {
             return Ok(text.value.clone());
         }
-        Err(self.wrong("trainer.workdir", text, format!("want an absolute path, got `{}`", text.value)))
+        Err(self.wrong("trainer.workdir", text, format!("want an absolute path, got `{}`", quoted(&text.value))))
     }
 
     fn env(&self, env: &raw::Env) -> Result<Vec<String>, HonefileError> {
@@ -184,7 +198,7 @@ impl Check<'_> {
             let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
             let starts = name.value.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
             if !starts || !name.value.chars().all(word) {
-                let why = format!("want a name of letters, digits and _, got `{}`", name.value);
+                let why = format!("want a name of letters, digits and _, got `{}`", quoted(&name.value));
                 return Err(self.wrong("trainer.env", name, why));
             }
             if value.value.contains('\0') {
@@ -202,7 +216,11 @@ impl Check<'_> {
         if text.value.split(':').count() <= 2 && text.value.split(':').all(part) {
             return Ok(text.value.clone());
         }
-        Err(self.wrong("trainer.user", text, format!("want a user, a uid, or uid:gid, got `{}`", text.value)))
+        Err(self.wrong(
+            "trainer.user",
+            text,
+            format!("want a user, a uid, or uid:gid, got `{}`", quoted(&text.value)),
+        ))
     }
 
     fn finetune(
@@ -290,7 +308,11 @@ impl Check<'_> {
                 return Err(self.unknown_choice("finetune.targets", text, &TARGETS));
             }
             if text.value.is_empty() || targets.contains(&text.value) {
-                return Err(self.wrong("finetune.targets", text, format!("`{}` is there twice", text.value)));
+                return Err(self.wrong(
+                    "finetune.targets",
+                    text,
+                    format!("`{}` is there twice", quoted(&text.value)),
+                ));
             }
             targets.push(text.value.clone());
         }
@@ -358,7 +380,7 @@ impl Check<'_> {
     }
 
     fn unknown_choice(&self, key: &str, text: &Text, known: &[&str]) -> HonefileError {
-        let mut error = self.wrong(key, text, format!("want {}, got `{}`", list(known), text.value));
+        let mut error = self.wrong(key, text, format!("want {}, got `{}`", list(known), quoted(&text.value)));
         let near = known.iter().min_by_key(|k| distance(&text.value, k));
         error.help = near.filter(|k| distance(&text.value, k) <= 2).map(|k| format!("did you mean `{k}`?"));
         error

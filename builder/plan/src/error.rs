@@ -1,8 +1,15 @@
-//! What is wrong with a Honefile: file, line, column, the line itself, a caret, and a way out.
+//! What is wrong with a Honefile: file, line, column, the line itself, a caret, and a way out. The file may be a
+//! stranger's: its words and its lines are shown escaped, and cut where they are long.
 
 use std::fmt;
 
+use hone_contract::{printable, quoted};
 use serde_saphyr::{Error as YamlError, Location, MessageFormatter, Spanned, UserMessageFormatter};
+
+/// Characters of a line that are shown.
+const SHOWN: usize = 160;
+/// Of these so many before the place, where the line is longer.
+const BEFORE: usize = 60;
 
 /// One mistake in a Honefile. Its text has several lines: the message with its place, the source line, a caret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -32,25 +39,66 @@ pub struct Place {
 
 impl fmt::Display for HonefileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (file, message) = (printable(&self.file), printable(&self.message));
         match &self.place {
-            None => write!(f, "{}: {}", self.file, self.message)?,
+            None => write!(f, "{file}: {message}")?,
             Some(place) => {
                 let number = place.line.to_string();
                 let margin = " ".repeat(number.len());
-                let indent: String =
-                    place.text.chars().take(place.column - 1).map(|c| if c == '\t' { c } else { ' ' }).collect();
-                writeln!(f, "{}:{number}:{}: {}", self.file, place.column, self.message)?;
+                let (line, carets) = place.shown();
+                writeln!(f, "{file}:{number}:{}: {message}", place.column)?;
                 writeln!(f, "{margin} |")?;
-                writeln!(f, "{number} | {}", place.text)?;
-                write!(f, "{margin} | {indent}{}", "^".repeat(place.width.max(1)))?;
+                writeln!(f, "{number} | {line}")?;
+                write!(f, "{margin} | {carets}")?;
             }
         }
         match &self.help {
-            Some(help) => write!(f, "\n  = {help}"),
+            Some(help) => write!(f, "\n  = {}", printable(help)),
             None => Ok(()),
         }
     }
 }
+
+impl Place {
+    /// The line around the place, and what stands below it: carets under each character that is meant, however many
+    /// that one is shown as.
+    fn shown(&self) -> (String, String) {
+        let meant = self.column - 1..self.column - 1 + self.width.max(1);
+        let long = self.text.chars().nth(SHOWN).is_some();
+        let begin = if long { meant.start.saturating_sub(BEFORE) } else { 0 };
+        let (mut line, mut carets) = match begin {
+            0 => (String::new(), String::new()),
+            _ => ("...".to_owned(), "   ".to_owned()),
+        };
+        let mut chars = self.text.chars().enumerate().skip(begin);
+        for (at, c) in chars.by_ref().take(SHOWN) {
+            let shown = match c {
+                '\t' => "\t".to_owned(),
+                c => quoted(c.encode_utf8(&mut [0; 4])).to_string(),
+            };
+            if meant.contains(&at) {
+                carets.push_str(&"^".repeat(shown.chars().count()));
+            } else if at < meant.start {
+                carets.push_str(if c == '\t' {
+                    &shown
+                } else {
+                    SPACES.get(..shown.chars().count()).unwrap_or(SPACES)
+                });
+            }
+            line.push_str(&shown);
+        }
+        if chars.next().is_some() {
+            line.push_str("...");
+        }
+        if !carets.ends_with('^') {
+            carets.push('^');
+        }
+        (line, carets)
+    }
+}
+
+/// More than any character is shown as.
+const SPACES: &str = "                ";
 
 /// The text that errors point into.
 pub(crate) struct Source<'a> {
@@ -75,9 +123,9 @@ impl Source<'_> {
         let place = error.location().and_then(|location| self.place(location));
         let (message, help) = match error {
             YamlError::SerdeUnknownField { field, expected, .. } => {
-                (format!("unknown key `{field}`"), Some(known_keys(field, expected)))
+                (format!("unknown key `{}`", quoted(field)), Some(known_keys(field, expected)))
             }
-            other => (plain(&UserMessageFormatter.format_message(other)), None),
+            other => (quoted(&plain(&UserMessageFormatter.format_message(other))).to_string(), None),
         };
         HonefileError { place, help, ..self.whole(message) }
     }

@@ -20,6 +20,7 @@ mod plan;
 mod quantity;
 mod raw;
 mod source;
+mod text;
 
 pub use check::API_VERSION;
 pub use error::HonefileError;
@@ -29,6 +30,7 @@ pub use plan::{
 };
 
 pub use source::{layout, platform};
+pub use text::text;
 
 /// A Honefile larger than this is refused unread (bytes).
 pub const MAX_HONEFILE: usize = 1 << 20;

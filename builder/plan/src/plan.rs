@@ -31,6 +31,8 @@ pub struct BasePlan {
     pub model: ModelSource,
     /// A tokenizer file or directory, when it is not the model's own.
     pub tokenizer: Option<String>,
+    /// Whether links in the directories of the two may lead out of them.
+    pub follow_links: bool,
     /// What the Honefile says of where the model comes from.
     pub origin: Origin,
 }

@@ -1,22 +1,24 @@
 //! Numbers as people write them: counts, amounts, byte sizes. Each error says what would have been right.
 
+use hone_contract::quoted;
+
 /// A whole number between `least` and `most`; `_` may group digits.
 pub(crate) fn whole(text: &str, least: u64, most: u64) -> Result<u64, String> {
-    let want = || format!("want a whole number from {least} to {most}, got `{text}`");
+    let want = || format!("want a whole number from {least} to {most}, got `{}`", quoted(text));
     let number = text.replace('_', "").parse().map_err(|_| want())?;
     if (least..=most).contains(&number) { Ok(number) } else { Err(want()) }
 }
 
 /// A number above `above` and at most `most`.
 pub(crate) fn amount(text: &str, above: f64, most: f64) -> Result<f64, String> {
-    let want = || format!("want a number above {above}, at most {most}, got `{text}`");
+    let want = || format!("want a number above {above}, at most {most}, got `{}`", quoted(text));
     let number: f64 = text.parse().map_err(|_| want())?;
     if number > above && number <= most { Ok(number) } else { Err(want()) }
 }
 
 /// Bytes, with docker's suffixes: `b`, `k`, `m`, `g` (powers of 1024, also `Ki`, `MiB` and the like).
 pub(crate) fn bytes(text: &str, least: u64) -> Result<u64, String> {
-    let want = || format!("want a size such as 512M or 1.5G, at least {least} bytes, got `{text}`");
+    let want = || format!("want a size such as 512M or 1.5G, at least {least} bytes, got `{}`", quoted(text));
     let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let shift = match unit.to_ascii_lowercase().as_str() {

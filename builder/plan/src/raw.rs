@@ -29,6 +29,7 @@ pub(crate) struct Base {
     pub model: Option<Text>,
     pub sha256: Option<Text>,
     pub tokenizer: Option<Text>,
+    pub follow_links: Option<Text>,
     pub source: Option<Text>,
     pub revision: Option<Text>,
     pub license: Option<Text>,

@@ -1,5 +1,6 @@
 //! Where a model or a trainer comes from, as one word of the Honefile, and which platforms an image is for.
 
+use hone_contract::quoted;
 use hone_image::Digest;
 
 use crate::plan::{ModelSource, Platform};
@@ -17,9 +18,10 @@ pub(crate) fn model(text: &str, sha256: Option<&str>) -> Result<ModelSource, Str
         Some(("http" | "https", rest)) => url(text, rest, sha256),
         Some(("hf", rest)) => hub(rest),
         Some(("oci", rest)) => reference(rest).map(ModelSource::Registry),
-        Some((other, _)) => {
-            Err(format!("want a path, http://, https://, hf://, oci:// or oci:DIR; `{other}://` is none of them"))
-        }
+        Some((other, _)) => Err(format!(
+            "want a path, http://, https://, hf://, oci:// or oci:DIR; `{}://` is none of them",
+            quoted(other)
+        )),
         None => match text.strip_prefix("oci:") {
             Some(text) => layout(text).map(|(dir, tag)| ModelSource::Layout { dir, tag }),
             None => Ok(ModelSource::Path(text.to_owned())),
@@ -36,8 +38,9 @@ fn url(text: &str, rest: &str, sha256: Option<&str>) -> Result<ModelSource, Stri
         return Err("an address with a password is not kept in a Honefile".to_owned());
     }
     let sha256 = sha256.ok_or("an http address needs base.sha256, the sha256 of the file, 64 hex digits")?;
-    let digest: Digest =
-        format!("sha256:{sha256}").parse().map_err(|_| format!("base.sha256 is not 64 hex digits: `{sha256}`"))?;
+    let digest: Digest = format!("sha256:{sha256}")
+        .parse()
+        .map_err(|_| format!("base.sha256 is not 64 hex digits: `{}`", quoted(sha256)))?;
     Ok(ModelSource::Url { url: text.to_owned(), name: name.to_owned(), sha256: digest })
 }
 
@@ -56,7 +59,7 @@ fn hub(rest: &str) -> Result<ModelSource, String> {
     let plain = parts.len() == 2 && parts.iter().all(|p| word(p) && p.len() <= 96);
     let revision_ok = revision.is_none_or(|r| r.split('/').all(word) && r.len() <= 200);
     if !plain || !revision_ok {
-        return Err(format!("want hf://ORG/NAME or hf://ORG/NAME@REVISION, got `hf://{rest}`"));
+        return Err(format!("want hf://ORG/NAME or hf://ORG/NAME@REVISION, got `hf://{}`", quoted(rest)));
     }
     Ok(ModelSource::Hub { repository: repository.to_owned(), revision: revision.map(str::to_owned) })
 }
@@ -65,13 +68,13 @@ fn hub(rest: &str) -> Result<ModelSource, String> {
 pub(crate) fn reference(text: &str) -> Result<String, String> {
     let name = match text.split_once('@') {
         Some((name, digest)) => {
-            digest.parse::<Digest>().map_err(|error| error.to_string())?;
+            digest.parse::<Digest>().map_err(|error| quoted(&error.to_string()).to_string())?;
             name
         }
         None => text,
     };
     let parsed: Result<hone_image::Reference, _> = name.parse();
-    parsed.map(|_| text.to_owned()).map_err(|error| error.to_string())
+    parsed.map(|_| text.to_owned()).map_err(|error| quoted(&error.to_string()).to_string())
 }
 
 /// `DIR` or `DIR:TAG`, as skopeo writes it after `oci:`: the first colon ends the directory, a tag may be a whole name.
@@ -81,7 +84,7 @@ pub(crate) fn reference(text: &str) -> Result<String, String> {
 pub fn layout(text: &str) -> Result<(String, Option<String>), String> {
     let (dir, tag) = text.split_once(':').map_or((text, None), |(dir, tag)| (dir, Some(tag)));
     match (dir, tag) {
-        ("", _) | (_, Some("")) => Err(format!("want oci:DIR or oci:DIR:TAG, got `oci:{text}`")),
+        ("", _) | (_, Some("")) => Err(format!("want oci:DIR or oci:DIR:TAG, got `oci:{}`", quoted(text))),
         _ => Ok((dir.to_owned(), tag.map(str::to_owned))),
     }
 }
@@ -96,7 +99,7 @@ pub fn platform(text: &str) -> Result<Platform, String> {
     let (architecture, variant) = match parts.as_slice() {
         ["linux", architecture] => (architecture, None),
         ["linux", architecture, variant] => (architecture, Some((*variant).to_owned())),
-        _ => return Err(format!("want linux/ARCHITECTURE, e.g. linux/arm64, got `{text}`")),
+        _ => return Err(format!("want linux/ARCHITECTURE, e.g. linux/arm64, got `{}`", quoted(text))),
     };
     // Go's names; what `uname -m` prints is the usual slip.
     let architecture = match *architecture {
@@ -105,7 +108,7 @@ pub fn platform(text: &str) -> Result<Platform, String> {
         known => known.to_owned(),
     };
     if !parts.iter().all(word) {
-        return Err(format!("want linux/ARCHITECTURE in lower case, e.g. linux/arm64, got `{text}`"));
+        return Err(format!("want linux/ARCHITECTURE in lower case, e.g. linux/arm64, got `{}`", quoted(text)));
     }
     // What is meant when nothing is written (containerd platforms.Normalize): written or not, one platform.
     let variant = variant.filter(|v| ![("arm64", "v8"), ("amd64", "v1")].contains(&(&architecture, v)));

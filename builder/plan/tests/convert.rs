@@ -268,6 +268,40 @@ fn whatever_is_cut_or_flipped_nothing_panics_and_what_converts_parses() {
 }
 
 #[test]
+fn words_of_the_file_are_shown_escaped_and_cut() {
+    let long = format!("\u{1b}[2J{}", "n".repeat(100_000));
+    let plain = |said: &str| !said.contains(|c: char| c.is_control() && c != '\n') && said.len() < 4000;
+    for text in [
+        format!("{long} x\n"),
+        format!("FROM a\nPARAMETER {} 1\n", "n".repeat(100_000)),
+        format!("FROM a\nPARAMETER num_ctx {long}\n"),
+        format!("FROM a\nMESSAGE {} x\n", "n".repeat(100_000)),
+        format!("FROM {long}\n"),
+        format!("FROM hf.co/{long}\n"),
+    ] {
+        let said = error(modelfile(&text, &Options::of("M")));
+        assert!(plain(&said), "{said:.400}");
+    }
+    for (from, to) in [
+        ("apiVersion: v1alpha1", "apiVersion: "),
+        ("baseModel: unsloth/SmolLM2-135M-Instruct", "baseModel: "),
+        ("    type: alpaca", "    type: "),
+        ("    lrSchedulerType: cosine", "    lrSchedulerType: "),
+        ("    packing: true", "    packing: "),
+    ] {
+        let text = UNSLOTH.replacen(from, &format!("{to}\"\\e[2J{}\"", "n".repeat(100_000)), 1);
+        let said = error(aikit(&text, &Options::of("A")));
+        assert!(plain(&said), "{said:.400}");
+    }
+    let carried = convert(&format!("FROM a\nADAPTER {long}\nPARAMETER stop {long}\n"));
+    assert_eq!(carried.notes.len(), 2);
+    for note in &carried.notes {
+        assert!(plain(&note.to_string()), "{note:.400}");
+    }
+    assert!(!carried.honefile.contains('\u{1b}') && carried.honefile.len() < 2000);
+}
+
+#[test]
 fn many_instructions_stay_one_note_each() {
     let mut text = "FROM a\n".to_owned();
     for i in 0..15_000 {

@@ -162,6 +162,65 @@ fn a_caret_stands_under_what_it_means_in_any_script() {
     );
 }
 
+#[test]
+fn a_line_is_shown_escaped_and_cut_and_its_caret_stands_where_it_should() {
+    // What the caret stands under, in a line of any length.
+    let meant = |text: &str| {
+        let said = error(text);
+        assert!(!said.contains(|c: char| c.is_control() && c != '\n') && said.len() < 3000, "{} bytes", said.len());
+        let lines: Vec<&str> = said.lines().collect();
+        let at = lines[3].find('^').expect("a caret");
+        let width = lines[3].chars().filter(|c| *c == '^').count();
+        lines[2].chars().skip(at).take(width).collect::<String>()
+    };
+    let least = |value: &str| format!("apiVersion: hone.dev/v1\nname: a\nbase: {{model: m}}\n{value}\n");
+    assert_eq!(meant(&least("finetune: {method: x\u{85}y}")), r"x\u{85}y");
+    assert_eq!(meant(&least("finetune: {dataset: {system: \"\u{202e}a\"}, rank: bad}")), "bad");
+    let long = "n".repeat(300_000);
+    assert_eq!(meant(&least(&format!("finetune: {{dataset: {{system: {long}}}, rank: bad}}"))), "bad");
+    assert_eq!(meant(&least(&format!("finetune: {{rank: bad, dataset: {{system: {long}}}}}"))), "bad");
+    for text in [
+        least(&format!("{long}: 1")),
+        least(&format!("finetune: {{{long}: 1}}")),
+        least(&format!("finetune: {{schedule: {long}}}")),
+        least(&format!("finetune: {{rank: {long}}}")),
+        least(&format!("finetune: {{targets: [{long}]}}")),
+        least(&format!("trainer: {long}")),
+        least(&format!("trainer: {{image: '{long}'}}")),
+        least(&format!("trainer: {{rootfs: r, command: [x], workdir: {long}}}")),
+        least(&format!("trainer: {{rootfs: r, command: [x], user: '{long}'}}")),
+        least(&format!("trainer: {{rootfs: r, command: [x], env: {{-{long}: b}}}}")),
+        least(&format!("platforms: ['{long}']")),
+        least(&format!("platforms: ['linux/{long}', 'linux/{long}']")),
+        least(&format!("resources: {{memory: {long}}}")),
+        least(&format!("adapter: {{{long}: 1}}")),
+        least(&format!("x: *{long}")),
+        format!("apiVersion: {long}\n"),
+        format!("apiVersion: hone.dev/v1\nname: {long}\n"),
+        format!("apiVersion: hone.dev/v1\nname: a\nbase: {{model: '{long}://x'}}\n"),
+        format!("apiVersion: hone.dev/v1\nname: a\nbase: {{model: 'https://a/b', sha256: {long}}}\n"),
+    ] {
+        let said = error(&text);
+        assert!(said.len() < 3000, "{} bytes: {said:.300}", said.len());
+    }
+    for text in ["\u{1b}]0;x\u{7}: 1", "name: \"\\e[2J\"", "base: {\"\\e[31m\": 1}", "base: {model: \"\\e://x\"}"] {
+        let said = error(&format!("apiVersion: hone.dev/v1\n{text}\n"));
+        assert!(!said.contains(|c: char| c.is_control() && c != '\n'), "{said:?}");
+    }
+}
+
+#[test]
+fn links_are_followed_when_that_is_asked_for() {
+    let base = |keys: &str| format!("apiVersion: hone.dev/v1\nname: a\nbase: {{{keys}}}\ntrainer: none\n");
+    let followed = |keys: &str| plan(&base(keys)).base.expect("base").follow_links;
+    assert!(!followed("model: m") && !followed("model: m, follow_links: false"));
+    assert!(followed("model: m, follow_links: true"));
+    assert!(followed("model: 'hf://o/m', tokenizer: t, follow_links: true"));
+    let said = error(&base("model: 'hf://o/m', follow_links: true"));
+    assert!(said.contains("base.follow_links: it goes with a path only"), "{said}");
+    assert!(error(&base("model: m, follow_links: maybe")).contains("base.follow_links: want one of true, false"));
+}
+
 /// Each mistake, and the first line of what is said of it.
 const MISTAKES: &[(&str, &str)] = &[
     ("finetune: {rank: x}", "6:18: finetune.rank: want a whole number from 1 to 1024, got `x`"),

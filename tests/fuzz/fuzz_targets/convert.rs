@@ -18,9 +18,16 @@ fuzz_target!(|bytes: &[u8]| {
                     }
                     assert!(notes.iter().all(|note| note.line >= 1 && note.line <= text.lines().count() + 1));
                 }
-                Err(error) => assert!(!error.to_string().is_empty()),
+                Err(error) => {
+                    let said = error.to_string();
+                    assert!(!said.is_empty() && said.len() < 8192, "{} bytes", said.len());
+                    assert!(!said.contains(|c: char| c.is_control() && c != '\n' && c != '\t'), "{said:?}");
+                }
             }
         }
     }
     let _ = detect(text);
+    if let Ok(read) = hone_plan::text("other", bytes) {
+        let _ = detect(&read);
+    }
 });

@@ -12,6 +12,10 @@ fuzz_target!(|bytes: &[u8]| {
             let job = plan.job(JobParts::default());
             assert_eq!(Job::parse(&job.to_bytes()).expect("a job that we wrote"), job);
         }
-        Err(error) => assert!(!error.to_string().is_empty()),
+        Err(error) => {
+            let said = error.to_string();
+            assert!(!said.is_empty() && said.len() < 8192, "{} bytes", said.len());
+            assert!(!said.contains(|c: char| c.is_control() && c != '\n' && c != '\t'), "{said:?}");
+        }
     }
 });

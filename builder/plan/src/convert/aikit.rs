@@ -3,10 +3,11 @@
 //!
 //! Every default is AIKit's and is written out: Hone's are others. AIKit takes 0 and an empty text for "not given".
 
+use hone_contract::quoted;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
-use super::draft::{Draft, Part, shown};
+use super::draft::{Draft, Part, SHOWN};
 use super::{Converted, Options, nearest, source};
 use crate::error::{HonefileError, Source};
 use crate::quantity::{amount, whole};
@@ -136,14 +137,20 @@ impl Aikit<'_> {
         match version {
             Some(text) if text.value == "v1alpha1" => {}
             Some(text) => {
-                return Err(self.wrong("apiVersion", text, &format!("want v1alpha1, got `{}`", shown(&text.value))));
+                return Err(self.wrong(
+                    "apiVersion",
+                    text,
+                    &format!("want v1alpha1, got `{}`", quoted(&text.value).at_most(SHOWN)),
+                ));
             }
             None => return Err(self.source.whole("the key apiVersion is missing; AIKit's is v1alpha1".to_owned())),
         }
         match given(target) {
-            Some(text) if text.value != "unsloth" => {
-                Err(self.wrong("target", text, &format!("want unsloth, got `{}`", shown(&text.value))))
-            }
+            Some(text) if text.value != "unsloth" => Err(self.wrong(
+                "target",
+                text,
+                &format!("want unsloth, got `{}`", quoted(&text.value).at_most(SHOWN)),
+            )),
             _ => Ok(()),
         }
     }
@@ -177,7 +184,11 @@ impl Aikit<'_> {
             return Err(self.wrong("datasets", list, "want source and type"));
         };
         if kind.value != "alpaca" {
-            let mut error = self.wrong("datasets.type", kind, &format!("want alpaca, got `{}`", shown(&kind.value)));
+            let mut error = self.wrong(
+                "datasets.type",
+                kind,
+                &format!("want alpaca, got `{}`", quoted(&kind.value).at_most(SHOWN)),
+            );
             error.help = nearest(&kind.value, &["alpaca"]);
             return Err(error);
         }
@@ -287,7 +298,11 @@ impl Aikit<'_> {
 
     fn unknown_schedule(&self, text: Option<&Text>, name: &str) -> HonefileError {
         let known: Vec<&str> = SCHEDULES.iter().map(|(theirs, ..)| *theirs).collect();
-        let why = format!("config.unsloth.lrSchedulerType: want one of {}, got `{}`", known.join(", "), shown(name));
+        let why = format!(
+            "config.unsloth.lrSchedulerType: want one of {}, got `{}`",
+            known.join(", "),
+            quoted(name).at_most(SHOWN)
+        );
         let mut error = match text {
             Some(text) => self.source.at(text, why),
             None => self.source.whole(why),
@@ -311,7 +326,7 @@ impl Aikit<'_> {
             Some(text) => {
                 let number: f64 = text.value.parse().unwrap_or(f64::NAN);
                 if !(0.0..=1.0).contains(&number) {
-                    let why = format!("want a number from 0 to 1, got `{}`", shown(&text.value));
+                    let why = format!("want a number from 0 to 1, got `{}`", quoted(&text.value).at_most(SHOWN));
                     return Err(self.wrong("config.unsloth.weightDecay", text, &why));
                 }
                 (line(text), text.value.clone())
@@ -348,7 +363,7 @@ impl Aikit<'_> {
             "true" | "yes" | "on" | "y" => Ok(Some((text, true))),
             "false" | "no" | "off" | "n" => Ok(Some((text, false))),
             _ => {
-                let why = format!("want true or false, got `{}`", shown(&text.value));
+                let why = format!("want true or false, got `{}`", quoted(&text.value).at_most(SHOWN));
                 Err(self.wrong(&format!("config.unsloth.{key}"), text, &why))
             }
         }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use hone_contract::quoted;
 use hone_image::Reference;
 
 use super::{Converted, Note, Options, yaml};
@@ -9,8 +10,8 @@ use crate::error::HonefileError;
 
 /// Longest name of a Honefile.
 const MAX_NAME: usize = 63;
-/// A value is shown up to here in a note (characters).
-const SHOWN: usize = 60;
+/// A value of the other file is shown up to here (characters).
+pub(super) const SHOWN: usize = 60;
 
 /// Where a key stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +60,12 @@ impl Draft {
 
     /// What could not be carried over: a comment where it would stand, and a note.
     pub(super) fn note(&mut self, part: Part, line: usize, what: &str, why: &str, way_out: &str) {
-        let note = Note { line, what: shown(what), why: why.to_owned(), way_out: way_out.to_owned() };
+        let note = Note {
+            line,
+            what: quoted(what).at_most(SHOWN).to_string(),
+            why: why.to_owned(),
+            way_out: way_out.to_owned(),
+        };
         self.comment(part, &note.to_string());
         self.notes.push(note);
     }
@@ -128,15 +134,6 @@ impl Draft {
                 }
             }
         }
-    }
-}
-
-/// A value as a note shows it: one line, not too long.
-pub(super) fn shown(text: &str) -> String {
-    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(SHOWN + 1).collect();
-    match line.char_indices().nth(SHOWN) {
-        Some((cut, _)) => format!("{}...", &line[..cut]),
-        None => line,
     }
 }
 

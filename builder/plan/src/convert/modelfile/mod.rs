@@ -5,8 +5,10 @@ mod parse;
 
 use std::collections::BTreeMap;
 
+use hone_contract::quoted;
+
 use self::parse::{INSTRUCTIONS, Instruction, instructions, wrong};
-use super::draft::{Draft, Part, shown};
+use super::draft::{Draft, Part, SHOWN};
 use super::{Converted, Options, nearest, source};
 use crate::error::{HonefileError, Source};
 use crate::quantity::whole;
@@ -107,7 +109,10 @@ impl Instructions<'_> {
         draft.name(options, first.line, "FROM", &base.name);
         draft.key(Part::Base, "model", base.model);
         if let Some(quantization) = base.quantization {
-            let why = format!("hf:// takes the whole repository, and not its one file for {quantization}");
+            let why = format!(
+                "hf:// takes the whole repository, and not its one file for {}",
+                quoted(&quantization).at_most(SHOWN)
+            );
             let way_out = "name that file: base.model: https://huggingface.co/ORG/NAME/resolve/REVISION/FILE.gguf, with base.sha256";
             draft.note(Part::Base, first.line, &format!("FROM {}", first.value), &why, way_out);
         }
@@ -140,7 +145,7 @@ impl Instructions<'_> {
         for one in self.named("PARAMETER") {
             let known = || CARRIED.into_iter().chain(OPTIONS).collect::<Vec<_>>();
             if !known().contains(&one.word.as_str()) {
-                let message = format!("unknown parameter `{}`", shown(&one.word));
+                let message = format!("unknown parameter `{}`", quoted(&one.word).at_most(SHOWN));
                 let mut error = wrong(self.source, one.place.clone(), message);
                 error.help = nearest(&one.word, &known()).or_else(|| Some(format!("known: {}", known().join(", "))));
                 return Err(error);
@@ -230,7 +235,7 @@ impl Instructions<'_> {
 /// What to do without an option of generation.
 fn option(one: &Instruction) -> String {
     match one.word.as_str() {
-        "num_predict" => format!("say it to `generate`: --max-tokens {}", shown(one.value.trim())),
+        "num_predict" => format!("say it to `generate`: --max-tokens {}", quoted(one.value.trim()).at_most(SHOWN)),
         "num_thread" => "set resources.cpu, or HONE_THREADS where it runs".to_owned(),
         "stop" => "nothing is to be done: an answer ends with the tokenizer's own tokens for that".to_owned(),
         "num_gpu" | "main_gpu" | "low_vram" => "nothing is to be done: Hone computes on processors".to_owned(),

@@ -1,7 +1,9 @@
 //! A Modelfile's text -> its instructions, each with its place, as Ollama's own parser takes them: names in any case,
 //! `#` comments between instructions, a value to the end of its line, or from `"` or `"""` to a line that ends so.
 
-use super::super::draft::shown;
+use hone_contract::quoted;
+
+use super::super::draft::SHOWN;
 use super::super::nearest;
 use crate::error::{HonefileError, Place, Source};
 
@@ -71,7 +73,7 @@ fn instruction<'a>(
     let place = word.as_ref().map(|(at, word)| line.place(*at, word.len()));
     let word = word.map_or_else(String::new, |(_, word)| word.to_owned());
     if let (Some(place), "MESSAGE", false) = (&place, name, ROLES.contains(&word.as_str())) {
-        let message = format!("MESSAGE: want system, user or assistant, got `{}`", shown(&word));
+        let message = format!("MESSAGE: want system, user or assistant, got `{}`", quoted(&word).at_most(SHOWN));
         return Err(HonefileError { help: nearest(&word, &ROLES), ..wrong(source, place.clone(), message) });
     }
     if !rest.rest().starts_with([' ', '\t']) {
@@ -91,7 +93,7 @@ pub(super) fn wrong(source: &Source<'_>, place: Place, message: String) -> Honef
 
 fn unknown(source: &Source<'_>, line: &Line<'_>, at: usize) -> HonefileError {
     let word = line.text[at..].split([' ', '\t', '=', ':']).next().unwrap_or_default();
-    let message = format!("unknown instruction `{}`", shown(word));
+    let message = format!("unknown instruction `{}`", quoted(word).at_most(SHOWN));
     let known = format!("known: {}", INSTRUCTIONS.join(", "));
     let help = nearest(word, &INSTRUCTIONS).map_or_else(|| known.clone(), |near| format!("{near} {known}"));
     HonefileError { help: Some(help), ..wrong(source, line.place(at, word.len()), message) }
