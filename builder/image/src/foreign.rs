@@ -1,11 +1,13 @@
 //! Model artifacts of others, read as what they hold: ModelPack (CNCF, and its older CNAI names), KitOps, Docker's model
-//! artifacts, Ollama's, and plain images with a model under `/models`.
+//! artifacts, Ollama's, files as `oras push` sends them, and plain images with a model under `/models`.
 //!
 //! Pure: a manifest in, its parts out. What is taken is what a fine-tune base needs: weights, small files beside them,
 //! licences. Code, datasets and other models' adapters and projectors are left out. A layer of a type that nobody has
 //! described is refused in an artifact: half a model is none.
 
 use std::collections::BTreeMap;
+
+use hone_contract::quoted;
 
 use crate::image;
 use crate::layer::{Compression, compression};
@@ -16,6 +18,10 @@ use hone_contract::quoted;
 
 /// Layers looked at in one artifact.
 const MAX_LAYERS: usize = 4096;
+/// The name of the file that a blob is (image-spec, annotations.md).
+const TITLE: &str = "org.opencontainers.image.title";
+/// What `oras push` says of a directory: the blob is a tar of it.
+const UNPACK: &str = "io.deis.oras.content.unpack";
 
 /// Whose artifact it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +34,8 @@ pub enum Maker {
     Docker,
     /// Ollama.
     Ollama,
+    /// Files under their names: ORAS.
+    Files,
     /// An image of containers.
     Image,
 }
@@ -91,11 +99,20 @@ pub fn maker(manifest: &Manifest) -> Maker {
     let layers = |prefix: &str| manifest.layers.iter().any(|l| l.media_type.starts_with(prefix));
     match () {
         () if model_pack_kind(kind) || model_pack_kind(&manifest.config.media_type) => Maker::ModelPack,
+        // It need not say so: what it is made of does.
+        () if manifest.layers.iter().any(|l| model_pack_kind(&l.media_type)) => Maker::ModelPack,
         () if layers("application/vnd.kitops.") => Maker::KitOps,
         () if layers("application/vnd.docker.ai.") => Maker::Docker,
         () if layers("application/vnd.ollama.") => Maker::Ollama,
+        () if !is_image(manifest) && manifest.layers.iter().any(|l| l.annotations.contains_key(TITLE)) => {
+            Maker::Files
+        }
         () => Maker::Image,
     }
+}
+
+fn is_image(manifest: &Manifest) -> bool {
+    [media::CONFIG, media::DOCKER_CONFIG].contains(&manifest.config.media_type.as_str())
 }
 
 /// The blobs of a model artifact that are wanted, in their order.
@@ -107,19 +124,21 @@ pub fn parts(manifest: &Manifest) -> Result<Vec<Part>, ForeignError> {
     if manifest.layers.len() > most {
         return Err(ForeignError::TooMany { got: manifest.layers.len(), want: most });
     }
-    let classify = match maker(manifest) {
-        Maker::ModelPack => model_pack,
-        Maker::KitOps => kit_ops,
-        Maker::Docker => docker,
-        Maker::Ollama => ollama,
-        Maker::Image => image_layer,
+    let maker = maker(manifest);
+    let classify = |layer: &Descriptor| match maker {
+        Maker::ModelPack => model_pack(&layer.media_type),
+        Maker::KitOps => kit_ops(&layer.media_type),
+        Maker::Docker => docker(&layer.media_type),
+        Maker::Ollama => ollama(&layer.media_type),
+        Maker::Files => file(layer),
+        Maker::Image => image_layer(&layer.media_type),
     };
     let mut parts: Vec<Part> = Vec::new();
     let mut unnamed: BTreeMap<&'static str, usize> = BTreeMap::new();
     for layer in &manifest.layers {
         let unknown =
             || ForeignError::Unknown { digest: layer.digest.to_string(), media_type: layer.media_type.clone() };
-        let form = match classify(&layer.media_type).ok_or_else(unknown)? {
+        let form = match classify(layer).ok_or_else(unknown)? {
             Class::Skip => continue,
             Class::Tar(compression) => Form::Tar(compression),
             Class::Raw(usual) => Form::Raw(name_of(layer, usual, &mut unnamed)?),
@@ -201,6 +220,14 @@ fn image_layer(media_type: &str) -> Option<Class> {
     compression(media_type).map(Class::Tar)
 }
 
+/// Whatever its media type, which with ORAS says nothing (`application/vnd.oci.image.layer.v1.tar` of a GGUF file).
+fn file(layer: &Descriptor) -> Option<Class> {
+    match layer.annotations.get(UNPACK).is_some_and(|unpack| unpack == "true") {
+        true => image_layer(&layer.media_type),
+        false => layer.annotations.contains_key(TITLE).then_some(Class::Raw("model")),
+    }
+}
+
 fn tar_form(form: &str) -> Option<Class> {
     match form {
         "tar" => Some(Class::Tar(Compression::None)),
@@ -216,10 +243,11 @@ fn name_of(
     usual: &'static str,
     unnamed: &mut BTreeMap<&'static str, usize>,
 ) -> Result<String, ForeignError> {
-    let names = [media::WEIGHT_PATH, "org.cnai.model.filepath", "org.opencontainers.image.title"];
+    let names = [media::WEIGHT_PATH, "org.cnai.model.filepath", TITLE];
     let named = names.iter().find_map(|name| layer.annotations.get(*name));
     let path = match named {
-        Some(path) => path.trim_start_matches("./").to_owned(),
+        // As tools on Windows write it.
+        Some(path) => path.replace('\\', "/").trim_start_matches("./").to_owned(),
         None => {
             let n = unnamed.entry(usual).or_default();
             *n += 1;
@@ -315,6 +343,64 @@ mod tests {
         let image = artifact(None, media::CONFIG, &[(media::LAYER_GZIP, None), (media::LAYER_TAR, None)]);
         assert_eq!(maker(&image), Maker::Image);
         assert_eq!(forms(&image), [Form::Tar(Compression::Gzip), Form::Tar(Compression::None)]);
+    }
+
+    #[test]
+    fn files_are_what_oras_calls_them() {
+        let files = |config: &str, rows: &[(&str, &[(&str, &str)])]| {
+            let mut manifest = artifact(None, config, &[]);
+            for (media_type, words) in rows {
+                let mut layer = Descriptor::of(media_type, Digest::of(media_type.as_bytes()), 1);
+                layer.annotations.extend(words.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
+                manifest.layers.push(layer);
+            }
+            manifest
+        };
+        let (empty, tar) = ("application/vnd.oci.empty.v1+json", media::LAYER_TAR);
+        let one = files(empty, &[(tar, &[(TITLE, "m.gguf")]), ("text/plain", &[(TITLE, "sub/LICENSE")])]);
+        assert_eq!((maker(&one), forms(&one)), (Maker::Files, vec![raw("m.gguf"), raw("sub/LICENSE")]));
+        let dir = files(empty, &[(media::LAYER_GZIP, &[(TITLE, "dir"), (UNPACK, "true")])]);
+        assert_eq!(forms(&dir), [Form::Tar(Compression::Gzip)]);
+        assert!(parts(&files(empty, &[(tar, &[(TITLE, "a")]), (tar, &[])])).is_err());
+        assert!(parts(&files(empty, &[(tar, &[(TITLE, "../../m.gguf")])])).is_err());
+        assert!(parts(&files(empty, &[(tar, &[(TITLE, "..\\m.gguf")])])).is_err());
+        let windows = files(empty, &[(tar, &[(TITLE, ".\\sub\\m.gguf")])]);
+        assert_eq!(forms(&windows), [raw("sub/m.gguf")]);
+        // An image's layers are tars, whatever they are called.
+        let image = files(media::CONFIG, &[(tar, &[(TITLE, "m.gguf")])]);
+        assert_eq!((maker(&image), forms(&image)), (Maker::Image, vec![Form::Tar(Compression::None)]));
+    }
+
+    #[test]
+    fn a_model_pack_need_not_say_that_it_is_one() {
+        for config in ["application/vnd.oci.empty.v1+json", media::CONFIG] {
+            let pack = artifact(None, config, &[("application/vnd.cncf.model.weight.v1.raw", Some("m.gguf"))]);
+            assert_eq!((maker(&pack), forms(&pack)), (Maker::ModelPack, vec![raw("m.gguf")]), "{config}");
+            let old = artifact(None, config, &[("application/vnd.cnai.model.weight.v1.tar", None)]);
+            assert_eq!(
+                (maker(&old), forms(&old)),
+                (Maker::ModelPack, vec![Form::Tar(Compression::None)]),
+                "{config}"
+            );
+        }
+    }
+
+    #[test]
+    fn words_of_an_artifact_are_shown_escaped_and_cut() {
+        let long = format!("\u{1b}[2J{}", "n".repeat(100_000));
+        let kind = format!("application/vnd.cncf.model.{long}");
+        for evil in [
+            artifact(None, media::MODEL_CONFIG, &[(&kind, None)]),
+            artifact(
+                None,
+                media::MODEL_CONFIG,
+                &[("application/vnd.cncf.model.weight.v1.raw", Some(&format!("/{long}")))],
+            ),
+            artifact(None, media::MODEL_CONFIG, &[("application/vnd.cncf.model.code.v1.tar", None); 100]),
+        ] {
+            let said = parts(&evil).expect_err("refused").to_string();
+            assert!(!said.contains(char::is_control) && said.len() < 1500, "{} bytes", said.len());
+        }
     }
 
     #[test]
