@@ -1,8 +1,10 @@
-//! Why a model on disk is refused. Each error names the file, what is wrong, and what would do.
+//! Why a model on disk is refused. Each error names the file, what is wrong, and what would do; names are a stranger's
+//! words, and shown escaped.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
+use hone_contract::{quoted, quoted_path};
 use hone_model::ModelError;
 use hone_model::onnx::OnnxError;
 
@@ -10,7 +12,7 @@ use hone_model::onnx::OnnxError;
 #[derive(Debug, thiserror::Error)]
 pub enum BaseError {
     /// A system call failed.
-    #[error("{op} {}", path.display())]
+    #[error("{op} {}", quoted_path(path))]
     Io {
         /// What was tried.
         op: &'static str,
@@ -21,13 +23,17 @@ pub enum BaseError {
         source: io::Error,
     },
     /// There is nothing at the path.
-    #[error("base.model {}: it does not exist; the path is relative to the Honefile", .0.display())]
+    #[error("base.model {}: it does not exist; the path is relative to the Honefile", quoted_path(.0))]
     Missing(PathBuf),
     /// A directory without weights.
-    #[error("base.model {}: no weight file in it; want .gguf or .safetensors", .0.display())]
+    #[error("base.model {}: no weight file in it; want .gguf or .safetensors", quoted_path(.0))]
     NoWeights(PathBuf),
     /// Files that the built-in trainer does not read.
-    #[error("base.model {}: the onnx trainer reads one .gguf file, or a directory with config.json and model.safetensors; got {got}", path.display())]
+    #[error(
+        "base.model {}: the onnx trainer reads one .gguf file, or a directory with config.json and model.safetensors; got {}",
+        quoted_path(path),
+        quoted(got)
+    )]
     Format {
         /// The model.
         path: PathBuf,
@@ -35,7 +41,7 @@ pub enum BaseError {
         got: String,
     },
     /// An index names a file that is not there.
-    #[error("base.model {}: {shard} is missing; model.safetensors.index.json names it", path.display())]
+    #[error("base.model {}: {} is missing; model.safetensors.index.json names it", quoted_path(path), quoted(shard))]
     Shard {
         /// The model.
         path: PathBuf,
@@ -43,13 +49,13 @@ pub enum BaseError {
         shard: String,
     },
     /// The trainer needs a tokenizer.
-    #[error("base.model {}: no tokenizer in it; give one as base.tokenizer", .0.display())]
+    #[error("base.model {}: no tokenizer in it; give one as base.tokenizer", quoted_path(.0))]
     NoTokenizer(PathBuf),
     /// A name that no image can hold.
-    #[error("{}: its name is not UTF-8, and an image's names are", .0.display())]
+    #[error("{}: its name is not UTF-8, and an image's names are", quoted_path(.0))]
     Name(PathBuf),
     /// More files than a model has.
-    #[error("base.model {}: more than {} files", path.display(), most)]
+    #[error("base.model {}: more than {} files", quoted_path(path), most)]
     TooMany {
         /// The model.
         path: PathBuf,
@@ -57,7 +63,7 @@ pub enum BaseError {
         most: usize,
     },
     /// A small file that is not small.
-    #[error("read {}: more than {most} bytes", path.display())]
+    #[error("read {}: more than {most} bytes", quoted_path(path))]
     TooLarge {
         /// The file.
         path: PathBuf,
@@ -65,19 +71,77 @@ pub enum BaseError {
         most: u64,
     },
     /// A file that changed while it was looked at.
-    #[error("read {}: it became shorter while it was read", .0.display())]
+    #[error("read {}: it became shorter while it was read", quoted_path(.0))]
     Shrunk(PathBuf),
-    /// A pickle.
+    /// What is neither a file nor a directory.
+    #[error("{}: it is {what}, and a model's files are regular files; remove it", quoted_path(path))]
+    Special {
+        /// Where.
+        path: PathBuf,
+        /// What.
+        what: &'static str,
+    },
+    /// A link to somewhere else.
     #[error(
-        "{}: it is a pickle, and loading one can run any code; convert the model to safetensors or GGUF, or remove the file",
-        .0.display()
+        "{}: this link leads out of the directory, to {}; put the file in its place, or allow it with `follow_links: true` under base",
+        quoted_path(path),
+        quoted_path(target)
     )]
-    Pickle(PathBuf),
+    Link {
+        /// The link.
+        path: PathBuf,
+        /// What it leads to.
+        target: PathBuf,
+    },
+    /// A link to a directory.
+    #[error("{}: it is a link to a directory, and those are not followed; put the directory in its place, or remove it", quoted_path(.0))]
+    LinkedDir(PathBuf),
+    /// What Git LFS leaves where the file itself was not fetched.
+    #[error("{}: it is a Git LFS pointer, not the file itself; fetch that with `git lfs pull` in its repository", quoted_path(.0))]
+    LfsPointer(PathBuf),
+    /// A pickle, or what may hold one.
+    #[error(
+        "{}: it is {what}, and loading one can run any code; convert the model to safetensors or GGUF, or remove the file",
+        quoted_path(path)
+    )]
+    Pickle {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
+    /// A format that nobody looks into here.
+    #[error(
+        "{}: it is {what}, which is not looked into here: it could run code or read other files; want safetensors, GGUF or ONNX: convert it, have a trainer of your own bring it, or remove the file",
+        quoted_path(path)
+    )]
+    Unknown {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
+    /// Some of the parts of a split GGUF, or a trainer that takes none.
+    #[error(
+        "{}: it is part of a model that is split into {parts}; {why}: `llama-gguf-split --merge FIRST-PART ONE.gguf` makes one file of them",
+        quoted_path(path)
+    )]
+    Split {
+        /// One part.
+        path: PathBuf,
+        /// How many there are.
+        parts: u64,
+        /// What is wrong.
+        why: String,
+    },
     /// No tokenizer where one was named.
-    #[error("base.tokenizer {}: want tokenizer.json, or a directory that holds it", .0.display())]
+    #[error("base.tokenizer {}: want tokenizer.json, or a directory that holds it", quoted_path(.0))]
     Tokenizer(PathBuf),
     /// A tokenizer of another model.
-    #[error("{}: the tokenizer has {tokens} tokens, the model's embedding only {vocabulary}; it belongs to another model", path.display())]
+    #[error(
+        "{}: the tokenizer has {tokens} tokens, the model's embedding only {vocabulary}; it belongs to another model",
+        quoted_path(path)
+    )]
     Vocabulary {
         /// The tokenizer.
         path: PathBuf,
@@ -87,10 +151,10 @@ pub enum BaseError {
         vocabulary: u64,
     },
     /// A tokenizer.json without tokens.
-    #[error("{}: it holds no vocabulary; want a Hugging Face tokenizer.json", .0.display())]
+    #[error("{}: it holds no vocabulary; want a Hugging Face tokenizer.json", quoted_path(.0))]
     NoVocabulary(PathBuf),
     /// Not JSON.
-    #[error("parse tokenizer {}", path.display())]
+    #[error("parse tokenizer {}", quoted_path(path))]
     Json {
         /// The file.
         path: PathBuf,

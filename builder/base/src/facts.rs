@@ -42,7 +42,7 @@ pub(crate) fn of(name: &str, format: &str, headers: &[Header], model: &Sources) 
                 facts.source = text("general.source.url").or_else(|| text("general.source.huggingface.repository"));
             }
             Header::Safetensors(header) => {
-                header.tensors.values().for_each(|t| count(format!("{:?}", t.dtype), &t.shape));
+                header.tensors.values().for_each(|t| count(t.dtype.to_string(), &t.shape));
             }
             Header::Unsupported(_) | Header::Other => {}
         }

@@ -1,14 +1,13 @@
 //! Which files a model has, and how they are opened.
 
-use std::fs::{self, File};
+use std::ffi::OsStr;
+use std::fs::{self, DirEntry, File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom, Take};
 use std::path::{Path, PathBuf};
 
-use hone_files::open_regular;
-
 use crate::BaseError;
 
-/// Files in one model directory.
+/// Files and directories in one model directory.
 const MAX_FILES: usize = 10_000;
 
 /// One file of the model.
@@ -16,8 +15,10 @@ const MAX_FILES: usize = 10_000;
 pub struct SourceFile {
     /// Name relative to the model's directory.
     pub name: String,
-    /// The file that holds its bytes now.
+    /// The file that holds its bytes now, as it was named.
     pub source: PathBuf,
+    /// The same with every link resolved, where that was checked: it is opened there and nowhere else.
+    pub place: Option<PathBuf>,
     /// Where they begin in it.
     pub offset: u64,
     /// Their number.
@@ -35,41 +36,77 @@ pub struct Sources {
     pub lone: bool,
 }
 
+/// Where the links in a model's directory may lead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Links {
+    /// To files of the directory, and from a snapshot in Hugging Face's cache to that cache's blobs.
+    Within,
+    /// To any file: `base.follow_links`.
+    Anywhere,
+}
+
+impl Links {
+    /// What `base.follow_links` says.
+    pub fn followed(anywhere: bool) -> Self {
+        if anywhere { Self::Anywhere } else { Self::Within }
+    }
+}
+
 impl SourceFile {
     /// A whole file.
     pub fn whole(name: impl Into<String>, source: PathBuf, size: u64) -> Self {
-        Self { name: name.into(), source, offset: 0, size }
+        Self::part(name, source, 0, size)
+    }
+
+    /// A file inside another one.
+    pub fn part(name: impl Into<String>, source: PathBuf, offset: u64, size: u64) -> Self {
+        Self { name: name.into(), source, place: None, offset, size }
     }
 
     /// Opens it at its first byte; the reader ends after the last.
     ///
     /// # Errors
-    /// When it cannot be opened.
+    /// When it cannot be opened, or is no regular file, or is not what was looked at.
     pub fn open(&self) -> io::Result<Take<File>> {
-        let mut file = open_regular(&self.source)?;
+        let mut file = self.holder()?;
         file.seek(SeekFrom::Start(self.offset))?;
         Ok(file.take(self.size))
+    }
+
+    /// Opens the file that holds it.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn holder(&self) -> io::Result<File> {
+        match &self.place {
+            Some(place) => hone_files::open_unlinked(place),
+            None => hone_files::open_regular(&self.source),
+        }
     }
 }
 
 impl Sources {
-    /// The model at `path`: one file, or every file of a directory. Links to files are followed (Hugging Face's cache
-    /// is made of them); names that begin with a dot are not the model's.
+    /// The model at `path`: one file, or every file of a directory; names that begin with a dot are not the model's. The
+    /// path itself may be a link, those in the directory as `links` says.
     ///
     /// # Errors
-    /// When the path cannot be read, or a name cannot be in an image.
-    pub fn at(path: &Path) -> Result<Self, BaseError> {
+    /// When the path cannot be read, a name cannot be in an image, a link leads elsewhere, or something is no file.
+    pub fn at(path: &Path, links: Links) -> Result<Self, BaseError> {
         let meta = match fs::metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(BaseError::Missing(path.to_owned())),
             result => result.map_err(BaseError::at("read base.model", path))?,
         };
-        let mut files = Vec::new();
-        if meta.is_dir() {
-            walk(path, "", &mut files)?;
+        refuse_special(path, &meta)?;
+        let root = fs::canonicalize(path).map_err(BaseError::at("read base.model", path))?;
+        let mut files = if meta.is_dir() {
+            let mut walk = Walk { shown: path, root: &root, links, looked: 0, found: Vec::new() };
+            walk.dir("")?;
+            walk.found
         } else {
-            let name = path.file_name().and_then(|n| n.to_str()).ok_or_else(|| BaseError::Name(path.to_owned()))?;
-            files.push(SourceFile::whole(name, path.to_owned(), meta.len()));
-        }
+            let name = path.file_name().and_then(OsStr::to_str).ok_or_else(|| BaseError::Name(path.to_owned()))?;
+            let file = SourceFile::whole(name, path.to_owned(), meta.len());
+            vec![SourceFile { place: Some(root), ..file }]
+        };
         files.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(Self { shown: path.to_owned(), files, lone: !meta.is_dir() })
     }
@@ -80,28 +117,84 @@ impl Sources {
     }
 }
 
-fn walk(root: &Path, inner: &str, found: &mut Vec<SourceFile>) -> Result<(), BaseError> {
-    let dir = root.join(inner);
-    for entry in fs::read_dir(&dir).map_err(BaseError::at("read", &dir))? {
-        let entry = entry.map_err(BaseError::at("read", &dir))?;
-        let file_name = entry.file_name();
-        let Some(name) = file_name.to_str() else {
-            return Err(BaseError::Name(entry.path()));
+fn refuse_special(path: &Path, meta: &Metadata) -> Result<(), BaseError> {
+    match hone_files::special(meta.file_type()) {
+        Some(what) => Err(BaseError::Special { path: path.to_owned(), what }),
+        None => Ok(()),
+    }
+}
+
+/// A model's directory that is looked through.
+struct Walk<'a> {
+    /// As it was named.
+    shown: &'a Path,
+    /// With every link resolved.
+    root: &'a Path,
+    links: Links,
+    looked: usize,
+    found: Vec<SourceFile>,
+}
+
+impl Walk<'_> {
+    fn dir(&mut self, inner: &str) -> Result<(), BaseError> {
+        let dir = self.shown.join(inner);
+        for entry in fs::read_dir(&dir).map_err(BaseError::at("read", &dir))? {
+            let entry = entry.map_err(BaseError::at("read", &dir))?;
+            let file_name = entry.file_name();
+            let Some(name) = file_name.to_str() else {
+                return Err(BaseError::Name(entry.path()));
+            };
+            if name.starts_with('.') {
+                continue;
+            }
+            self.looked += 1;
+            if self.looked > MAX_FILES {
+                return Err(BaseError::TooMany { path: self.shown.to_owned(), most: MAX_FILES });
+            }
+            let name = if inner.is_empty() { name.to_owned() } else { format!("{inner}/{name}") };
+            self.entry(&entry, name)?;
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, entry: &DirEntry, name: String) -> Result<(), BaseError> {
+        let path = entry.path();
+        let reading = || BaseError::at("read", &path);
+        let linked = entry.file_type().map_err(reading())?.is_symlink();
+        let place = match linked {
+            true => self.target(&path)?,
+            false => self.root.join(&name),
         };
-        if name.starts_with('.') {
-            continue;
+        // Of the place, which has no links: what the name leads to meanwhile is nobody's concern.
+        let meta = fs::symlink_metadata(&place).map_err(reading())?;
+        refuse_special(&path, &meta)?;
+        if meta.is_dir() && linked {
+            return Err(BaseError::LinkedDir(path));
         }
-        let name = if inner.is_empty() { name.to_owned() } else { format!("{inner}/{name}") };
-        let meta = fs::metadata(entry.path()).map_err(BaseError::at("read", &entry.path()))?;
-        let linked = entry.file_type().map_err(BaseError::at("read", &dir))?.is_symlink();
-        if meta.is_file() {
-            found.push(SourceFile::whole(name, entry.path(), meta.len()));
-        } else if meta.is_dir() && !linked {
-            walk(root, &name, found)?;
+        if meta.is_dir() {
+            return self.dir(&name);
         }
-        if found.len() > MAX_FILES {
-            return Err(BaseError::TooMany { path: root.to_owned(), most: MAX_FILES });
+        self.found.push(SourceFile { place: Some(place), ..SourceFile::whole(name, path, meta.len()) });
+        Ok(())
+    }
+
+    /// What a link leads to.
+    fn target(&self, link: &Path) -> Result<PathBuf, BaseError> {
+        let target = fs::canonicalize(link).map_err(BaseError::at("follow the link", link))?;
+        let inside = target.starts_with(self.root) || is_blob_of(self.root, &target);
+        match self.links {
+            Links::Within if !inside => Err(BaseError::Link { path: link.to_owned(), target }),
+            Links::Within | Links::Anywhere => Ok(target),
         }
     }
-    Ok(())
+}
+
+/// Hugging Face's cache keeps a revision as links, `snapshots/REVISION/NAME` to `../../blobs/HASH`: the same download of the
+/// same repository. Both paths are without links, so that no link of a stranger's makes another directory its `blobs`.
+fn is_blob_of(root: &Path, target: &Path) -> bool {
+    let blobs = |snapshot: &Path| {
+        let snapshots = snapshot.parent().filter(|dir| dir.file_name() == Some(OsStr::new("snapshots")))?;
+        Some(snapshots.parent()?.join("blobs"))
+    };
+    target.parent().is_some_and(|dir| root.ancestors().filter_map(blobs).any(|blobs| blobs == dir))
 }

@@ -2,7 +2,7 @@
 
 use hone_model::{ModelError, gguf, safetensors};
 
-use crate::model::ending;
+use crate::content::{self, Format};
 use crate::{BaseError, SourceFile, read};
 
 /// A weight file's header, as far as it is known.
@@ -29,13 +29,13 @@ impl Header {
 
 /// Reads a file's header; one that lies is refused.
 pub(crate) fn parse(file: &SourceFile) -> Result<Header, BaseError> {
-    match ending(&file.name).as_str() {
-        "gguf" => read::gguf(file).map(Header::Gguf),
-        "safetensors" => match read::safetensors(file) {
+    match content::format(file)? {
+        Format::Gguf => read::gguf(file).map(Header::Gguf),
+        Format::Safetensors => match read::safetensors(file) {
             Ok(header) => Ok(Header::Safetensors(header)),
             Err(BaseError::Model(error @ ModelError::Unsupported { .. })) => Ok(Header::Unsupported(error)),
             Err(error) => Err(error),
         },
-        _ => Ok(Header::Other),
+        Format::Other => Ok(Header::Other),
     }
 }

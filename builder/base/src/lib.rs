@@ -4,21 +4,24 @@
 //! It reads files and nothing else: what is downloaded, packed or printed is its callers' affair. A file may lie inside
 //! another one ([`SourceFile::offset`]): that is how a blob that holds a tar is a source without being unpacked.
 
+mod content;
 mod error;
 mod facts;
 mod files;
 mod headers;
 mod job;
 mod model;
+mod opcodes;
 mod pickle;
 mod provenance;
 mod read;
+mod split;
 mod tokenizer;
 mod tree;
 
 pub use error::BaseError;
 pub use facts::facts_of;
-pub use files::{SourceFile, Sources};
+pub use files::{Links, SourceFile, Sources};
 pub use job::{ROOTFS, base_of, identity, parents, runtime_config, trainer_digest, trainer_job};
 pub use model::{BaseModel, is_weight, understand};
 pub use pickle::refuse_pickled;

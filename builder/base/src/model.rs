@@ -8,7 +8,7 @@ use hone_model::{GgufTokenizer, Model, ModelConfig, adapter_tensors, shards_of_i
 use hone_plan::{BuildPlan, TrainerPlan};
 
 use crate::headers::{Header, parse};
-use crate::{BaseError, SourceFile, Sources, facts, pickle, read, tokenizer};
+use crate::{BaseError, SourceFile, Sources, content, facts, read, split, tokenizer};
 
 /// Endings of files that are weights: each gets a layer of its own.
 pub(crate) const WEIGHTS: [&str; 5] = ["gguf", "safetensors", "onnx", "onnx_data", "data"];
@@ -51,7 +51,7 @@ struct Understood {
 /// # Errors
 /// When the plan's trainer cannot use the model, or the model lies about itself.
 pub fn understand(model: &Sources, apart: Option<&Sources>, plan: &BuildPlan) -> Result<BaseModel, BaseError> {
-    model.files.iter().try_for_each(|file| harmless(model, file))?;
+    content::check(model)?;
     let (weights, texts): (Vec<_>, Vec<_>) = model.files.iter().cloned().partition(is_weight);
     if weights.is_empty() && plan.trainer != TrainerPlan::None {
         return Err(BaseError::NoWeights(model.shown.clone()));
@@ -61,6 +61,7 @@ pub fn understand(model: &Sources, apart: Option<&Sources>, plan: &BuildPlan) ->
     let format = format_of(&weights);
     // A file that lies about itself is refused whoever trains.
     let parsed = weights.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+    split::check(model, &weights, &parsed, matches!(plan.trainer, TrainerPlan::BuiltIn(_)))?;
     let facts = facts::of(&plan.name, format, &parsed, model);
     let understood = headers(model, format, &weights, parsed);
     let mut understood = match &plan.trainer {
@@ -89,13 +90,6 @@ pub fn understand(model: &Sources, apart: Option<&Sources>, plan: &BuildPlan) ->
         };
     }
     Ok(base)
-}
-
-/// Refuses what no trainer should open: pickles, and ONNX models whose tensors lie outside of the model.
-fn harmless(model: &Sources, file: &SourceFile) -> Result<(), BaseError> {
-    let shown = if model.lone { model.shown.clone() } else { model.shown.join(&file.name) };
-    pickle::refuse(&shown, &read::head(file)?)?;
-    if ending(&file.name) == "onnx" { read::onnx(file) } else { Ok(()) }
 }
 
 fn settle_tokenizer(

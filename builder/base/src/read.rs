@@ -1,5 +1,6 @@
-//! Headers of weight files and small files beside them, read as far as their parsers ask.
+//! How a tree that others made is read: regular files only, never waiting for anybody, each as far as is asked for.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -20,16 +21,20 @@ pub(crate) fn safetensors(file: &SourceFile) -> Result<safetensors::Header, Base
     header(file, safetensors::parse)
 }
 
-/// Refuses an ONNX model whose tensors would come from outside the model.
-pub(crate) fn onnx(file: &SourceFile) -> Result<(), BaseError> {
-    let name = file.source.display().to_string();
-    let reader =
-        Part { file: file.open().map_err(BaseError::at("read", &file.source))?.into_inner(), start: file.offset };
-    Ok(onnx::external_data(&name, file.size, reader).map(drop)?)
+/// The files that the tensors of an ONNX model are in, as it names them; one outside of the model is refused.
+pub(crate) fn onnx(file: &SourceFile) -> Result<BTreeSet<String>, BaseError> {
+    let reader = seekable(file)?;
+    Ok(onnx::external_data(&file.source.display().to_string(), file.size, reader)?)
+}
+
+/// Its bytes, and what comes after them in the file that holds it.
+pub(crate) fn seekable(file: &SourceFile) -> Result<Part, BaseError> {
+    let opened = file.open().map_err(BaseError::at("read", &file.source))?.into_inner();
+    Ok(Part { file: opened, start: file.offset })
 }
 
 /// A file from its `start` on, as if it began there.
-struct Part {
+pub(crate) struct Part {
     file: File,
     start: u64,
 }
@@ -58,12 +63,14 @@ pub(crate) fn small(file: &SourceFile) -> Result<Vec<u8>, BaseError> {
     prefix(file, MAX_JSON)
 }
 
-/// The first bytes of a file.
-pub(crate) fn head(file: &SourceFile) -> Result<Vec<u8>, BaseError> {
-    prefix(file, 16)
+/// The last `most` bytes of a file.
+pub(crate) fn tail(file: &SourceFile, most: u64) -> Result<Vec<u8>, BaseError> {
+    let skipped = file.size.saturating_sub(most);
+    prefix(&SourceFile { offset: file.offset + skipped, size: file.size - skipped, ..file.clone() }, most)
 }
 
-fn prefix(file: &SourceFile, most: u64) -> Result<Vec<u8>, BaseError> {
+/// The first `most` bytes of a file.
+pub(crate) fn prefix(file: &SourceFile, most: u64) -> Result<Vec<u8>, BaseError> {
     let reading = || BaseError::at("read", &file.source);
     let mut bytes = Vec::new();
     file.open().map_err(reading())?.take(most).read_to_end(&mut bytes).map_err(reading())?;

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
+use hone_model::bounded;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{BaseError, SourceFile, Sources, read};
+use crate::{BaseError, SourceFile, Sources, content, read};
 
 /// The file that every tokenizer has.
 pub const FILE: &str = "tokenizer.json";
@@ -42,9 +43,11 @@ struct Added {
 pub(crate) fn find(given: &Sources, vocabulary: Option<u64>) -> Result<Vec<SourceFile>, BaseError> {
     let main = if given.lone { given.files.first() } else { given.get(FILE) };
     let main = main.ok_or_else(|| BaseError::Tokenizer(given.shown.clone()))?;
+    let beside: Vec<&SourceFile> = BESIDE.iter().filter_map(|name| given.get(name)).collect();
+    [main].iter().chain(&beside).try_for_each(|file| content::refuse(&file.source, file))?;
     check(main, vocabulary)?;
     let mut files = vec![SourceFile { name: FILE.to_owned(), ..main.clone() }];
-    files.extend(BESIDE.iter().filter_map(|name| given.get(name)).cloned());
+    files.extend(beside.into_iter().filter(|file| file.name != FILE).cloned());
     files.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(files)
 }
@@ -52,7 +55,8 @@ pub(crate) fn find(given: &Sources, vocabulary: Option<u64>) -> Result<Vec<Sourc
 /// Refuses a tokenizer.json that is none, or whose tokens the embedding has no rows for.
 pub(crate) fn check(file: &SourceFile, vocabulary: Option<u64>) -> Result<(), BaseError> {
     let path = &file.source;
-    let tokens = tokens_of(&read::small(file)?).map_err(|source| BaseError::Json { path: path.clone(), source })?;
+    let tokens = tokens_of(&read::small(file)?)
+        .map_err(|source| BaseError::Json { path: path.clone(), source: bounded(source) })?;
     fits(path, tokens.ok_or_else(|| BaseError::NoVocabulary(path.clone()))?, vocabulary)
 }
 

@@ -5,12 +5,13 @@
 //! attributes, capabilities among them: a trainer needs no privilege. Skipped below dev, proc, run, sys and tmp,
 //! and refused elsewhere: device nodes, sockets, FIFOs.
 
-use std::fs::{self, File, FileType};
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use hone_files::open_regular;
+use hone_contract::{quoted, quoted_path};
+use hone_files::open_unlinked;
 use hone_image::tar::{Entry, TarError, TarWriter};
 
 /// Where an engine or the kernel puts what is not of the image.
@@ -53,7 +54,10 @@ pub enum TreeKind {
 /// A tree that was looked at and can become a layer.
 #[derive(Debug)]
 pub struct Tree {
+    /// As it was named.
     root: PathBuf,
+    /// With every link resolved: files are opened there, and no link that was put there since is followed.
+    place: PathBuf,
     items: Vec<TreeItem>,
 }
 
@@ -61,7 +65,7 @@ pub struct Tree {
 #[derive(Debug, thiserror::Error)]
 pub enum TreeError {
     /// A system call failed.
-    #[error("{op} {}", path.display())]
+    #[error("{op} {}", quoted_path(path))]
     Io {
         /// What was tried.
         op: &'static str,
@@ -72,7 +76,7 @@ pub enum TreeError {
         source: io::Error,
     },
     /// A name that no layer holds, or a file that changed while it was packed.
-    #[error("pack {}", path.display())]
+    #[error("pack {}", quoted_path(path))]
     Tar {
         /// The file.
         path: PathBuf,
@@ -81,16 +85,16 @@ pub enum TreeError {
         source: TarError,
     },
     /// Something else.
-    #[error("{}: it is not a directory", .0.display())]
+    #[error("{}: it is not a directory", quoted_path(.0))]
     NotDirectory(PathBuf),
     /// Nothing in it.
-    #[error("{}: it is empty", .0.display())]
+    #[error("{}: it is empty", quoted_path(.0))]
     Empty(PathBuf),
     /// A name that no image can hold.
-    #[error("{}: its name is not UTF-8, and an image's names are", .0.display())]
+    #[error("{}: its name is not UTF-8, and an image's names are", quoted_path(.0))]
     Name(PathBuf),
     /// What an image cannot hold.
-    #[error("{}: a {what} cannot be in an image; remove it", path.display())]
+    #[error("{}: {what} cannot be in an image; remove it", quoted_path(path))]
     Special {
         /// Where.
         path: PathBuf,
@@ -98,10 +102,10 @@ pub enum TreeError {
         what: &'static str,
     },
     /// What Hone puts there.
-    #[error("/{0}: this place in the image belongs to Hone; remove it from the root filesystem")]
+    #[error("/{}: this place in the image belongs to Hone; remove it from the root filesystem", quoted(.0))]
     Reserved(String),
     /// More than any tree has.
-    #[error("{}: more than {MAX_ENTRIES} entries", .0.display())]
+    #[error("{}: more than {MAX_ENTRIES} entries", quoted_path(.0))]
     TooMany(PathBuf),
 }
 
@@ -132,7 +136,8 @@ impl Tree {
             return Err(TreeError::Empty(root.to_owned()));
         }
         items.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(Self { root: root.to_owned(), items })
+        let place = fs::canonicalize(root).map_err(io_at("read", root))?;
+        Ok(Self { root: root.to_owned(), place, items })
     }
 
     /// Refuses a tree that brings what Hone puts into an image.
@@ -188,7 +193,7 @@ impl Tree {
     /// When it changed since [`Tree::scan`] or cannot be read.
     pub fn open(&self, item: &TreeItem) -> Result<File, TreeError> {
         let path = self.root.join(&item.path);
-        let file = open_regular(&path).map_err(io_at("open", &path))?;
+        let file = open_unlinked(&self.place.join(&item.path)).map_err(io_at("open", &path))?;
         let now = file.metadata().map_err(io_at("read", &path))?;
         if (now.ino(), now.len()) != (item.inode, item.size()) {
             let source = TarError::Size { path: item.path.clone(), got: now.len(), want: item.size() };
@@ -205,7 +210,7 @@ impl Tree {
         let program = |item: &&TreeItem| matches!(item.kind, TreeKind::File { executable: true, .. });
         for item in self.items.iter().filter(program) {
             let path = self.root.join(&item.path);
-            if let Some(machine) = elf_machine(&path).map_err(io_at("read", &path))? {
+            if let Some(machine) = elf_machine(self.open(item)?).map_err(io_at("read", &path))? {
                 return Ok(architecture_of(machine));
             }
         }
@@ -249,7 +254,7 @@ fn entries(root: &Path, dir: &Path) -> Result<Vec<TreeItem>, TreeError> {
 fn kind(path: &Path) -> Result<Result<(TreeKind, u64), &'static str>, TreeError> {
     let meta = fs::symlink_metadata(path).map_err(io_at("read", path))?;
     let mode = meta.permissions().mode();
-    let kind = if let Some(what) = special(meta.file_type()) {
+    let kind = if let Some(what) = hone_files::special(meta.file_type()) {
         return Ok(Err(what));
     } else if meta.is_dir() {
         TreeKind::Dir { shared: mode & 0o1000 != 0 }
@@ -262,22 +267,10 @@ fn kind(path: &Path) -> Result<Result<(TreeKind, u64), &'static str>, TreeError>
     Ok(Ok((kind, meta.ino())))
 }
 
-fn special(kind: FileType) -> Option<&'static str> {
-    if kind.is_block_device() || kind.is_char_device() {
-        Some("device node")
-    } else if kind.is_socket() {
-        Some("socket")
-    } else if kind.is_fifo() {
-        Some("FIFO")
-    } else {
-        None
-    }
-}
-
 /// The `e_machine` of an ELF header (System V ABI, "ELF Header"); `None` for other files.
-fn elf_machine(path: &Path) -> io::Result<Option<u16>> {
+fn elf_machine(program: File) -> io::Result<Option<u16>> {
     let mut header = Vec::new();
-    open_regular(path)?.take(20).read_to_end(&mut header)?;
+    program.take(20).read_to_end(&mut header)?;
     let Some([0x7f, b'E', b'L', b'F', _, order]) = header.first_chunk::<6>() else {
         return Ok(None);
     };
@@ -358,6 +351,35 @@ mod tests {
         let dir = tempfile::tempdir().expect("directory");
         symlink("/etc", dir.path().join("hone")).expect("symlink");
         assert!(Tree::scan(dir.path()).expect("scan").refuse_reserved().is_err());
+    }
+
+    #[test]
+    fn what_took_a_file_s_place_since_is_neither_followed_nor_waited_for() {
+        let dir = tempfile::tempdir().expect("directory");
+        let (at, secret) = (|name: &str| dir.path().join("root").join(name), dir.path().join("secret"));
+        fs::create_dir_all(at("bin")).expect("bin");
+        fs::write(&secret, "secret").expect("secret");
+        type Swap<'a> = &'a dyn Fn(&Path);
+        let link: Swap<'_> = &|path| symlink(&secret, path).expect("link");
+        let pipe: Swap<'_> = &|path| {
+            rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, 0o600.into(), 0).expect("FIFO");
+        };
+        for swap in [link, pipe] {
+            fs::write(at("bin/tool"), "public").expect("write");
+            fs::set_permissions(at("bin/tool"), PermissionsExt::from_mode(0o755)).expect("mode");
+            let tree = Tree::scan(&dir.path().join("root")).expect("scan");
+            fs::remove_file(at("bin/tool")).expect("remove");
+            swap(&at("bin/tool"));
+            tree.write(&mut TarWriter::new(Vec::new()), &mut |_| {}).expect_err("swapped");
+            tree.architecture().expect_err("swapped");
+            fs::remove_file(at("bin/tool")).expect("remove");
+        }
+        // A directory on the way, too.
+        fs::write(at("bin/tool"), "public").expect("write");
+        let tree = Tree::scan(&dir.path().join("root")).expect("scan");
+        fs::rename(at("bin"), dir.path().join("moved")).expect("move");
+        symlink("../moved", at("bin")).expect("link");
+        tree.write(&mut TarWriter::new(Vec::new()), &mut |_| {}).expect_err("a link on the way");
     }
 
     #[test]

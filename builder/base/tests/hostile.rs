@@ -1,9 +1,10 @@
 //! Models that somebody else made: each trick is refused, and its harmless twin is understood.
 
 use std::fs::{self, File};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use hone_base::{BaseModel, Sources, understand};
+use hone_base::{BaseModel, Links, Sources, understand};
 use hone_plan::BuildPlan;
 
 const OWN_TRAINER: &str = "trainer: {rootfs: root, command: [train]}\n";
@@ -14,7 +15,7 @@ fn plan(trainer: &str) -> BuildPlan {
 }
 
 fn look(dir: &Path, trainer: &str) -> Result<BaseModel, String> {
-    let sources = Sources::at(dir).map_err(|error| error.to_string())?;
+    let sources = Sources::at(dir, Links::Within).map_err(|error| error.to_string())?;
     understand(&sources, None, &plan(trainer)).map_err(|error| error.to_string())
 }
 
@@ -95,14 +96,231 @@ fn a_tokenizer_of_absurd_size_or_depth_is_refused() {
 }
 
 #[test]
-fn what_is_no_file_is_not_waited_for() {
+fn what_is_no_file_is_refused_and_not_waited_for() {
+    type Make<'a> = &'a dyn Fn(&Path);
+    let fifo: Make<'_> = &|path| {
+        assert!(std::process::Command::new("mkfifo").arg(path).status().expect("mkfifo").success());
+    };
+    let socket: Make<'_> = &|path| drop(std::os::unix::net::UnixListener::bind(path).expect("socket"));
+    let device: Make<'_> = &|path| symlink("/dev/zero", path).expect("link");
+    let above: Make<'_> = &|path| symlink(path.parent().expect("parent"), path).expect("link");
+    for (make, name, want) in [
+        (fifo, "pipe.bin", "it is a FIFO, and a model's files are regular files"),
+        (fifo, "tokenizer.json", "it is a FIFO"),
+        (socket, "m.gguf", "it is a socket"),
+        (device, "zero.onnx", "this link leads out of the directory, to /dev/zero"),
+        (above, "loop", "it is a link to a directory"),
+    ] {
+        let dir = tempfile::tempdir().expect("directory");
+        fs::write(dir.path().join("model.onnx"), onnx("w")).expect("model");
+        make(&dir.path().join(name));
+        let said = look(dir.path(), "trainer: none\n").expect_err(name);
+        assert!(said.contains(name) && said.contains(want), "{said}");
+        // As the model itself, and as a tokenizer.
+        if name != "loop" {
+            let said = Sources::at(&dir.path().join(name), Links::Within).expect_err(name).to_string();
+            assert!(said.contains("it is a "), "{said}");
+        }
+    }
+    // Allowed to lead anywhere, a link leads to files still.
+    let dir = tempfile::tempdir().expect("directory");
+    symlink("/dev/zero", dir.path().join("zero.onnx")).expect("link");
+    let said = Sources::at(dir.path(), Links::Anywhere).expect_err("a device").to_string();
+    assert!(said.contains("it is a device"), "{said}");
+}
+
+#[test]
+fn a_link_that_leads_out_of_the_directory_is_refused_unless_it_is_asked_for() {
+    let site = tempfile::tempdir().expect("directory");
+    let (model, secret) = (site.path().join("model"), site.path().join("id_rsa"));
+    fs::create_dir_all(model.join("parts")).expect("directory");
+    fs::write(&secret, "secret").expect("secret");
+    fs::write(model.join("model.onnx"), onnx("w")).expect("model");
+    fs::write(model.join("parts/vocab.txt"), "a\n").expect("text");
+    // Inside it, and out and in again: the same files under more names.
+    symlink("parts/vocab.txt", model.join("vocab.txt")).expect("link");
+    symlink("../../model/vocab.txt", model.join("parts/again.txt")).expect("link");
+    assert_eq!(look(&model, "trainer: none\n").expect("a model").texts.len(), 3);
+    symlink("../id_rsa", model.join("merges.txt")).expect("link");
+    let said = look(&model, "trainer: none\n").expect_err("a link out of it");
+    assert!(said.contains("model/merges.txt: this link leads out of the directory, to "), "{said}");
+    assert!(said.contains("id_rsa") && said.contains("follow_links: true"), "{said}");
+    let asked = Sources::at(&model, Links::Anywhere).expect("asked for");
+    assert_eq!(asked.get("merges.txt").map(|file| file.size), Some(6));
+    // The path itself is the user's own, and so may be a link.
+    symlink("model/model.onnx", site.path().join("m.onnx")).expect("link");
+    assert_eq!(look(&site.path().join("m.onnx"), "trainer: none\n").expect("a model").weights.len(), 1);
+}
+
+#[test]
+fn the_cache_of_the_hub_is_read_and_nothing_that_looks_like_it() {
+    let site = tempfile::tempdir().expect("directory");
+    let at = |name: &str| site.path().join("models--o--m").join(name);
+    fs::create_dir_all(at("snapshots/0123/onnx")).expect("snapshot");
+    fs::create_dir_all(at("blobs")).expect("blobs");
+    fs::write(at("blobs/aa"), onnx("w")).expect("blob");
+    symlink("../../../blobs/aa", at("snapshots/0123/onnx/model.onnx")).expect("link");
+    fs::write(at("blobs/bb"), "{}").expect("blob");
+    symlink("../../blobs/bb", at("snapshots/0123/config.json")).expect("link");
+    let base = look(&at("snapshots/0123"), "trainer: none\n").expect("a model");
+    assert_eq!((base.weights.len(), base.texts.len()), (1, 1));
+    look(&at("snapshots/0123/onnx"), "trainer: none\n").expect("a part of it");
+    // A blob that is a link itself, and blobs that are elsewhere.
+    fs::write(site.path().join("secret"), "secret").expect("secret");
+    symlink("../../secret", at("blobs/cc")).expect("link");
+    symlink("../../blobs/cc", at("snapshots/0123/merges.txt")).expect("link");
+    assert!(
+        look(&at("snapshots/0123"), "trainer: none\n")
+            .expect_err("a link")
+            .contains("merges.txt: this link leads out")
+    );
+    fs::remove_file(at("snapshots/0123/merges.txt")).expect("remove");
+    fs::rename(at("blobs"), site.path().join("elsewhere")).expect("move");
+    symlink("../elsewhere", at("blobs")).expect("link");
+    assert!(
+        look(&at("snapshots/0123"), "trainer: none\n").expect_err("blobs elsewhere").contains("this link leads out")
+    );
+}
+
+#[test]
+fn what_took_a_file_s_place_after_it_was_looked_at_is_not_read() {
+    let site = tempfile::tempdir().expect("directory");
+    let model = site.path().join("model");
+    fs::create_dir_all(model.join("inner")).expect("directory");
+    fs::write(site.path().join("secret"), "secret").expect("secret");
+    fs::create_dir(site.path().join("outside")).expect("directory");
+    fs::write(site.path().join("outside/b.txt"), "secret").expect("secret");
+    fs::write(model.join("a.txt"), "public").expect("text");
+    fs::write(model.join("inner/b.txt"), "public").expect("text");
+    symlink("a.txt", model.join("c.txt")).expect("link");
+    let sources = Sources::at(&model, Links::Within).expect("sources");
+    let read = |name: &str| sources.get(name).expect(name).open().and_then(std::io::read_to_string);
+    for name in ["a.txt", "inner/b.txt", "c.txt"] {
+        assert_eq!(read(name).expect(name), "public");
+    }
+    fs::remove_file(model.join("a.txt")).expect("remove");
+    symlink("../secret", model.join("a.txt")).expect("link");
+    fs::remove_dir_all(model.join("inner")).expect("remove");
+    symlink("../outside", model.join("inner")).expect("link");
+    for name in ["a.txt", "inner/b.txt", "c.txt"] {
+        read(name).expect_err(name);
+    }
+}
+
+#[test]
+fn a_git_lfs_pointer_is_told() {
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n";
+    for (name, trainer) in [
+        ("model.safetensors", ""),
+        ("m.gguf", ""),
+        ("model.onnx", "trainer: none\n"),
+        ("tokenizer.json", ""),
+        ("tokenizer.model", ""),
+        ("model.onnx_data", OWN_TRAINER),
+    ] {
+        let dir = tempfile::tempdir().expect("directory");
+        fs::write(dir.path().join("other.onnx"), onnx("w")).expect("model");
+        fs::write(dir.path().join(name), pointer).expect("pointer");
+        let said = look(dir.path(), trainer).expect_err(name);
+        assert!(
+            said.contains(name) && said.contains("a Git LFS pointer") && said.contains("`git lfs pull`"),
+            "{said}"
+        );
+    }
+    // A tokenizer that is kept apart, and its companions.
+    for name in ["tokenizer.json", "tokenizer.model"] {
+        let (model, apart) = (tempfile::tempdir().expect("directory"), tempfile::tempdir().expect("directory"));
+        fs::write(model.path().join("model.onnx"), onnx("w")).expect("model");
+        fs::write(apart.path().join("tokenizer.json"), r#"{"model":{"vocab":{"a":0}}}"#).expect("tokenizer");
+        let at = |dir: &tempfile::TempDir| Sources::at(dir.path(), Links::Within).expect("sources");
+        let (sources, plan) = (at(&model), plan("trainer: none\n"));
+        understand(&sources, Some(&at(&apart)), &plan).expect("a tokenizer");
+        fs::write(apart.path().join(name), pointer).expect("pointer");
+        let said = understand(&sources, Some(&at(&apart)), &plan).expect_err(name).to_string();
+        assert!(said.contains("`git lfs pull`"), "{said}");
+    }
     let dir = tempfile::tempdir().expect("directory");
     fs::write(dir.path().join("model.onnx"), onnx("w")).expect("model");
-    std::os::unix::fs::symlink("/dev/zero", dir.path().join("zero.onnx")).expect("link");
-    std::os::unix::fs::symlink(dir.path(), dir.path().join("loop")).expect("link");
-    drop(std::os::unix::net::UnixListener::bind(dir.path().join("socket.gguf")).expect("socket"));
+    fs::write(dir.path().join("README.md"), format!("Pointers begin so:\n{pointer}")).expect("text");
+    look(dir.path(), "trainer: none\n").expect("a text about it");
+}
+
+#[test]
+fn a_model_consists_of_what_is_known() {
+    let with = |name: &str, content: &[u8]| {
+        let dir = tempfile::tempdir().expect("directory");
+        fs::write(dir.path().join("model.onnx"), onnx("weights/0")).expect("model");
+        let path = dir.path().join(name);
+        fs::create_dir_all(path.parent().expect("parent")).expect("directory");
+        fs::write(path, content).expect("write");
+        look(dir.path(), "trainer: none\n")
+    };
+    let flat = b"\x18\0\0\0ORTM\0\0\0\0";
+    for (name, content) in [
+        ("model.ort", flat.as_slice()),
+        ("saved_model.pb", b"\x08\x01\x12\x02"),
+        ("m.tflite", b"\x1c\0\0\0TFL3"),
+        ("m.mnn", b"\x18\0\0\0"),
+        ("tf_model.h5", b"\x89HDF\r\n\x1a\n"),
+        ("m.keras", b"x"),
+        ("flax_model.msgpack", b"\x81"),
+        // The same under names that say nothing, in a directory or in its directories.
+        ("model", flat),
+        ("more/model.x", flat),
+        ("m.tiny", b"\x1c\0\0\0TFL3"),
+        ("weights.npz2", b"\x78\x9c\x03\0\0\0\0\x01"),
+    ] {
+        let said = with(name, content).expect_err(name);
+        assert!(said.contains(name) && said.contains("which is not looked into here"), "{said}");
+    }
+    let safetensors = br#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+    let safetensors = [&(safetensors.len() as u64).to_le_bytes()[..], safetensors, &[0; 4]].concat();
+    for (name, content) in [
+        ("weights/0", flat.as_slice()),
+        ("tokenizer.model", b"\x0a\x0e\x0a\x05<unk>\x15\0\0\0\0\x18\x02"),
+        ("README", "Größe\n".as_bytes()),
+        ("LICENSE", b"MIT"),
+        ("modeling.py", b"import os\n"),
+        ("card.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"),
+        ("empty", b""),
+        ("weights", &safetensors),
+    ] {
+        with(name, content).unwrap_or_else(|said| panic!("{name}: {said}"));
+    }
+    // A name that says nothing is no way around the checks of a format.
+    let lie = [&safetensors[..], b"hidden"].concat();
+    assert!(with("weights", &lie).expect_err("hidden bytes").contains("the file's end"));
+    let said = with("sub\u{1b}[31mmodel", flat).expect_err("a name");
+    assert!(!said.contains('\u{1b}') && said.contains(r"sub\u{1b}[31mmodel"), "{said}");
+}
+
+/// A GGUF without tensors, as all parts but the first may be.
+fn part(count: u16) -> Vec<u8> {
+    let key = b"split.count";
+    let value = [&(key.len() as u64).to_le_bytes()[..], key, &2u32.to_le_bytes(), &count.to_le_bytes()].concat();
+    [b"GGUF\x03\0\0\0".as_slice(), &0u64.to_le_bytes(), &1u64.to_le_bytes(), &value].concat()
+}
+
+#[test]
+fn a_part_of_a_split_model_is_told() {
+    let site = |parts: &[&str], trainer: &str| {
+        let dir = tempfile::tempdir().expect("directory");
+        parts.iter().for_each(|name| fs::write(dir.path().join(name), part(3)).expect("part"));
+        let path = if parts.len() == 1 { dir.path().join(parts[0]) } else { dir.path().to_owned() };
+        look(&path, trainer)
+    };
+    let all = ["m-00001-of-00003.gguf", "m-00002-of-00003.gguf", "m-00003-of-00003.gguf"];
+    assert_eq!(site(&all, "trainer: none\n").expect("all of it").weights.len(), 3);
+    let said = site(&all[..1], "trainer: none\n").expect_err("one of three");
+    assert!(said.contains("split into 3; m-00002-of-00003.gguf is not with it"), "{said}");
+    let said = site(&all[..2], OWN_TRAINER).expect_err("two of three");
     assert!(
-        std::process::Command::new("mkfifo").arg(dir.path().join("pipe.bin")).status().expect("mkfifo").success()
+        said.contains("m-00003-of-00003.gguf is not with it") && said.contains("llama-gguf-split --merge"),
+        "{said}"
     );
-    assert_eq!(look(dir.path(), "trainer: none\n").expect("a model").weights.len(), 1);
+    for parts in [&all[..], &all[..1]] {
+        let said = site(parts, "").expect_err("the built-in trainer");
+        assert!(said.contains("the onnx trainer reads one .gguf file") && said.contains("--merge"), "{said}");
+    }
+    assert!(site(&["renamed.gguf"], "trainer: none\n").expect_err("renamed").contains("split into 3; its name"));
 }

@@ -3,7 +3,7 @@
 mod common;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -256,6 +256,113 @@ fn pickles_are_refused() {
     );
     let said = refused(NONE, |site| drop(site.write("tiny.gguf", b"PK\x03\x04 renamed")));
     assert!(said.contains("it is a pickle"), "{said}");
+}
+
+#[test]
+fn a_link_that_leads_out_of_the_model_is_packed_only_when_that_is_asked_for() {
+    let honefile = "apiVersion: hone.dev/v1\nname: t\nbase: {model: m}\ntrainer: none\n";
+    let prepare = |site: &Site| {
+        site.llama_dir("m", 32);
+        site.write("secret/id_rsa", "-----BEGIN OPENSSH PRIVATE KEY-----");
+        symlink("../secret/id_rsa", site.path("m/merges.txt")).expect("link");
+    };
+    let said = refused(honefile, |site| prepare(site));
+    assert!(
+        said.starts_with("hone: ./m/merges.txt: this link leads out of the directory, to SITE/secret/id_rsa; "),
+        "{said}"
+    );
+    assert!(said.contains("follow_links: true"), "{said}");
+    let site = Site::new();
+    prepare(&site);
+    site.write("Honefile", honefile.replace("model: m", "model: m, follow_links: true"));
+    site.ok(&["build", "-t", "tiny:base"]);
+    // So are a tokenizer's.
+    let apart = honefile.replace("model: m", "model: m, tokenizer: tok");
+    let said = refused(&apart, |site| {
+        site.llama_dir("m", 32);
+        site.write("tok/tokenizer.json", tokenizer(16));
+        site.write("secret/id_rsa", "secret");
+        symlink("../secret/id_rsa", site.path("tok/merges.txt")).expect("link");
+    });
+    assert!(said.contains("tok/merges.txt: this link leads out of the directory"), "{said}");
+}
+
+#[test]
+fn nothing_waits_for_a_fifo() {
+    let fifo = |site: &Site, name: &str| {
+        assert!(Command::new("mkfifo").arg(site.path(name)).status().expect("mkfifo").success());
+    };
+    let said = refused(NONE, |site| fifo(site, "tiny.gguf"));
+    assert_eq!(said, "hone: ./tiny.gguf: it is a FIFO, and a model's files are regular files; remove it");
+    let site = Site::new();
+    fifo(&site, "Honefile");
+    let said = site.fails(&["build", ".", "-t", "tiny:base"]);
+    assert_eq!(said, "hone: read Honefile ./Honefile: it is a FIFO, want a regular file");
+    // One that is named is the user's own: `hone build <(make-honefile)`.
+    site.write("tiny.gguf", Gguf::llama(16, 16).bytes());
+    let script =
+        format!("'{}' build <(printf '{}') -t tiny:base", env!("CARGO_BIN_EXE_hone"), NONE.replace('\n', "\\n"));
+    let script = script.replace("tiny.gguf", &site.path("tiny.gguf").display().to_string());
+    let mut shell = Command::new("bash");
+    shell.args(["-c", &script]).env("HONE_ROOT", site.path("root"));
+    let output = shell.output().expect("bash");
+    assert!(output.status.success(), "{output:?}");
+}
+
+/// `oras push REF m.gguf`: the layer says that it is a tar, and its name that it is not.
+#[test]
+fn a_file_that_oras_pushed_is_the_model() {
+    let site = Site::new();
+    let gguf = Gguf::llama(16, 16).bytes();
+    let blob = |bytes: &[u8]| {
+        let digest = hone_image::Digest::of(bytes);
+        site.write(&format!("l/blobs/sha256/{}", digest.hex()), bytes);
+        (digest, bytes.len())
+    };
+    let build = |tag: &str, title: Value| {
+        let ((config, _), (layer, size)) = (blob(b"{}"), blob(&gguf));
+        let manifest = json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "artifactType": "application/vnd.unknown.artifact.v1",
+            "config": {"mediaType": "application/vnd.oci.empty.v1+json", "digest": config, "size": 2},
+            "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": layer, "size": size,
+                "annotations": title}]});
+        let (digest, size) = blob(manifest.to_string().as_bytes());
+        site.write("l/oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#);
+        site.write(
+            "l/index.json",
+            json!({"schemaVersion": 2, "manifests": [
+            {"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": digest, "size": size}]})
+            .to_string(),
+        );
+        site.write("Honefile", NONE.replace("tiny.gguf", "'oci:l'"));
+        site.command(&["build", "-q", "-t", tag]).output().expect("hone")
+    };
+    let output = build("tiny:oras", json!({"org.opencontainers.image.title": "tiny.gguf"}));
+    assert!(output.status.success(), "{output:?}");
+    site.write("tiny.gguf", &gguf);
+    site.write("Honefile", NONE);
+    let base = |tag: &str| {
+        site.store().job_of(&site.store().resolve(tag).expect("resolve").image).expect("layer").expect("job").base
+    };
+    site.ok(&["build", "-q", "-t", "tiny:path"]);
+    assert_eq!(base("tiny:oras"), base("tiny:path"));
+    let output = build("tiny:other", json!({}));
+    let said = String::from_utf8(output.stderr).expect("UTF-8");
+    assert!(said.contains("is called a tar") && said.contains("and is none, it is a GGUF file"), "{said}");
+}
+
+#[test]
+fn a_honefile_in_utf_16_is_read() {
+    let site = Site::new();
+    site.write("tiny.gguf", Gguf::llama(16, 16).bytes());
+    site.write("Honefile", NONE);
+    let want = site.ok(&["build", "-q", "-t", "tiny:base"]);
+    let units: Vec<u8> = NONE.replace('\n', "\r\n").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    site.write("Honefile", [b"\xff\xfe".as_slice(), &units].concat());
+    assert_eq!(site.ok(&["build", "-q", "-t", "tiny:base"]), want);
+    site.write("Honefile", b"name: caf\xe9\n");
+    let said = site.fails(&["build", "-t", "tiny:base"]);
+    assert_eq!(said, "hone: ./Honefile: it is neither UTF-8 nor UTF-16 text; save it as UTF-8");
 }
 
 #[test]

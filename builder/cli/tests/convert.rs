@@ -36,6 +36,28 @@ fn the_honefile_goes_out_and_the_notes_beside_it() {
 }
 
 #[test]
+fn a_file_of_windows_shells_is_read() {
+    let site = Site::new();
+    site.write("Modelfile", MODELFILE);
+    let want = convert(&site, &["Modelfile"]).0.stdout;
+    let units = |order: fn(u16) -> [u8; 2]| MODELFILE.encode_utf16().flat_map(order).collect::<Vec<u8>>();
+    for bytes in [
+        [b"\xff\xfe".as_slice(), &units(u16::to_le_bytes)].concat(),
+        [b"\xfe\xff".as_slice(), &units(u16::to_be_bytes)].concat(),
+        units(u16::to_le_bytes),
+        [b"\xef\xbb\xbf", MODELFILE.as_bytes()].concat(),
+    ] {
+        site.write("Modelfile", bytes);
+        let (output, said) = convert(&site, &["Modelfile"]);
+        assert_eq!(output.stdout, want, "{said}");
+    }
+    site.write("Modelfile", b"FROM caf\xe9\n");
+    let (output, said) = convert(&site, &["Modelfile"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(said, "hone: Modelfile: it is neither UTF-8 nor UTF-16 text; save it as UTF-8\n");
+}
+
+#[test]
 fn a_file_that_is_there_stays_unless_forced() {
     let site = Site::new();
     site.write("aikit.yaml", AIKIT);

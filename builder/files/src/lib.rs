@@ -7,14 +7,18 @@
 
 mod tree;
 
-use std::fs::{File, Metadata};
+use std::fs::{File, FileType, Metadata};
 use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
+use rustix::io::Errno;
 
 pub use tree::{disk_usage, remove};
+
+/// Nothing waits for a FIFO's other end, and no terminal becomes this program's.
+const FLAGS: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 
 /// Opens a regular file for reading; links are followed. Never waits.
 ///
@@ -24,20 +28,48 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
     // Looked at first: opening a device may be all that it waits for. What is swapped in between is opened, but not
     // waited for, and not read.
     regular(&std::fs::metadata(path)?)?;
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = File::from(openat(CWD, path, flags, Mode::empty())?);
+    checked(openat(CWD, path, FLAGS, Mode::empty())?.into())
+}
+
+/// The same for a path whose links were resolved before: a link that is there now was put there since.
+///
+/// # Errors
+/// As [`open_regular`], and when a link is met.
+pub fn open_unlinked(path: &Path) -> io::Result<File> {
+    regular(&std::fs::symlink_metadata(path)?)?;
+    let file = match openat2(CWD, path, FLAGS, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
+        // Linux before 5.6, or a sandbox that does not know the call.
+        Err(Errno::NOSYS | Errno::PERM) => openat(CWD, path, FLAGS | OFlags::NOFOLLOW, Mode::empty()),
+        opened => opened,
+    };
+    checked(file?.into())
+}
+
+/// What a file is that is no regular one, no directory and no link.
+pub fn special(kind: FileType) -> Option<&'static str> {
+    if kind.is_block_device() || kind.is_char_device() {
+        Some("a device")
+    } else if kind.is_socket() {
+        Some("a socket")
+    } else if kind.is_fifo() {
+        Some("a FIFO")
+    } else {
+        None
+    }
+}
+
+fn checked(file: File) -> io::Result<File> {
     regular(&file.metadata()?)?;
     Ok(file)
 }
 
 fn regular(meta: &Metadata) -> io::Result<()> {
     let kind = meta.file_type();
-    let got = match () {
-        () if kind.is_file() => return Ok(()),
-        () if kind.is_dir() => "a directory",
-        () if kind.is_fifo() => "a FIFO",
-        () if kind.is_socket() => "a socket",
-        () => "a device",
+    let got = match special(kind) {
+        None if kind.is_file() => return Ok(()),
+        None if kind.is_symlink() => "a link",
+        None => "a directory",
+        Some(what) => what,
     };
     Err(io::Error::new(io::ErrorKind::InvalidInput, format!("it is {got}, want a regular file")))
 }
@@ -69,6 +101,20 @@ mod tests {
             "it is a device, want a regular file"
         );
         assert_eq!(open_regular(&at("absent")).expect_err("absent").kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_link_that_came_since_is_not_followed() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let at = |name: &str| dir.path().canonicalize().expect("path").join(name);
+        std::fs::create_dir(at("in")).expect("directory");
+        std::fs::write(at("in/file"), "content").expect("write");
+        symlink("in", at("link")).expect("link");
+        symlink("in/file", at("other")).expect("link");
+        open_unlinked(&at("in/file")).expect("a plain path");
+        let error = open_unlinked(&at("other")).expect_err("a link");
+        assert_eq!(error.to_string(), "it is a link, want a regular file");
+        open_unlinked(&at("link/file")).expect_err("a link on the way");
     }
 
     #[test]

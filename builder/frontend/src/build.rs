@@ -16,8 +16,8 @@ use crate::bridge::Bridge;
 use crate::context::{self, Fetched};
 use crate::error::{FrontendError, chain};
 use crate::exchange::{
-    ANSWER, ANSWER_FILE, Answer, CONTEXT, GIT_BLOBS, GitBlobs, HASHES, HONEFILE, Inspected, MAX_ANSWER, ORIGIN,
-    PROGRAM, REQUEST,
+    ANSWER, ANSWER_FILE, Answer, CONTEXT, FOLLOW_LINKS, GIT_BLOBS, GitBlobs, HASHES, HONEFILE, Inspected, MAX_ANSWER,
+    ORIGIN, PROGRAM, REQUEST,
 };
 use crate::image::Assembly;
 use crate::image_ref::ImageRef;
@@ -148,7 +148,9 @@ impl Build<'_> {
 
     /// Depends on the model alone: another Honefile hashes nothing.
     fn hash(&self, model: &Fetched, hub: Option<&hub::Model>) -> Result<Output, FrontendError> {
-        let mut run = self.step(vec!["hash".to_owned(), model.argument()], model.mount);
+        let follow = self.plan.base.as_ref().is_some_and(|base| base.follow_links).then(|| FOLLOW_LINKS.to_owned());
+        let args = ["hash".to_owned()].into_iter().chain(follow).chain([model.argument()]);
+        let mut run = self.step(args.collect(), model.mount);
         run.reads = model.whole();
         let blobs = hub.map(|hub| {
             request(vec![(GIT_BLOBS, json!(git_blobs(hub)).to_string().into_bytes())], "what the hub says")
@@ -194,10 +196,10 @@ impl Build<'_> {
 async fn honefile(bridge: &mut Bridge, options: &Options) -> Result<(String, BuildPlan), FrontendError> {
     let name = &options.honefile;
     let solved = bridge.solve(&context::honefile(options), true).await?;
-    // One byte more than is allowed, so that the parser sees what is too long.
-    let read = bridge.read(&solved, name, MAX_HONEFILE + 1).await;
+    // One character more than is allowed, in UTF-16 two bytes each, so that the parser sees what is too long.
+    let read = bridge.read(&solved, name, 2 * (MAX_HONEFILE + 2)).await;
     let bytes = read.map_err(|_| FrontendError::NoHonefile(name.clone()))?;
-    let text = String::from_utf8(bytes).map_err(|_| FrontendError::NotText(name.clone()))?;
+    let text = hone_plan::text(name, &bytes)?;
     let plan = hone_plan::parse(name, &text)?;
     Ok((text, plan))
 }

@@ -12,6 +12,8 @@ pub const MAX_ANSWER: usize = 15 << 20;
 
 /// This program in its image.
 pub const PROGRAM: &str = "/hone-frontend";
+/// The word for `hash` that links may lead out of the model's directory.
+pub const FOLLOW_LINKS: &str = "--follow-links";
 /// Where a step finds the build context.
 pub const CONTEXT: &str = "/context";
 /// Where a step finds a file that was downloaded.

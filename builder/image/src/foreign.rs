@@ -14,7 +14,6 @@ use crate::layer::{Compression, compression};
 use crate::media;
 use crate::oci::{Descriptor, Manifest};
 use crate::tar::check_path;
-use hone_contract::quoted;
 
 /// Layers looked at in one artifact.
 const MAX_LAYERS: usize = 4096;

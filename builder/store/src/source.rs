@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, IoSliceMut};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 
 use rustix::fs::OFlags;
@@ -30,7 +31,9 @@ impl<'a> Source<'a> {
         let (at, end) = (weight.offset, weight.offset.saturating_add(weight.size));
         let past = at.is_multiple_of(ALIGN as u64) && !cached(file, at, weight.size);
         let flags = OFlags::DIRECT.bits() as i32;
-        let open = || File::options().read(true).custom_flags(flags).open(weight.source).ok();
+        // This file and no other that has its name by now.
+        let again = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let open = || File::options().read(true).custom_flags(flags).open(again).ok();
         Self { file, direct: past.then(open).flatten(), at, end }
     }
 

@@ -56,6 +56,20 @@ impl Ingest<'_> {
     pub fn weight(&self, weight: &WeightFile<'_>, seen: &dyn Fn(u64)) -> Result<PackedWeight, StoreError> {
         let opening = StoreError::at("open", weight.source);
         let file = open_regular(weight.source).map_err(opening)?;
+        self.weight_of(file, weight, seen)
+    }
+
+    /// The same for a source that the caller has opened, who knows which file it means: its path is shown in errors, and
+    /// not opened again.
+    ///
+    /// # Errors
+    /// As [`Self::weight`].
+    pub fn weight_of(
+        &self,
+        file: File,
+        weight: &WeightFile<'_>,
+        seen: &dyn Fn(u64),
+    ) -> Result<PackedWeight, StoreError> {
         let reading = || StoreError::at("read", weight.source);
         let identity = Identity::of(&file, weight).map_err(reading())?;
         if let Some(known) = self.store.known(&identity, weight) {

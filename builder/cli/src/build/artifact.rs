@@ -105,7 +105,7 @@ pub type Known<'a> = &'a dyn Fn(&str, Digest) -> Option<SourceFile>;
 
 /// The model that an artifact or an image holds. Files that are `known` are not fetched.
 pub fn model(origin: &dyn Origin, shown: &str, ingest: &Ingest<'_>, known: Known<'_>) -> Result<Model, Failure> {
-    let reading = |error: Failure| because(format!("base.model {shown}"))(error);
+    let reading = |error: Failure| because(format!("base.model {}", quoted(shown)))(error);
     let bytes = origin.document(None).map_err(reading)?;
     let root = Digest::of(&bytes);
     let manifest = manifest_of(origin, bytes).map_err(reading)?;
@@ -141,6 +141,7 @@ fn files_of(origin: &dyn Origin, manifest: &Manifest, scratch: &Path, known: Kno
             }
             Form::Tar(compression) => {
                 let tar = plain_tar(&origin.blob(&part.blob)?, *compression, &part.blob, &budget, scratch)?;
+                refuse_no_tar(&tar, &part.blob)?;
                 add_entries(&tar, image, &mut files)?;
             }
         }
@@ -157,9 +158,11 @@ fn manifest_of(origin: &dyn Origin, bytes: Vec<u8>) -> Result<Sealed<Manifest>, 
     let all = &index.value().manifests;
     let model = all.iter().find(|d| d.artifact_type.as_deref() == Some(media::MODEL_MANIFEST));
     let here = || best(&this_machine(), all, |d| d.platform.clone());
+    // A model's manifest need not say that it is one; that it is for no processor tells it from an image.
+    let plain = || all.iter().find(|d| d.is_manifest() && d.platform.is_none());
     // The model is the same in an image for another processor; in one for another system it may not be.
     let other = || all.iter().find(|d| d.is_manifest() && !d.is_attestation() && d.is_for_linux_or_nobody());
-    let chosen = model.or_else(here).or_else(other);
+    let chosen = model.or_else(here).or_else(plain).or_else(other);
     let chosen = chosen.ok_or("the index names neither a model nor an image for Linux")?;
     let bytes = origin.document(Some(chosen.digest))?;
     if Digest::of(&bytes) != chosen.digest {
@@ -190,6 +193,39 @@ fn plain_tar(
     Ok(path)
 }
 
+/// Refuses what is called a tar and is none: its first bytes tell what it is, the reader of tars would not.
+fn refuse_no_tar(tar: &Path, of: &Descriptor) -> Result<(), Failure> {
+    let mut head = Vec::new();
+    open_regular(tar)?.take(512).read_to_end(&mut head)?;
+    // A header carries the sum of its own bytes (POSIX, ustar); after the last come zeros.
+    let sum = |(i, byte): (usize, &u8)| if (148..156).contains(&i) { 32 } else { u32::from(*byte) };
+    let summed: u32 = head.iter().enumerate().map(sum).sum();
+    let said = head.first_chunk::<512>().and_then(|block| ::tar::Header::from_byte_slice(block).cksum().ok());
+    if head.iter().all(|byte| *byte == 0) || said == Some(summed) {
+        return Ok(());
+    }
+    let like = match head.starts_with(b"GGUF") {
+        true => {
+            ", it is a GGUF file; push it with the name of its file, as `oras push` does, or as a raw layer of ModelPack"
+        }
+        false => "",
+    };
+    Err(format!("layer {} is called a tar ({}) and is none{like}", of.digest, quoted(&of.media_type)).into())
+}
+
+/// What an entry is that is no file.
+fn words(kind: ::tar::EntryType) -> &'static str {
+    use ::tar::EntryType;
+    match kind {
+        EntryType::Link => "hard link",
+        EntryType::Symlink => "symbolic link",
+        EntryType::Char => "character device",
+        EntryType::Block => "block device",
+        EntryType::Fifo => "FIFO",
+        _ => "entry of another kind",
+    }
+}
+
 /// Adds a tar's files, as places in it; of an image's layer only what is a model's, with what it hides taken away.
 fn add_entries(tar: &Path, image: bool, files: &mut Files) -> Result<(), Failure> {
     let (mut found, mut hidden) = (Vec::new(), Vec::new());
@@ -197,6 +233,8 @@ fn add_entries(tar: &Path, image: bool, files: &mut Files) -> Result<(), Failure
         let Ok(name) = String::from_utf8(entry.path_bytes().into_owned()) else {
             return if image { Ok(()) } else { Err("a file's name is not UTF-8".into()) };
         };
+        // A ModelKit that was packed on Windows; no model has such a name elsewhere.
+        let name = if image { name } else { name.replace('\\', "/") };
         let name = name.trim_start_matches("./").trim_start_matches('/').trim_end_matches('/').to_owned();
         if let Some(what) = if image { Hidden::by(&name)? } else { None } {
             hidden.push(what);
@@ -209,14 +247,13 @@ fn add_entries(tar: &Path, image: bool, files: &mut Files) -> Result<(), Failure
         match entry.header().entry_type() {
             ::tar::EntryType::Regular | ::tar::EntryType::Continuous => {
                 let (offset, size) = (entry.raw_file_position(), entry.size());
-                found.push(SourceFile { name, source: tar.to_owned(), offset, size });
+                found.push(SourceFile::part(name, tar.to_owned(), offset, size));
             }
             ::tar::EntryType::Directory => drop(files.remove(&name)),
             ::tar::EntryType::XGlobalHeader => {}
             other => {
-                return Err(
-                    format!("{}: a model's files are regular files, this is a {other:?}", quoted(&name)).into()
-                );
+                let (name, kind) = (quoted(&name), words(other));
+                return Err(format!("{name}: a model's files are regular files, this is a {kind}").into());
             }
         }
         Ok(())
@@ -346,6 +383,63 @@ mod tests {
         }
     }
 
+    /// Documents by digest; the first is what the reference stands for.
+    struct Documents(Vec<Vec<u8>>);
+
+    impl Origin for Documents {
+        fn document(&self, digest: Option<Digest>) -> Result<Vec<u8>, Failure> {
+            let wanted = |bytes: &&Vec<u8>| digest.is_none_or(|digest| Digest::of(bytes) == digest);
+            self.0.iter().find(wanted).cloned().ok_or_else(|| "no such document".into())
+        }
+
+        fn blob(&self, _: &Descriptor) -> Result<PathBuf, Failure> {
+            Err("no blobs".into())
+        }
+    }
+
+    #[test]
+    fn of_an_index_the_model_is_taken_though_it_does_not_say_that_it_is_one() {
+        let manifest = |layer: &str| {
+            let config = Descriptor::of("application/vnd.oci.empty.v1+json", Digest::of(b"{}"), 2);
+            let layers = vec![Descriptor::of(layer, Digest::of(b"x"), 1)];
+            serde_json::to_vec(&Manifest::new(config, layers, BTreeMap::new())).expect("JSON")
+        };
+        let (attested, pack) = (manifest(media::LAYER_TAR), manifest("application/vnd.cncf.model.weight.v1.raw"));
+        let listed = |bytes: &[u8], platform: serde_json::Value| {
+            serde_json::json!({"mediaType": media::MANIFEST, "digest": Digest::of(bytes), "size": bytes.len(),
+                "platform": platform})
+        };
+        let unknown = serde_json::json!({"architecture": "unknown", "os": "unknown"});
+        let index = serde_json::json!({"schemaVersion": 2, "mediaType": media::INDEX,
+            "manifests": [listed(&attested, unknown), listed(&pack, serde_json::Value::Null)]});
+        let documents = Documents(vec![index.to_string().into_bytes(), attested, pack]);
+        let chosen = manifest_of(&documents, documents.document(None).expect("index")).expect("a manifest");
+        assert_eq!(parts(chosen.value()).expect("a model")[0].form, Form::Raw("model".into()));
+    }
+
+    #[test]
+    fn what_is_called_a_tar_and_is_none_is_told() {
+        let dir = tempfile::tempdir().expect("directory");
+        let path = dir.path().join("blob");
+        let said = |content: &[u8]| {
+            std::fs::write(&path, content).expect("write");
+            let blob = Descriptor::of("application/vnd.cncf.model.weight.v1.tar", Digest::of(content), 1);
+            refuse_no_tar(&path, &blob).err().map(|error| error.to_string())
+        };
+        let gguf = said(b"GGUF\x03\0\0\0").expect("no tar");
+        assert!(
+            gguf.contains("is called a tar (application/vnd.cncf.model.weight.v1.tar) and is none, it is a GGUF"),
+            "{gguf}"
+        );
+        assert!(said(&[7; 2000]).expect("no tar").ends_with("and is none"));
+        let mut tar = ::tar::Builder::new(Vec::new());
+        let mut header = ::tar::Header::new_gnu();
+        header.set_size(0);
+        tar.append_data(&mut header, "a", &b""[..]).expect("memory");
+        assert_eq!(said(&tar.into_inner().expect("memory")), None);
+        assert_eq!(said(&[0; 1024]), None);
+    }
+
     /// What a model's tar with these entries holds: kind, name, content.
     fn held(entries: &[(u8, &str, &str)]) -> Result<Vec<String>, String> {
         let mut tar = Vec::new();
@@ -375,12 +469,24 @@ mod tests {
             held(&[(b'0', "./a/w", "1"), (b'5', "a/", ""), (b'0', "b", "2")]),
             Ok(vec!["a/w=1".into(), "b=2".into()])
         );
+        // As KitOps packs it on Windows.
+        let kit = [(b'0', "model\\config.json", "1"), (b'5', "model\\onnx", ""), (b'0', ".\\model\\onnx\\w", "2")];
+        assert_eq!(held(&kit), Ok(vec!["model/config.json=1".into(), "model/onnx/w=2".into()]));
+        for name in ["..\\w", "a\\..\\..\\w"] {
+            assert!(held(&[(b'0', name, "x")]).is_err(), "{name}");
+        }
         // Who comes last is there, as when it is unpacked.
         assert_eq!(held(&[(b'0', "w", "old"), (b'0', "w", "new")]), Ok(vec!["w=new".into()]));
         for name in ["../w", "a/../../w", "a/..", "a//b"] {
             assert!(held(&[(b'0', name, "x")]).is_err(), "{name}");
         }
-        for (kind, what) in [(b'1', "Link"), (b'2', "Symlink"), (b'3', "Char"), (b'4', "Block"), (b'6', "Fifo")] {
+        for (kind, what) in [
+            (b'1', "hard link"),
+            (b'2', "symbolic link"),
+            (b'3', "character device"),
+            (b'4', "block device"),
+            (b'6', "FIFO"),
+        ] {
             let said = held(&[(b'0', "w", "x"), (kind, "v", "")]).expect_err(what);
             assert_eq!(said, format!("v: a model's files are regular files, this is a {what}"));
         }

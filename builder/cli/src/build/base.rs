@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use hone_base::{BaseModel, SourceFile, base_of, parents};
+use hone_contract::{quoted, quoted_path};
 use hone_image::job::{Base, BaseFile};
 use hone_image::tar::Entry;
 use hone_image::{Digest, Layer, LayerKind, media};
-use hone_store::{Ingest, PackedWeight, StoreError, WeightFile};
+use hone_store::{Ingest, PackedWeight, WeightFile};
 
 use crate::failure::{Failure, because};
 use crate::progress::Progress;
@@ -63,7 +64,7 @@ impl Packer<'_> {
         order.sort_by_key(|i| std::cmp::Reverse(files[*i].size));
         let workers = MOST_WORKERS.min(files.len());
         let next = AtomicUsize::new(0);
-        let results: Mutex<BTreeMap<usize, Result<PackedWeight, StoreError>>> = Mutex::default();
+        let results: Mutex<BTreeMap<usize, Result<PackedWeight, Failure>>> = Mutex::default();
         thread::scope(|scope| {
             for _ in 0..workers {
                 scope.spawn(|| {
@@ -85,8 +86,8 @@ impl Packer<'_> {
         if packed.len() == files.len() { Ok(packed) } else { Err("a packing thread ended early".into()) }
     }
 
-    fn weight(&self, dir: &str, file: &SourceFile) -> Result<PackedWeight, StoreError> {
-        let step = self.progress.step(&file.name, Some(file.size));
+    fn weight(&self, dir: &str, file: &SourceFile) -> Result<PackedWeight, Failure> {
+        let step = self.progress.step(&quoted(&file.name).to_string(), Some(file.size));
         let path = format!("{dir}/{}", file.name);
         let weight = WeightFile {
             path: &path,
@@ -95,7 +96,8 @@ impl Packer<'_> {
             size: file.size,
             digest: self.digests.get(&file.name).copied(),
         };
-        let packed = self.ingest.weight(&weight, &|n| step.seen(n))?;
+        let opened = file.holder().map_err(because(format!("open {}", quoted_path(&file.source))))?;
+        let packed = self.ingest.weight_of(opened, &weight, &|n| step.seen(n))?;
         let digest = packed.layer.descriptor.digest;
         match packed.known {
             true => step.noted(file.size, Some(digest), "known"),
@@ -124,12 +126,12 @@ impl Packer<'_> {
                 continue;
             };
             let mut bytes = Vec::new();
-            let reading = || because(format!("read {}", file.source.display()));
+            let reading = || because(format!("read {}", quoted_path(&file.source)));
             let mut source = file.open().map_err(reading())?;
             std::io::Read::read_to_end(&mut source, &mut bytes).map_err(reading())?;
             let digest = Digest::of(&bytes);
             if let Some(want) = self.digests.get(&file.name).filter(|want| **want != digest) {
-                return Err(format!("{}: got {digest}, want {want}", file.name).into());
+                return Err(format!("{}: got {digest}, want {want}", quoted(&file.name)).into());
             }
             writer.tar().file(path, false, bytes.len() as u64, &mut &bytes[..])?;
             packed.push((file.name.clone(), bytes.len() as u64, digest));

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use hone_base::{BaseModel, Provenance, ROOTFS, Sources, Tree, facts_of, is_weight, trainer_digest};
+use hone_contract::quoted;
 use hone_image::job::{Base, JOB_PATH, Job, Trainer};
 use hone_image::modelpack::ModelFacts;
 use hone_image::oci::RuntimeConfig;
@@ -107,7 +108,8 @@ fn trainer_layers(
             return Ok(vec![layer]);
         }
     }
-    Err(format!("the trainer {} that its job.json names is not in its layers as it was", trainer.name).into())
+    Err(format!("the trainer {} that its job.json names is not in its layers as it was", quoted(&trainer.name))
+        .into())
 }
 
 /// The tree that is in a layer, as Hone packs trees.
@@ -127,11 +129,13 @@ fn packed_again(site: &Site<'_>, ingest: &Ingest<'_>, layer: &Layer) -> Result<L
 fn rename(sources: &mut Sources, base: &Base) -> Result<(), Failure> {
     let wanted = |name: &str| base.files.iter().find(|f| f.path == name || f.path.ends_with(&format!("/{name}")));
     for file in &mut sources.files {
-        let found = wanted(&file.name).ok_or_else(|| format!("{} is not in its job.json", file.name))?;
+        let found = wanted(&file.name).ok_or_else(|| format!("{} is not in its job.json", quoted(&file.name)))?;
         file.name = found.path.clone();
     }
     match base.files.iter().find(|f| sources.get(&f.path).is_none()) {
-        Some(absent) => Err(format!("{}/{} is not in it; its job.json names it", base.path, absent.path).into()),
+        Some(absent) => {
+            Err(format!("{}/{} is not in it; its job.json names it", quoted(&base.path), quoted(&absent.path)).into())
+        }
         None => Ok(()),
     }
 }

@@ -1,7 +1,7 @@
 //! Finding and reading the Honefile.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use hone_files::open_regular;
@@ -11,19 +11,20 @@ use crate::failure::{Failure, because};
 
 /// What a Honefile is called in its directory.
 const NAME: &str = "Honefile";
+/// Bytes that are read of it: in UTF-16 two a character, and one more than is allowed, so that the parser sees what is too
+/// long.
+const MOST: u64 = 2 * (MAX_HONEFILE as u64 + 2);
 
 /// The plan, and the directory that its paths are relative to.
 pub fn read(path: &Path) -> Result<(PathBuf, BuildPlan), Failure> {
-    // What the user names may be a pipe; what is found beside a model may be one, too, and nobody writes into it.
-    let (file, open): (PathBuf, fn(&Path) -> io::Result<File>) = match path.is_dir() {
-        true => (path.join(NAME), open_regular),
-        false => (path.to_owned(), |path| File::open(path)),
-    };
+    let (file, inside) = if path.is_dir() { (path.join(NAME), true) } else { (path.to_owned(), false) };
     let reading = || because(format!("read Honefile {}", file.display()));
-    let mut text = String::new();
-    let limit = MAX_HONEFILE as u64 + 1;
-    open(&file).map_err(reading())?.take(limit).read_to_string(&mut text).map_err(reading())?;
-    let plan = hone_plan::parse(&file.display().to_string(), &text)?;
+    // What is in a directory may be anybody's, and nobody waits for its other end; a path that was given may be a pipe.
+    let opened = if inside { open_regular(&file) } else { File::open(&file) };
+    let mut bytes = Vec::new();
+    opened.map_err(reading())?.take(MOST).read_to_end(&mut bytes).map_err(reading())?;
+    let shown = file.display().to_string();
+    let plan = hone_plan::parse(&shown, &hone_plan::text(&shown, &bytes)?)?;
     let dir = file.parent().map(Path::to_owned).unwrap_or_default();
     Ok((dir, plan))
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use hone_base::{Provenance, SourceFile, Sources, refuse_pickled};
+use hone_base::{Links, Provenance, SourceFile, Sources, refuse_pickled};
+use hone_contract::quoted;
 use hone_image::Digest;
 use hone_image::hub::MAIN;
 use hone_plan::{BasePlan, BuildPlan, ModelSource};
@@ -60,9 +61,10 @@ pub struct Fetch<'a> {
 impl Fetch<'_> {
     /// The files of the plan's base, and of its tokenizer when that is named.
     pub fn base(&self, base: &BasePlan) -> Result<Model, Failure> {
+        let links = Links::followed(base.follow_links);
         let mut found = match &base.model {
             ModelSource::Path(path) => {
-                let sources = Sources::at(&self.dir.join(path))?;
+                let sources = Sources::at(&self.dir.join(path), links)?;
                 Model { sources, ..Model::new(path) }
             }
             ModelSource::Url { url, name, sha256 } => self.url(url, name, *sha256)?,
@@ -72,7 +74,7 @@ impl Fetch<'_> {
         };
         found.provenance = Provenance::planned(base).or(found.provenance);
         if let Some(path) = &base.tokenizer {
-            found.tokenizer = Some(Sources::at(&self.dir.join(path)).map_err(because("base.tokenizer"))?);
+            found.tokenizer = Some(Sources::at(&self.dir.join(path), links).map_err(because("base.tokenizer"))?);
         }
         Ok(found)
     }
@@ -83,7 +85,7 @@ impl Fetch<'_> {
         let file = match self.packed_before(name, sha256) {
             Some(file) => file,
             None => {
-                let fetching = because(format!("base.model {url}"));
+                let fetching = because(format!("base.model {}", quoted(url)));
                 let path = self.download(name, sha256, None, |at| Ok(self.client.download(url)?.open(at)?));
                 let path = path.map_err(meant).map_err(fetching)?;
                 let size = std::fs::metadata(&path)?.len();
@@ -97,7 +99,7 @@ impl Fetch<'_> {
     }
 
     fn registry(&self, name: &str) -> Result<Model, Failure> {
-        let pinned: Pinned = name.parse().map_err(because(format!("base.model oci://{name}")))?;
+        let pinned: Pinned = name.parse().map_err(because(format!("base.model oci://{}", quoted(name))))?;
         let repository = self.client.repository(&pinned.reference);
         let remote = Remote { repository, target: pinned.target(), ingest: self.ingest, progress: self.progress };
         let known = |name: &str, digest| self.packed_before(name, digest);
@@ -107,7 +109,7 @@ impl Fetch<'_> {
     fn layout(&self, dir: &str, tag: Option<&str>) -> Result<Model, Failure> {
         let path = self.dir.join(dir);
         let layout = Store::at(&path);
-        let root = layout.only(tag).map_err(because(format!("base.model oci:{dir}")))?;
+        let root = layout.only(tag).map_err(because(format!("base.model oci:{}", quoted(dir))))?;
         let known = |name: &str, digest| self.packed_before(name, digest);
         model(&Local { layout, root }, &format!("oci:{dir}"), self.ingest, &known)
     }
@@ -124,7 +126,10 @@ impl Fetch<'_> {
         let mut found = Model::new(&shown);
         for file in model.wanted() {
             let place = self.hub_file(&hub, &model, file, scratch.path());
-            found.sources.files.push(place.map_err(|e| fetching(because(format!("fetch {}", file.path))(e)))?);
+            found
+                .sources
+                .files
+                .push(place.map_err(|e| fetching(because(format!("fetch {}", quoted(&file.path)))(e)))?);
             if let Identity::Sha256(digest) = file.identity {
                 found.digests.insert(file.path.clone(), digest);
             }
@@ -162,7 +167,7 @@ impl Fetch<'_> {
     fn packed_before(&self, name: &str, digest: Digest) -> Option<SourceFile> {
         let path = format!("models/{}/{name}", self.plan.name);
         let (source, offset, size) = self.ingest.store().packed_before(&path, digest)?;
-        Some(SourceFile { name: name.to_owned(), source, offset, size })
+        Some(SourceFile::part(name, source, offset, size))
     }
 
     fn download(
@@ -172,7 +177,7 @@ impl Fetch<'_> {
         size: Option<u64>,
         open: impl Fn(u64) -> Result<hone_registry::Source, Failure>,
     ) -> Result<PathBuf, Failure> {
-        let label = format!("fetch {name}");
+        let label = format!("fetch {}", quoted(name));
         download(self.ingest, &Wanted { label: &label, digest, size }, self.progress, open)
     }
 }

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use hone_contract::quoted;
 use hone_engines::name_of;
-use hone_image::oci::{Descriptor, Index, MAX_DOCUMENT_BYTES};
-use hone_image::{Digest, Document, Pack, Reference, media};
+use hone_image::oci::{Descriptor, MAX_DOCUMENT_BYTES};
+use hone_image::{Digest, Document, Pack, Reference, document, media};
 use hone_store::Store;
 
 use super::{INDEX, is_marked, small_file};
@@ -40,7 +40,7 @@ impl Reading {
         let bytes = small_file(&index).map_err(because(format!("read {}", index.display())))?;
         let entries = match bytes {
             Some(bytes) => {
-                Sealed::<Index>::parse("index.json", bytes).map_err(because(reading))?.value().manifests.clone()
+                document::index(Some(media::INDEX), bytes).map_err(because(reading))?.value().manifests.clone()
             }
             None => Vec::new(),
         };

@@ -47,10 +47,12 @@ impl Convert {
     pub fn run(self, store: &Store) -> Result<(), Failure> {
         self.output.as_deref().map_or(Ok(()), |output| outside_of_stores(output, store))?;
         let shown = self.file.display().to_string();
-        let mut text = String::new();
+        let mut bytes = Vec::new();
         let reading = || because(format!("read {shown}"));
         let file = File::open(&self.file).map_err(reading())?;
-        file.take(MAX_INPUT as u64 + 1).read_to_string(&mut text).map_err(reading())?;
+        // In UTF-16, as Windows' shells write it, a character has two bytes.
+        file.take(2 * (MAX_INPUT as u64 + 2)).read_to_end(&mut bytes).map_err(reading())?;
+        let text = hone_plan::text(&shown, &bytes)?;
         let dialect = match self.from {
             Some(From::Aikit) => Dialect::Aikit,
             Some(From::Modelfile) => Dialect::Modelfile,

@@ -3,7 +3,8 @@
 use std::io::{self, Read};
 use std::path::Path;
 
-use hone_base::{SourceFile, Sources};
+use hone_base::{Links, SourceFile, Sources};
+use hone_contract::quoted;
 use hone_image::Digest;
 use hone_image::hub::GitVerified;
 use hone_image::job::BaseFile;
@@ -16,10 +17,10 @@ use crate::exchange::{GIT_BLOBS, GitBlobs, Hashed, REQUEST};
 const CHUNK: usize = 1 << 20;
 
 /// Hashes the files.
-pub fn hash(model: &Path) -> Result<Hashed, StepError> {
+pub fn hash(model: &Path, links: Links) -> Result<Hashed, StepError> {
     let said = Path::new(REQUEST).join(GIT_BLOBS);
     let blobs: GitBlobs = if said.exists() { document(&said)? } else { GitBlobs::new() };
-    Sources::at(model)?.files.iter().map(|source| file(source, blobs.get(&source.name))).collect()
+    Sources::at(model, links)?.files.iter().map(|source| file(source, blobs.get(&source.name))).collect()
 }
 
 /// Hashes a file, which is refused when it is not the git blob that a hub says it is.
@@ -30,7 +31,7 @@ fn file(file: &SourceFile, blob: Option<&[u8; 20]>) -> Result<BaseFile, StepErro
         None => digest(reader),
     };
     let digest = hashed.map_err(|error| match error.kind() {
-        io::ErrorKind::InvalidData => StepError::Refused(format!("base.model: {}: {error}", file.name)),
+        io::ErrorKind::InvalidData => StepError::Refused(format!("base.model: {}: {error}", quoted(&file.name))),
         _ => StepError::at("read", &file.source)(error),
     })?;
     Ok(BaseFile { path: file.name.clone(), size: file.size, digest })

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use hone_base::{Provenance, SourceFile, Sources, base_of, understand};
+use hone_base::{Links, Provenance, SourceFile, Sources, base_of, understand};
 use hone_image::job::TOKENIZER_DIR;
 
 use super::{StepError, answer_of, document};
@@ -15,8 +15,9 @@ pub fn inspect(model: &Path, tokenizer: Option<&Path>) -> Result<Inspected, Step
     let text = fs::read_to_string(&path).map_err(StepError::at("read", &path))?;
     let plan = hone_plan::parse(HONEFILE, &text).map_err(|error| StepError::Refused(error.to_string()))?;
     let hashes: Hashed = answer_of(Path::new(HASHES))?;
-    let apart = tokenizer.map(Sources::at).transpose()?;
-    let base = understand(&Sources::at(model)?, apart.as_ref(), &plan)?;
+    let links = Links::followed(plan.base.as_ref().is_some_and(|base| base.follow_links));
+    let apart = tokenizer.map(|path| Sources::at(path, links)).transpose()?;
+    let base = understand(&Sources::at(model, links)?, apart.as_ref(), &plan)?;
     let named = base_of(&base, hashes);
     let origin = Provenance::annotated(&document(&Path::new(REQUEST).join(ORIGIN))?);
     let provenance = plan.base.as_ref().map(Provenance::planned).unwrap_or_default().or(origin);

@@ -40,7 +40,7 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     if fs::symlink_metadata(to).is_ok() {
         fs::remove_file(to)?;
     }
-    fs::copy(from, to).map(drop)
+    io::copy(&mut hone_files::open_regular(from)?, &mut fs::File::create(to)?).map(drop)
 }
 
 fn settle(path: &Path, mode: u32) -> Result<(), StepError> {

@@ -12,17 +12,18 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use hone_base::{BaseError, TreeError};
+use hone_base::{BaseError, Links, TreeError};
+use hone_contract::quoted_path;
 use serde::Serialize;
 
 use crate::error::chain;
-use crate::exchange::{ANSWER, ANSWER_FILE, Answer};
+use crate::exchange::{ANSWER, ANSWER_FILE, Answer, FOLLOW_LINKS};
 
 /// A step that could not do its work.
 #[derive(Debug, thiserror::Error)]
 pub enum StepError {
     /// A system call failed.
-    #[error("{op} {}", path.display())]
+    #[error("{op} {}", quoted_path(path))]
     Io {
         /// What was tried.
         op: &'static str,
@@ -33,7 +34,7 @@ pub enum StepError {
         source: io::Error,
     },
     /// A document that another step or the frontend left.
-    #[error("parse {}", path.display())]
+    #[error("parse {}", quoted_path(path))]
     Json {
         /// The document.
         path: PathBuf,
@@ -83,7 +84,8 @@ impl From<TreeError> for StepError {
 pub fn run(args: &[String]) -> Result<(), StepError> {
     let answer = Path::new(ANSWER);
     match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["hash", model] => answer_with(answer, hash::hash(Path::new(model))),
+        ["hash", model] => answer_with(answer, hash::hash(Path::new(model), Links::Within)),
+        ["hash", FOLLOW_LINKS, model] => answer_with(answer, hash::hash(Path::new(model), Links::Anywhere)),
         ["inspect", model] => answer_with(answer, inspect::inspect(Path::new(model), None)),
         ["inspect", model, tokenizer] => {
             answer_with(answer, inspect::inspect(Path::new(model), Some(Path::new(tokenizer))))

@@ -43,14 +43,7 @@ pub fn seeded(size: usize) -> Vec<u8> {
 }
 
 pub fn described(bytes: &[u8]) -> Descriptor {
-    Descriptor {
-        media_type: "application/octet-stream".into(),
-        digest: Digest::of(bytes),
-        size: bytes.len() as u64,
-        artifact_type: None,
-        platform: None,
-        annotations: Default::default(),
-    }
+    Descriptor::of("application/octet-stream", Digest::of(bytes), bytes.len() as u64)
 }
 
 /// Opens `bytes` at an offset, as a blob of the store would be.
