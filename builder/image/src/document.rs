@@ -16,10 +16,11 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use crate::media;
-use crate::oci::{Descriptor, DocumentError, Index, MAX_DOCUMENT_BYTES, Manifest, Sealed, json};
+use crate::oci::{Descriptor, DocumentError, Index, MAX_DOCUMENT_BYTES, Manifest, Sealed};
 
 /// A document that others name by its digest, with its bytes.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "it is taken apart where it is made, and never kept by the dozen")]
 pub enum Document {
     /// Of several manifests.
     Index(Sealed<Index>),
@@ -90,7 +91,8 @@ impl Document {
         if bytes.len() as u64 > MAX_DOCUMENT_BYTES {
             return Err(DocumentError::TooLarge { what, got: bytes.len() as u64 });
         }
-        let kind = kind(what, &json(what, &bytes)?)?;
+        let shape = serde_json::from_slice(&bytes).map_err(|error| DocumentError::json(what, error))?;
+        let kind = kind(what, &shape)?;
         if let Some(said) = said.filter(|said| *said != kind) {
             let why = format!("it is described as {} and is {}", said.as_str(), kind.as_str());
             return Err(DocumentError::Ambiguous { what, why });

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
+use crate::json::BadJson;
 
 /// The contract version that this code writes and reads.
 pub const CONTRACT: u32 = 1;
@@ -185,13 +186,19 @@ pub enum JobError {
     },
     /// Not the JSON that the contract asks for.
     #[error("parse job")]
-    Json(#[from] serde_json::Error),
+    Json(#[source] BadJson),
     /// A contract this program does not know.
     #[error("read job: contract {got}, this program knows {CONTRACT}")]
     Contract {
         /// The version found.
         got: u32,
     },
+}
+
+impl From<serde_json::Error> for JobError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Json(error.into())
+    }
 }
 
 impl Job {

@@ -10,6 +10,7 @@ pub mod foreign;
 pub mod hub;
 pub mod image;
 pub mod job;
+pub mod json;
 pub mod layer;
 pub mod media;
 pub mod modelpack;

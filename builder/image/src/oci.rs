@@ -6,12 +6,12 @@
 
 use std::collections::BTreeMap;
 
-use hone_contract::quoted;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::digest::Digest;
+use crate::json::BadJson;
 use crate::layer;
 use crate::media;
 
@@ -257,10 +257,11 @@ pub enum DocumentError {
     },
 }
 
-/// What is wrong with a text that should be JSON of some form: what it repeats of the text is quoted.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", quoted(&.0.to_string()))]
-pub struct BadJson(serde_json::Error);
+impl DocumentError {
+    pub(crate) fn json(what: &'static str, error: serde_json::Error) -> Self {
+        Self::Json { what, source: error.into() }
+    }
+}
 
 /// Documents whose bytes say all that they are. What may be an index or a manifest is read as a [`crate::Document`].
 pub trait Plain: DeserializeOwned {}
@@ -284,15 +285,10 @@ impl<T: DeserializeOwned> Sealed<T> {
         if got > MAX_DOCUMENT_BYTES {
             return Err(DocumentError::TooLarge { what, got });
         }
-        let value = json(what, &bytes)?;
+        let value = serde_json::from_slice(&bytes).map_err(|e| DocumentError::json(what, e))?;
         let digest = Digest::of(&bytes);
         Ok(Self { value, bytes, digest })
     }
-}
-
-/// JSON of this form.
-pub(crate) fn json<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, DocumentError> {
-    serde_json::from_slice(bytes).map_err(|source| DocumentError::Json { what, source: BadJson(source) })
 }
 
 impl<T: Serialize> Sealed<T> {
@@ -455,6 +451,7 @@ mod tests {
             let error = Sealed::<ImageConfig>::parse("config", text.into_bytes()).expect_err("no configuration");
             let why = std::error::Error::source(&error).expect("a cause").to_string();
             assert!(why.len() < 2000 && !why.contains('\u{1b}'), "{}", why.len());
+            assert!(why.contains(" at line 1 column "), "{why}");
         }
     }
 

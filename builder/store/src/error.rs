@@ -85,13 +85,13 @@ pub enum StoreError {
         why: String,
     },
     /// A name or a digest that stands for an index in which there is no image.
-    #[error("image {digest} in {}: {has}; `hone rm` takes a name of it away", root.display())]
+    #[error("image {digest} in {}: {has}", root.display())]
     Empty {
         /// Of the index.
         digest: Digest,
         /// The store or layout.
         root: PathBuf,
-        /// Its names, and what the index names instead.
+        /// What the index names instead, and who names it.
         has: String,
     },
     /// A document of a place that is known.

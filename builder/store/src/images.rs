@@ -41,8 +41,11 @@ impl Ingest<'_> {
     /// Stores a pack under a name. Its layers must be there already.
     ///
     /// # Errors
-    /// When a layer is not, or the disk refuses; the name then stands for what it stood for before.
+    /// When a layer is not, it holds no image, or the disk refuses; the name then stands for what it stood for before.
     pub fn put_pack(&self, reference: &Reference, pack: &Pack) -> Result<(), StoreError> {
+        if pack.images().is_empty() {
+            return Err(self.store.empty(pack));
+        }
         let descriptor = self.put_documents(pack)?;
         self.store.names()?.set(reference, descriptor)
     }
@@ -176,19 +179,24 @@ impl Store {
 
     /// The image of a pack for this machine, else its first; when it has none, what it is and who names it.
     pub(crate) fn image_of(&self, pack: &Pack) -> Result<Image, StoreError> {
-        pack.image_for(&this_machine()).cloned().ok_or_else(|| {
-            let digest = pack.digest();
-            let names = self.references().unwrap_or_default().into_iter().filter(|(_, d)| d.digest == digest);
-            let names: Vec<String> = names.map(|(name, _)| name.to_string()).take(SHOWN_TAGS).collect();
-            let absent = pack.missing().into_iter().filter_map(|d| d.platform.as_ref()).filter(|p| !p.is_nobody());
-            let absent: Vec<String> = absent.take(SHOWN_TAGS).map(ToString::to_string).collect();
-            let named = if names.is_empty() { "nothing names it".to_owned() } else { names.join(", ") };
-            let has = match absent.as_slice() {
-                [] => "it is an index without an image".to_owned(),
-                some => format!("of its index only images that are not here are left ({})", some.join(", ")),
-            };
-            StoreError::Empty { digest, root: self.root.clone(), has: format!("{named}: {has}") }
-        })
+        pack.image_for(&this_machine()).cloned().ok_or_else(|| self.empty(pack))
+    }
+
+    /// What a pack without an image is, and who names it.
+    fn empty(&self, pack: &Pack) -> StoreError {
+        let digest = pack.digest();
+        let absent = pack.missing().into_iter().filter_map(|d| d.platform.as_ref()).filter(|p| !p.is_nobody());
+        let absent: Vec<String> = absent.take(SHOWN_TAGS).map(ToString::to_string).collect();
+        let mut has = match absent.as_slice() {
+            [] => "it is an index without an image".to_owned(),
+            some => format!("of its index only images that are not here are left ({})", some.join(", ")),
+        };
+        let names = self.references().unwrap_or_default().into_iter().filter(|(_, d)| d.digest == digest);
+        let names: Vec<String> = names.map(|(name, _)| name.to_string()).take(SHOWN_TAGS).collect();
+        if !names.is_empty() {
+            has = format!("{has}; `hone rm {}` takes the name away", names.join(" "));
+        }
+        StoreError::Empty { digest, root: self.root.clone(), has }
     }
 
     /// Statements about the manifest or index `subject`, as they were made here or pulled.

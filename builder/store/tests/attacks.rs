@@ -406,6 +406,9 @@ fn an_index_without_an_image_is_named_with_its_place() {
             assert!(said.contains(word), "{said}");
         }
     }
+    // Nor does it get a name here.
+    let pack = store.pack(empty.digest).expect("an index");
+    assert!(matches!(ingest.put_pack(&name, &pack), Err(StoreError::Empty { .. })));
     let windows = Platform { os: "windows".to_owned(), ..Platform::linux("amd64", None) };
     let absent = Descriptor::of(media::MANIFEST, Digest::of(b"elsewhere"), 1);
     let elsewhere = index(&store, &ingest, vec![Descriptor { platform: Some(windows), ..absent }]);
@@ -413,53 +416,37 @@ fn an_index_without_an_image_is_named_with_its_place() {
     assert!(said.contains("windows/amd64"), "{said}");
 }
 
+/// A manifest of this platform's image, without layers or with one of this media type.
+fn image_for(ingest: &Ingest<'_>, os: &str, architecture: &str, layer: Option<&str>) -> Descriptor {
+    let config = serde_json::json!({
+        "architecture": architecture, "os": os, "rootfs": {"type": "layers", "diff_ids": []},
+    });
+    let config = config.to_string();
+    let digest = ingest.put(config.as_bytes()).expect("put");
+    let config = Descriptor::of(media::CONFIG, digest, config.len() as u64);
+    let layers = layer.map(|media_type| Descriptor::of(media_type, Digest::of(b"x"), 1));
+    let manifest = Sealed::new(Manifest::new(config, layers.into_iter().collect(), BTreeMap::new()));
+    ingest.put(manifest.bytes()).expect("put");
+    manifest.descriptor(media::MANIFEST)
+}
+
 #[test]
 fn statements_of_a_builder_are_no_images_and_other_systems_no_choice() {
     let (_dir, store) = site();
     let ingest = store.ingest().expect("ingest");
-    let image = manifest(&ingest, &[]);
-    let text = fs::read_to_string(store.blob_path(image.digest)).expect("read");
     let here = hone_store::this_machine();
-    // BuildKit's attestation has an image's configuration, and a layer that is no tar.
-    let statement = {
-        let value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-        let config = value["config"].clone();
-        let layer =
-            serde_json::json!({"mediaType": "application/vnd.in-toto+json", "digest": Digest::of(b"x"), "size": 1});
-        let bytes = serde_json::json!({"schemaVersion": 2, "config": config, "layers": [layer]}).to_string();
-        let digest = ingest.put(bytes.as_bytes()).expect("put");
-        let entry = Descriptor::of(media::MANIFEST, digest, bytes.len() as u64);
-        Descriptor { platform: Some(Platform::nobody()), ..entry }
-    };
-    let other = {
-        let config = serde_json::json!({
-            "architecture": here.architecture, "os": "windows", "rootfs": {"type": "layers", "diff_ids": []},
-        });
-        let config = config.to_string();
-        let digest = ingest.put(config.as_bytes()).expect("put");
-        let config = Descriptor::of(media::CONFIG, digest, config.len() as u64);
-        let manifest = Sealed::new(Manifest::new(config, Vec::new(), BTreeMap::new()));
-        ingest.put(manifest.bytes()).expect("put");
-        manifest.descriptor(media::MANIFEST)
-    };
-    let ours = {
-        let config = serde_json::json!({
-            "architecture": here.architecture, "os": "linux", "rootfs": {"type": "layers", "diff_ids": []},
-        });
-        let config = config.to_string();
-        let digest = ingest.put(config.as_bytes()).expect("put");
-        let config = Descriptor::of(media::CONFIG, digest, config.len() as u64);
-        let manifest = Sealed::new(Manifest::new(config, Vec::new(), BTreeMap::new()));
-        ingest.put(manifest.bytes()).expect("put");
-        manifest.descriptor(media::MANIFEST)
-    };
-    let all = index(&store, &ingest, vec![other, statement, ours.clone()]);
-    let pack = store.pack(all.digest).expect("a pack");
-    assert_eq!((pack.images().len(), pack.artifacts().len()), (2, 1));
-    let mut platforms: Vec<String> = pack.images().iter().map(|image| image.platform().to_string()).collect();
-    platforms.sort();
     let architecture = &here.architecture;
-    assert_eq!(platforms, [format!("linux/{architecture}"), format!("windows/{architecture}")]);
+    let other = image_for(&ingest, "windows", architecture, None);
+    let ours = image_for(&ingest, "linux", architecture, None);
+    // BuildKit's attestation has an image's configuration, and a layer that is no tar; either is enough to tell.
+    let layer = image_for(&ingest, "unknown", "unknown", Some("application/vnd.in-toto+json"));
+    let entry = image_for(&ingest, "unknown", "unknown", None);
+    let entry = Descriptor { platform: Some(Platform::nobody()), ..entry };
+    let all = index(&store, &ingest, vec![other, layer, entry, ours.clone()]);
+    let pack = store.pack(all.digest).expect("a pack");
+    assert_eq!((pack.images().len(), pack.artifacts().len()), (2, 2));
+    let platforms: Vec<String> = pack.images().iter().map(|image| image.platform().to_string()).collect();
+    assert_eq!(platforms, [format!("windows/{architecture}"), format!("linux/{architecture}")]);
     assert_eq!(store.only_image().map(|image| Image::digest(&image)).expect("one"), ours.digest);
 }
 

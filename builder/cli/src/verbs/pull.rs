@@ -172,6 +172,9 @@ impl Pulling<'_> {
     fn diff_ids(&self, root: Digest) -> Result<(), Failure> {
         let store = self.ingest.store();
         let pack = store.pack(root)?;
+        if pack.images().is_empty() {
+            return Err("it holds no image for this machine, whatever its index says".into());
+        }
         let budget = Budget::of_pack(&pack);
         for layer in pack.image_layers().into_iter().filter(|l| l.diff_id != l.descriptor.digest) {
             let reading = because(format!("layer {}", layer.descriptor.digest));

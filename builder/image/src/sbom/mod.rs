@@ -10,6 +10,7 @@ mod spdx;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
+use crate::json::BadJson;
 
 pub use cyclonedx::cyclonedx;
 pub use spdx::spdx;
@@ -127,7 +128,7 @@ pub enum CratesError {
     },
     /// No JSON array of `{"name", "version", "license"}`.
     #[error("parse {CRATES_PATH}")]
-    Json(#[from] serde_json::Error),
+    Json(#[source] BadJson),
 }
 
 /// Parses what lies at [`CRATES_PATH`].
@@ -137,7 +138,7 @@ pub enum CratesError {
 pub fn crates(bytes: &[u8]) -> Result<Vec<Crate>, CratesError> {
     match bytes.len() {
         got if got > MAX_CRATES => Err(CratesError::TooLarge { got }),
-        _ => Ok(serde_json::from_slice(bytes)?),
+        _ => serde_json::from_slice(bytes).map_err(|error| CratesError::Json(error.into())),
     }
 }
 

@@ -3,15 +3,19 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ffi::CString;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use hone_files::open_regular;
 use oci_spec::runtime::{LinuxSeccomp, Process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::{Program, identity, lookup, mounts, plain, stdio};
 use crate::edits::Propagation;
+
+/// What is read of the container's `/etc/passwd` (bytes).
+const MAX_PASSWD: u64 = 8 << 20;
 
 /// A name for a cgroup directory of which several controllers share one (`cpu` for `cpu,cpuacct`).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -164,16 +168,19 @@ impl Setup {
         }
         if !out.iter().any(|v| v.starts_with("HOME=") && v.len() > "HOME=".len()) {
             out.retain(|v| !v.starts_with("HOME="));
-            out.push(format!("HOME={}", home_of(self.process.user().uid())));
+            out.push(format!("HOME={}", home_of(Path::new("/etc/passwd"), self.process.user().uid())));
         }
         out
     }
 }
 
-/// The home directory in the container's `/etc/passwd`; name services would load the image's code into this process.
-fn home_of(uid: u32) -> String {
-    let text = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    home_in(&text, uid).unwrap_or_else(|| "/".into())
+/// The home directory in the container's `/etc/passwd`; name services would load the image's code into this process. It
+/// is the image's: a FIFO there is not waited for, and no more is read than any such file has.
+fn home_of(passwd: &Path, uid: u32) -> String {
+    let mut bytes = Vec::new();
+    let read = open_regular(passwd).and_then(|file| file.take(MAX_PASSWD).read_to_end(&mut bytes));
+    let text = String::from_utf8_lossy(&bytes);
+    read.ok().and_then(|_| home_in(&text, uid)).unwrap_or_else(|| "/".into())
 }
 
 fn home_in(passwd: &str, uid: u32) -> Option<String> {
@@ -218,6 +225,17 @@ mod tests {
         assert_eq!((env.len(), env[0].as_str(), env[99_999].as_str()), (100_001, "NAME0=100000", "NAME99999=199999"));
         // Each compared with each takes minutes.
         assert!(begun.elapsed().as_secs() < 30, "{:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn a_fifo_in_the_place_of_passwd_is_not_waited_for() {
+        let dir = tempfile::tempdir().expect("directory");
+        let path = dir.path().join("passwd");
+        std::fs::write(&path, "me:x:7:7::/home/me:/bin/sh\n").expect("write");
+        assert_eq!(home_of(&path, 7), "/home/me");
+        std::fs::remove_file(&path).expect("remove");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::from_raw_mode(0o600)).expect("fifo");
+        assert_eq!(home_of(&path, 7), "/");
     }
 
     #[test]
