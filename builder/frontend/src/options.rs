@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use hone_image::hub::ENDPOINT;
+use hone_image::platform::goarch;
 use hone_plan::Platform;
 use serde::Deserialize;
 
@@ -157,12 +158,7 @@ fn first_linux(json: &str) -> Option<Platform> {
 }
 
 fn own() -> Platform {
-    let architecture = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
-    Platform { architecture: architecture.to_owned(), variant: None }
+    Platform { architecture: goarch(std::env::consts::ARCH).to_owned(), variant: None }
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ pub(crate) enum RunError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("run {image}: made for {}, this machine is {want}", quoted(got))]
-    Architecture { image: String, got: String, want: &'static str },
+    Platform { image: String, got: String, want: String },
     #[error("run {0}: the image has no command, and none was given")]
     NoCommand(String),
     #[error("run {0}: no data: say where it is, e.g. -v $PWD/data:/data")]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use hone_contract::quoted_path;
 use hone_image::media::LABEL_BASE_NAME;
 use hone_image::{Image, Reference};
-use hone_store::Store;
+use hone_store::{Store, this_machine};
 
 use crate::args::Args;
 use crate::bundle::{self, Process};
@@ -86,9 +86,9 @@ fn subject(args: &Args) -> Result<Subject, RunError> {
     let reference = resolved.references.iter().find(named).or(resolved.references.first());
     let reference = reference.map_or_else(|| args.image.clone(), ToString::to_string);
     let config = resolved.image.config().value();
-    let want = architecture();
-    if config.architecture != want {
-        return Err(RunError::Architecture { image: reference, got: config.architecture.clone(), want });
+    let (got, want) = (config.platform(), this_machine());
+    if !want.runs(&got) {
+        return Err(RunError::Platform { image: reference, got: got.to_string(), want: want.to_string() });
     }
     let mut command = config.config.command_line();
     if !args.arguments.is_empty() {
@@ -102,15 +102,6 @@ fn subject(args: &Args) -> Result<Subject, RunError> {
     let trains = job.as_ref().is_some_and(|job| job.trains(&command));
     let commits = job.is_some_and(|job| job.adapter.commit);
     Ok(Subject { store, image: resolved.image, reference, command, trains, commits })
-}
-
-/// This machine, in GOARCH.
-fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    }
 }
 
 fn process(args: &Args, subject: &Subject, bundle: &Bundle, container: &str) -> Result<Process, RunError> {
@@ -179,4 +170,49 @@ fn report(subject: &Subject, training: &Training, code: u8) -> Result<u8, RunErr
 fn made_up_name() -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     format!("hone-{}-{:x}", std::process::id(), now.as_millis())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use hone_image::image::BaseImage;
+    use hone_image::oci::{ImageConfig, Manifest, Sealed};
+    use hone_image::{Pack, media};
+
+    use super::*;
+
+    /// A store with an image `a:b` that says that it runs on this.
+    fn found(os: &str, architecture: &str, variant: Option<&str>) -> Result<Subject, RunError> {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::at(dir.path());
+        let base = Image::base(BaseImage {
+            name: "a".into(),
+            architecture: architecture.into(),
+            variant: variant.map(str::to_owned),
+            config: hone_image::oci::RuntimeConfig { cmd: Some(vec!["x".into()]), ..Default::default() },
+            layers: vec![],
+            annotations: Default::default(),
+        });
+        let config = Sealed::new(ImageConfig { os: os.into(), ..base.config().value().clone() });
+        let manifest = Manifest::new(config.descriptor(media::CONFIG), vec![], Default::default());
+        let image = Image::join(Sealed::new(manifest), config).unwrap();
+        store.ingest().unwrap().put_pack(&"a:b".parse().unwrap(), &Pack::alone(image)).unwrap();
+        subject(&Args::parse_from(["hone run", "--root", dir.path().to_str().unwrap(), "a:b"]))
+    }
+
+    #[test]
+    fn only_what_this_machine_runs_is_run() {
+        let here = this_machine();
+        assert!(found("linux", &here.architecture, None).is_ok() || here.architecture == "arm");
+        for (os, architecture, variant) in [
+            ("windows", here.architecture.as_str(), None),
+            ("linux", "another", None),
+            ("unknown", "unknown", None),
+            ("linux", here.architecture.as_str(), Some("v99")),
+        ] {
+            let error = found(os, architecture, variant).err().expect(os).to_string();
+            assert!(error.contains(&format!("made for {os}/{architecture}")), "{error}");
+            assert!(error.ends_with(&format!("this machine is {here}")), "{error}");
+        }
+    }
 }
