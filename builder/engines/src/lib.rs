@@ -9,6 +9,7 @@
 mod archive;
 mod command;
 mod containerd;
+mod context;
 mod ctr;
 mod docker;
 mod engine;

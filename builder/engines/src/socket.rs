@@ -5,7 +5,6 @@
 //! a user's configuration adds), and a socket that does not answer, is the command line's, whose words the user knows.
 
 use std::ffi::OsString;
-use std::fs;
 use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -15,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
+use crate::context::{Client, Env, set};
 use crate::error::Error;
 use crate::watch::Patience;
 
@@ -68,7 +68,7 @@ struct NotHttp;
 impl Socket {
     /// The daemon at `host`, else the one that the user's own `docker` talks to. `None` when that is not a socket of this
     /// machine that answers. `env` looks a variable up.
-    pub(crate) fn reach(host: Option<&str>, env: &dyn Fn(&str) -> Option<OsString>) -> Option<Self> {
+    pub(crate) fn reach(host: Option<&str>, env: Env<'_>) -> Option<Self> {
         let path = address(host, env)?;
         let stream = connect(&path, CONNECT).ok()?;
         Some(Self { path, stream, patience: Patience::usual() })
@@ -147,34 +147,14 @@ fn hung_up(error: &Error) -> bool {
     matches!(source.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
-/// Where `docker` would go: a host decides before a context does (docker/cli, cli/command/cli.go, resolveContextName).
-fn address(host: Option<&str>, env: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
-    let set = |name: &str| env(name).filter(|value| !value.is_empty());
-    let dir = set("DOCKER_CONFIG").map(PathBuf::from).or_else(|| Some(Path::new(&set("HOME")?).join(".docker")));
-    let config = dir.and_then(|dir| fs::read(dir.join("config.json")).ok());
-    let config: Config = match config {
-        Some(json) => serde_json::from_slice(&json).ok()?,
-        None => Config::default(),
-    };
-    if config.http_headers.is_some_and(|headers| !headers.is_empty()) {
-        return None;
-    }
-    let said = host.map(OsString::from).or_else(|| set("DOCKER_HOST"));
+/// Where `docker` would go, when that is a socket and nothing more than that.
+fn address(host: Option<&str>, env: Env<'_>) -> Option<PathBuf> {
+    let client = Client::read(env).ok().filter(|client| !client.has_headers)?;
+    let said = host.map(OsString::from).or_else(|| set(env, "DOCKER_HOST"));
     if let Some(said) = said {
         return said.to_str()?.strip_prefix("unix://").map(PathBuf::from);
     }
-    let context = set("DOCKER_CONTEXT").and_then(|name| name.into_string().ok()).or(config.current_context);
-    let plain = context.is_none_or(|name| name.is_empty() || name == "default");
-    plain.then(|| PathBuf::from(DEFAULT))
-}
-
-/// What of docker's own configuration says how the daemon is reached.
-#[derive(Debug, Default, Deserialize)]
-struct Config {
-    #[serde(rename = "currentContext")]
-    current_context: Option<String>,
-    #[serde(rename = "HttpHeaders")]
-    http_headers: Option<serde_json::Map<String, serde_json::Value>>,
+    client.context.is_none().then(|| PathBuf::from(DEFAULT))
 }
 
 /// The way to the daemon, which fails once it takes nothing for too long.
@@ -263,6 +243,7 @@ fn joined(mut chunks: &[u8]) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::net::UnixListener;
 
     use super::*;

@@ -1,5 +1,6 @@
 //! `hone install` and `hone uninstall`: an engine learns of Hone's runtime, and forgets it again.
 
+use std::env;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -8,6 +9,7 @@ use hone_store::Store;
 
 use crate::external::beside;
 use crate::failure::{Failure, because};
+use crate::layout::outside_of_stores;
 use crate::output;
 
 /// Arguments of `hone install`.
@@ -40,7 +42,7 @@ struct Place {
 impl Install {
     /// Registers the runtime.
     pub fn run(self, store: &Store) -> Result<(), Failure> {
-        let install = self.place.resolve(store)?;
+        let install = self.place.resolve(store, true)?;
         if !install.runtime.is_file() {
             return Err(format!("install {}: {} is not there", self.place.engine, install.runtime.display()).into());
         }
@@ -51,26 +53,42 @@ impl Install {
 impl Uninstall {
     /// Undoes what install did.
     pub fn run(self, store: &Store) -> Result<(), Failure> {
-        report("removed", &self.place.engine, &self.place.resolve(store)?.uninstall()?)
+        report("removed", &self.place.engine, &self.place.resolve(store, false)?.uninstall()?)
     }
 }
 
 impl Place {
-    fn resolve(&self, store: &Store) -> Result<install::Install, Failure> {
-        let target = match self.engine.split_once('=').unwrap_or((&self.engine, "")) {
-            ("docker", "") => Target::Docker { host: install::DOCKER_HOST.to_owned() },
-            ("docker", address) => Target::Docker { host: address.to_owned() },
-            ("podman", "") => Target::Podman,
-            _ => return Err(format!("engine {}: want docker, docker=ADDRESS or podman", self.engine).into()),
-        };
-        let runtime = self.runtime.clone().map_or_else(|| beside("hone-runtime"), Ok)?;
+    /// `strict` refuses a daemon that Hone cannot serve; what was registered can be taken back wherever docker goes now.
+    fn resolve(&self, store: &Store, strict: bool) -> Result<install::Install, Failure> {
         let absolute = |path: &Path| std::path::absolute(path).map_err(because(format!("find {}", path.display())));
-        Ok(install::Install {
-            target,
-            root: absolute(store.root())?,
-            runtime: absolute(&runtime)?,
-            config: self.config.clone(),
-        })
+        let config = self.config.as_deref().map(absolute).transpose()?;
+        config.as_deref().map_or(Ok(()), |config| outside_of_stores(config, store))?;
+        let (target, usual) = self.target(strict)?;
+        let runtime = self.runtime.clone().map_or_else(|| beside("hone-runtime"), Ok)?;
+        let (root, runtime) = (absolute(store.root())?, absolute(&runtime)?);
+        Ok(install::Install { target, root, runtime, config: config.or(usual) })
+    }
+
+    /// The engine, and its configuration file where that depends on which one it is.
+    fn target(&self, strict: bool) -> Result<(Target, Option<PathBuf>), Failure> {
+        let env = |name: &str| env::var_os(name);
+        match self.engine.split_once('=').unwrap_or((&self.engine, "")) {
+            ("docker", address) => {
+                let given = Some(address).filter(|address| !address.is_empty());
+                let host = match install::docker_host(given, &env) {
+                    Err(error) if strict => return Err(because(format!("install {}", self.engine))(error)),
+                    host => host.unwrap_or_else(|_| install::DOCKER_HOST.to_owned()),
+                };
+                let usual = install::docker_config(&host, &env);
+                Ok((Target::Docker { host }, Some(usual)))
+            }
+            ("podman", "") => {
+                let file = |name| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+                let (alone, last) = (file("CONTAINERS_CONF"), file("CONTAINERS_CONF_OVERRIDE"));
+                Ok((Target::Podman { alone, last }, None))
+            }
+            _ => Err(format!("engine {}: want docker, docker=ADDRESS or podman", self.engine).into()),
+        }
     }
 }
 

@@ -1,25 +1,16 @@
 //! dockerd's daemon.json: the member `runtimes.hone`, beside whatever else the user has there.
 //!
 //! ROOT/install/docker.json keeps the file as it was found, and as it was left. As long as nobody has changed it
-//! since, uninstall puts back those very bytes; afterwards it removes the one member.
+//! since, uninstall puts back those very bytes; afterwards it removes the one member, and the object made for it.
 
-use std::path::PathBuf;
-
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::record::Record;
 use super::{Install, files, json};
 use crate::error::Error;
 
+const ENGINE: &str = "docker";
 const PATH: [&str; 2] = ["runtimes", "hone"];
-
-/// What install found and left.
-#[derive(Serialize, Deserialize)]
-struct Record {
-    config: PathBuf,
-    before: Option<String>,
-    after: String,
-}
 
 pub(super) fn install(install: &Install, host: &str) -> Result<bool, Error> {
     let before = files::read(install.config())?;
@@ -32,13 +23,7 @@ pub(super) fn install(install: &Install, host: &str) -> Result<bool, Error> {
         return Ok(false);
     }
     let after = json::set(before.as_deref().unwrap_or(""), &PATH, &entry.to_string());
-    // A second install with other arguments must not take the first one's work for the user's.
-    let found = match record(install)? {
-        Some(record) if record.config == install.config() && Some(&record.after) == before.as_ref() => record.before,
-        _ => before,
-    };
-    let record = Record { config: install.config().to_owned(), before: found, after: after.clone() };
-    files::write(&record_path(install), &json!(record).to_string(), 0o600)?;
+    Record::write(install, ENGINE, before, &after, &[])?;
     files::write(install.config(), &after, 0o644)?;
     Ok(true)
 }
@@ -46,18 +31,34 @@ pub(super) fn install(install: &Install, host: &str) -> Result<bool, Error> {
 pub(super) fn uninstall(install: &Install) -> Result<bool, Error> {
     let now = files::read(install.config())?;
     let value = checked(install, now.as_deref())?;
-    let record = record(install)?.filter(|record| record.config == install.config());
+    let record = Record::read(install, ENGINE)?;
     let changed = value.pointer("/runtimes/hone").is_some();
-    match (record, now) {
-        (Some(Record { before, after, .. }), Some(now)) if after == now => match before {
-            Some(before) => files::write(install.config(), &before, 0o644)?,
-            None => files::remove(install.config())?,
-        },
-        (_, Some(now)) if changed => files::write(install.config(), &json::remove(&now, &PATH), 0o644)?,
-        _ => {}
+    let left = match (&record, &now) {
+        (Some(Record { before, after, .. }), Some(now)) if after == now => Some(before.clone()),
+        (_, Some(now)) if changed => Some(without(install, now, record.as_ref())?),
+        _ => None,
+    };
+    match left {
+        Some(Some(text)) => files::write(install.config(), &text, 0o644)?,
+        Some(None) => files::remove(install.config())?,
+        None => {}
     }
-    files::remove(&record_path(install))?;
+    Record::forget(record, install, ENGINE)?;
     Ok(changed)
+}
+
+/// The file without the member, and without what was made for it; `None` when that is all of it.
+fn without(install: &Install, now: &str, record: Option<&Record>) -> Result<Option<String>, Error> {
+    let before = record.and_then(|record| record.before.as_deref());
+    let had = |text: Option<&str>| checked(install, text).is_ok_and(|value| value.get("runtimes").is_some());
+    let empty = |value: Option<&Value>| value.and_then(Value::as_object).is_some_and(|object| object.is_empty());
+    let mut text = json::remove(now, &PATH);
+    if !had(before) && empty(checked(install, Some(&text))?.get("runtimes")) {
+        text = json::remove(&text, &PATH[..1]);
+    }
+    let made = record.is_some_and(|record| record.before.is_none());
+    let nothing = empty(Some(&checked(install, Some(&text))?));
+    Ok(if made && nothing { None } else { Some(text) })
 }
 
 /// The file as a value; an object, or an error that says where it is not.
@@ -72,15 +73,6 @@ fn checked(install: &Install, text: Option<&str>) -> Result<Value, Error> {
         Some(runtimes) if !runtimes.is_object() => Err(refused("runtimes: want a JSON object".to_owned())),
         _ => Ok(value),
     }
-}
-
-fn record_path(install: &Install) -> PathBuf {
-    install.root.join("install/docker.json")
-}
-
-fn record(install: &Install) -> Result<Option<Record>, Error> {
-    // A record that cannot be read is as good as none: the member is then removed by name.
-    Ok(files::read(&record_path(install))?.and_then(|text| serde_json::from_str(&text).ok()))
 }
 
 #[cfg(test)]
@@ -145,7 +137,7 @@ mod tests {
         fs::write(install.config(), text).unwrap();
         install.uninstall().unwrap();
         let value: Value = serde_json::from_str(&fs::read_to_string(install.config()).unwrap()).unwrap();
-        assert_eq!(value, json!({ "debug": true, "runtimes": {} }));
+        assert_eq!(value, json!({ "debug": true }));
     }
 
     #[test]
@@ -164,5 +156,57 @@ mod tests {
             assert_eq!(fs::read_to_string(install.config()).unwrap(), text);
             assert!(!dir.path().join("root").exists());
         }
+    }
+
+    #[test]
+    fn what_install_made_is_gone_whatever_the_path_is_called() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut install = at(&dir);
+        install.install().unwrap();
+        std::os::unix::fs::symlink("etc", dir.path().join("link")).unwrap();
+        install.config = Some(dir.path().join("root/../link/./daemon.json"));
+        install.root = dir.path().join("etc/../root");
+        assert!(install.uninstall().unwrap().changed);
+        let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(left, ["link"]);
+    }
+
+    #[test]
+    fn what_was_there_before_install_stays_empty_or_not() {
+        for (before, added, want) in [
+            (Some("{}"), "", Some("{}")),
+            (Some("{\"runtimes\": {}}"), "", Some("{\"runtimes\": {}}")),
+            (Some("{\"runtimes\": {}}"), "\"debug\": true, ", Some("{\"debug\": true, \"runtimes\": {}}")),
+            (None, "\"debug\": true, ", Some("{\"debug\": true}")),
+            (None, " ", None),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let install = at(&dir);
+            for made in ["etc", "root/install"] {
+                fs::create_dir_all(dir.path().join(made)).unwrap();
+            }
+            if let Some(text) = before {
+                fs::write(install.config(), text).unwrap();
+            }
+            install.install().unwrap();
+            let text = fs::read_to_string(install.config()).unwrap();
+            fs::write(install.config(), text.replacen('{', &format!("{{{added}"), 1)).unwrap();
+            install.uninstall().unwrap();
+            let value = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+            let now = fs::read_to_string(install.config()).ok();
+            assert_eq!(now.as_deref().map(value), want.map(value), "{before:?} {added:?}");
+            assert!(dir.path().join("etc").exists() && !dir.path().join("root/install").exists());
+        }
+    }
+
+    #[test]
+    fn a_lost_record_takes_no_more_than_the_member_and_its_object() {
+        let dir = tempfile::tempdir().unwrap();
+        let install = at(&dir);
+        install.install().unwrap();
+        fs::remove_dir_all(&install.root).unwrap();
+        install.uninstall().unwrap();
+        let value: Value = serde_json::from_str(&fs::read_to_string(install.config()).unwrap()).unwrap();
+        assert_eq!(value, json!({}));
     }
 }

@@ -11,7 +11,7 @@ use crate::error::Error;
 const MAX: u64 = 1 << 20;
 
 /// The file's text; `None` when it does not exist.
-pub(super) fn read(path: &Path) -> Result<Option<String>, Error> {
+pub(crate) fn read(path: &Path) -> Result<Option<String>, Error> {
     let failed = |source| Error::File { operation: "read", path: path.to_owned(), source };
     match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -19,6 +19,10 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, Error> {
         Ok(meta) if meta.len() > MAX => {
             let reason = format!("{} bytes, want at most {MAX}", meta.len());
             return Err(Error::Config { path: path.to_owned(), reason });
+        }
+        // A FIFO would be waited for.
+        Ok(meta) if !meta.is_file() => {
+            return Err(Error::Config { path: path.to_owned(), reason: "want a regular file".to_owned() });
         }
         Ok(_) => {}
     }
@@ -52,5 +56,36 @@ pub(super) fn remove(path: &Path) -> Result<(), Error> {
             Err(Error::File { operation: "remove", path: path.to_owned(), source: error })
         }
         _ => Ok(()),
+    }
+}
+
+/// Directories above `path` that are not there: what [`write`] will make, outermost first.
+pub(super) fn missing(path: &Path) -> Vec<PathBuf> {
+    let above = path.ancestors().skip(1).filter(|dir| !dir.as_os_str().is_empty());
+    let mut missing: Vec<PathBuf> = above.take_while(|dir| !dir.exists()).map(Path::to_owned).collect();
+    missing.reverse();
+    missing
+}
+
+/// Removes those directories that are empty, the innermost first.
+pub(super) fn remove_empty<'p>(dirs: impl DoubleEndedIterator<Item = &'p PathBuf>) -> Result<(), Error> {
+    for dir in dirs.rev() {
+        match fs::remove_dir(dir) {
+            Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => {
+                return Err(Error::File { operation: "remove", path: dir.to_owned(), source: error });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The one spelling of a path, whatever of it is there.
+pub(super) fn canonical(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    match (fs::canonicalize(&absolute), absolute.parent(), absolute.file_name()) {
+        (Ok(path), ..) => path,
+        (Err(_), Some(parent), Some(name)) => canonical(parent).join(name),
+        _ => absolute,
     }
 }

@@ -1,14 +1,19 @@
 //! `hone install` and `hone uninstall`: an engine's configuration learns of the runtime `hone`, and forgets it again.
 //!
 //! Each change is one atomic replacement of one file, doing it twice is doing it once, and what was there before is
-//! kept beside Hone's root, so that uninstall gives back exactly that. Nothing is reloaded here: the caller is told how.
+//! kept below Hone's root, so that uninstall gives back exactly that. Nothing is reloaded here: the caller is told how.
 
+mod daemon;
 mod docker;
-mod files;
+pub(crate) mod files;
 mod json;
 mod podman;
+mod record;
+mod toml;
 
 use std::path::{Path, PathBuf};
+
+pub use daemon::{docker_config, docker_host};
 
 use crate::error::Error;
 
@@ -28,7 +33,12 @@ pub enum Target {
         host: String,
     },
     /// podman.
-    Podman,
+    Podman {
+        /// The one file that it reads in the place of all others, when CONTAINERS_CONF names one.
+        alone: Option<PathBuf>,
+        /// The file that it reads last, when CONTAINERS_CONF_OVERRIDE names one.
+        last: Option<PathBuf>,
+    },
 }
 
 /// What to install where.
@@ -58,11 +68,11 @@ pub struct Done {
 impl Install {
     /// Where the engine's configuration is.
     pub fn config(&self) -> &Path {
-        let usual = match self.target {
-            Target::Docker { .. } => DOCKER_CONFIG,
-            Target::Podman => PODMAN_CONFIG,
+        let usual = match &self.target {
+            Target::Docker { .. } => Path::new(DOCKER_CONFIG),
+            Target::Podman { alone, .. } => alone.as_deref().unwrap_or(Path::new(PODMAN_CONFIG)),
         };
-        self.config.as_deref().unwrap_or(Path::new(usual))
+        self.config.as_deref().unwrap_or(usual)
     }
 
     /// Registers the runtime `hone`.
@@ -72,9 +82,13 @@ impl Install {
     pub fn install(&self) -> Result<Done, Error> {
         let changed = match &self.target {
             Target::Docker { host } => docker::install(self, host)?,
-            Target::Podman => podman::install(self)?,
+            Target::Podman { last, .. } => podman::install(self, last.as_deref())?,
         };
-        Ok(self.done(changed))
+        let mut done = self.done(changed);
+        let lines: Vec<String> =
+            [done.next].into_iter().chain(self.absent()).filter(|line| !line.is_empty()).collect();
+        done.next = lines.join("\n");
+        Ok(done)
     }
 
     /// Takes back what [`Install::install`] did, and no more.
@@ -84,19 +98,33 @@ impl Install {
     pub fn uninstall(&self) -> Result<Done, Error> {
         let changed = match &self.target {
             Target::Docker { .. } => docker::uninstall(self)?,
-            Target::Podman => podman::uninstall(self)?,
+            Target::Podman { .. } => podman::uninstall(self)?,
         };
         Ok(self.done(changed))
     }
 
     fn done(&self, changed: bool) -> Done {
-        let next = match (&self.target, changed) {
-            (Target::Docker { .. }, true) => {
-                "docker reads it on reload: systemctl reload docker, or kill -HUP the pid of dockerd"
+        let next = match &self.target {
+            Target::Docker { host } if changed && daemon::is_of_user(host) => {
+                "docker reads it on reload: systemctl --user reload docker, or kill -HUP the pid of dockerd"
+                    .to_owned()
+            }
+            Target::Docker { .. } if changed => {
+                "docker reads it on reload: systemctl reload docker, or kill -HUP the pid of dockerd".to_owned()
+            }
+            Target::Podman { alone: Some(file), .. } if changed && self.config.is_none() => {
+                format!("podman reads it as long as CONTAINERS_CONF is {}", file.display())
             }
             // podman reads its configuration anew each time it starts.
-            _ => "",
+            _ => String::new(),
         };
-        Done { config: self.config().to_owned(), changed, next: next.to_owned() }
+        Done { config: self.config().to_owned(), changed, next }
+    }
+
+    /// What a user should know who registered a runtime for a daemon that is not there.
+    fn absent(&self) -> Option<String> {
+        let Target::Docker { host } = &self.target else { return None };
+        let socket = host.strip_prefix("unix://").filter(|socket| !Path::new(socket).exists())?;
+        Some(format!("nothing is at {socket} now; where docker listens elsewhere, say docker=unix:///PATH"))
     }
 }

@@ -1,0 +1,91 @@
+//! Where the user's own docker goes: DOCKER_HOST, a context, or the usual socket (docker/cli, cli/command/cli.go,
+//! resolveContextName: a host decides before a context does).
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use sha2::{Digest as _, Sha256};
+
+use crate::error::Error;
+use crate::install::files;
+
+/// What docker calls the context that is none.
+const NONE: &str = "default";
+
+/// Looks a variable of the environment up.
+pub(crate) type Env<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+
+/// What docker's own configuration says about the way to a daemon.
+#[derive(Debug, Default)]
+pub(crate) struct Client {
+    dir: Option<PathBuf>,
+    /// The context that is used unless a host is given.
+    pub(crate) context: Option<String>,
+    /// Whether each request takes header fields along.
+    pub(crate) has_headers: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Config {
+    #[serde(rename = "currentContext")]
+    current_context: Option<String>,
+    #[serde(rename = "HttpHeaders")]
+    http_headers: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Meta {
+    endpoints: Endpoints,
+}
+
+#[derive(Deserialize)]
+struct Endpoints {
+    docker: Endpoint,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Endpoint {
+    #[serde(default)]
+    host: String,
+}
+
+/// A variable that is set and not empty.
+pub(crate) fn set(env: Env<'_>, name: &str) -> Option<OsString> {
+    env(name).filter(|value| !value.is_empty())
+}
+
+impl Client {
+    /// Reads the configuration of the user whose environment this is.
+    pub(crate) fn read(env: Env<'_>) -> Result<Self, Error> {
+        let home = || Some(Path::new(&set(env, "HOME")?).join(".docker"));
+        let dir = set(env, "DOCKER_CONFIG").map(PathBuf::from).or_else(home);
+        let path = dir.as_ref().map(|dir| dir.join("config.json"));
+        let config: Config = path.map(|path| json(&path)).transpose()?.flatten().unwrap_or_default();
+        let chosen = set(env, "DOCKER_CONTEXT").and_then(|name| name.into_string().ok()).or(config.current_context);
+        Ok(Self {
+            dir,
+            context: chosen.filter(|name| !name.is_empty() && name != NONE),
+            has_headers: config.http_headers.is_some_and(|headers| !headers.is_empty()),
+        })
+    }
+
+    /// The address that a context names; `None` when nobody has made such a context.
+    pub(crate) fn host_of(&self, context: &str) -> Result<Option<String>, Error> {
+        let Some(dir) = &self.dir else { return Ok(None) };
+        // docker files a context under the hash of its name.
+        let hash = hone_image::Digest::from_sha256(Sha256::digest(context).into()).hex();
+        let meta: Option<Meta> = json(&dir.join("contexts/meta").join(hash).join("meta.json"))?;
+        Ok(meta.map(|meta| meta.endpoints.docker.host))
+    }
+}
+
+fn json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
+    let Some(text) = files::read(path)? else { return Ok(None) };
+    let refused =
+        |error: serde_json::Error| Error::Config { path: path.to_owned(), reason: format!("not JSON: {error}") };
+    serde_json::from_str(&text).map(Some).map_err(refused)
+}
