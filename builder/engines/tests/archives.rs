@@ -495,3 +495,55 @@ fn names_in_an_archive_do_not_move_the_cursor() {
         assert!(said.len() < 2000 && !said.contains('\u{1b}'), "{}", said.len());
     }
 }
+
+#[test]
+fn no_word_of_an_archive_reaches_a_terminal_as_it_is() {
+    const EVIL: &str = "\u{1b}[2J\u{202e}";
+    let (twin, old) = (oci(&Pack::alone(image("amd64"))), docker());
+    let config = format!("{}.json", Digest::of(&config("amd64")).hex());
+    let listed = |config: &str, layer: &str| {
+        let layers = [layer, layer];
+        replaced(&old, "manifest.json", json!([{ "Config": config, "Layers": layers }]).to_string().as_bytes())
+    };
+    let index = |media_type: &str| {
+        let entry = Descriptor::of(media_type, Digest::of(b"x"), 1);
+        replaced(&twin, "index.json", Sealed::new(Index::new(vec![entry])).bytes())
+    };
+    let fifo = |name: &str| with(&twin, vec![entry(name, tar::EntryType::Fifo, b"")]);
+    let blob = |name: &str| with(&twin, vec![entry(&format!("blobs/sha256/{name}"), tar::EntryType::Regular, b"")]);
+    let long = "x".repeat(1 << 20);
+    let name = long[..60].to_owned();
+    for (says, evil, harmless) in [
+        ("want a regular file", fifo(EVIL), fifo(&name)),
+        ("64 lowercase hex", blob(EVIL), blob(&name)),
+        ("not in the archive", listed(EVIL, "x"), listed(&long, "x")),
+        ("not in the archive", listed(&config, EVIL), listed(&config, &long)),
+        ("an index or a manifest", index(EVIL), index(&long)),
+    ] {
+        for archive in [evil, harmless] {
+            let said = why(&archive);
+            assert!(said.contains(says), "want {says:?} in {said:?}");
+            assert!(said.chars().all(|c| !c.is_control() && c != '\u{202e}'), "{said:?}");
+            assert!(said.len() < 1000, "{} bytes", said.len());
+        }
+    }
+}
+
+#[test]
+fn what_is_no_regular_file_is_no_archive() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.tar");
+    std::fs::write(&path, oci(&Pack::alone(image("amd64")))).unwrap();
+    let link = dir.path().join("link");
+    std::os::unix::fs::symlink("a.tar", &link).unwrap();
+    for good in [&path, &link] {
+        assert_eq!(Archive::at(good).unwrap().packs().len(), 1);
+    }
+    let fifo = dir.path().join("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    for bad in [fifo.as_path(), dir.path(), "/dev/zero".as_ref(), "/dev/null".as_ref()] {
+        let error = Archive::at(bad).expect_err("no regular file");
+        let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        assert!(source.ends_with("want a regular file"), "{}: {source}", bad.display());
+    }
+}

@@ -3,10 +3,8 @@
 //! Only questions that take no lock of the container: while it ends, the engine holds that lock and waits for the
 //! runtime's `delete`, which waits for the keeper.
 
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
@@ -16,7 +14,6 @@ use std::time::{Duration, Instant};
 use hone_contract::quoted_bytes;
 use hone_image::Digest;
 use hone_image::run::{Engine, ImageRef};
-use rustix::fs::OFlags;
 use serde::Deserialize;
 
 /// How long one question may take, all of it.
@@ -271,11 +268,7 @@ fn storage_files(graphroot: &Path, suffix: &str, names: &[&str]) -> Result<Vec<P
 
 fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, LookupError> {
     let read = || -> io::Result<Vec<u8>> {
-        // A user's storage is the user's: a FIFO there is not waited for.
-        let file = File::options().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?;
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::other("want a regular file"));
-        }
+        let file = hone_files::open_regular(path)?;
         let mut bytes = Vec::new();
         file.take(MAX_STORAGE + 1).read_to_end(&mut bytes)?;
         match bytes.len() as u64 > MAX_STORAGE {

@@ -6,15 +6,13 @@ mod read;
 mod write;
 
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use hone_files::open_regular;
 use hone_image::oci::MAX_DOCUMENT_BYTES;
 use hone_store::{Store, store_around};
-use rustix::fs::OFlags;
 use serde::Deserialize;
 
 use crate::failure::Failure;
@@ -94,15 +92,10 @@ pub fn outside_of_stores(path: &Path, own: &Store) -> Result<(), Failure> {
 
 /// A small file of a layout, whole; `None` when it is not there.
 fn small_file(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    // A FIFO would be waited for without end.
-    let flags = OFlags::NONBLOCK.bits() as i32;
-    let file = match File::options().read(true).custom_flags(flags).open(path) {
+    let file = match open_regular(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?,
     };
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("want a regular file"));
-    }
     let mut bytes = Vec::new();
     file.take(MAX_DOCUMENT_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_DOCUMENT_BYTES {

@@ -4,14 +4,14 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use hone_contract::quoted;
+use hone_files::open_regular;
 use hone_image::Digest;
 use hone_image::oci::{Descriptor, DocumentError, MAX_DOCUMENT_BYTES};
-use rustix::fs::OFlags;
 
 use super::images::{ArchivedArtifact, ArchivedPack, Contents};
 use super::table::{Place, Table};
@@ -116,13 +116,7 @@ impl Archive {
     /// As [`Archive::open`]; what is no regular file is not waited for.
     pub fn at(path: &Path) -> Result<Self, ArchiveError> {
         let io_error = |source| ArchiveError::Io { object: path.display().to_string(), source };
-        // A FIFO that nobody writes to would be opened without end.
-        let flags = OFlags::NONBLOCK.bits() as i32;
-        let file = File::options().read(true).custom_flags(flags).open(path).map_err(io_error)?;
-        if !file.metadata().map_err(io_error)?.is_file() {
-            return Err(io_error(io::Error::other("want a regular file")));
-        }
-        Self::open(file)
+        Self::open(open_regular(path).map_err(io_error)?)
     }
 
     /// Reads the archive in `file`, whichever of the two forms it has; an archive with both is read as OCI's.
