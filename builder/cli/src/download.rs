@@ -44,7 +44,9 @@ pub fn download(
 ) -> Result<PathBuf, Failure> {
     let store = ingest.store();
     let path = store.blob_path(wanted.digest);
-    if wanted.size.map_or_else(|| path.is_file(), |size| store.has(wanted.digest, size)) {
+    // A blob that is damaged is fetched again, as one that is not there.
+    let size = wanted.size.or_else(|| path.metadata().map(|there| there.len()).ok());
+    if size.map_or(Ok(false), |size| ingest.has_intact(wanted.digest, size))? {
         return Ok(path);
     }
     let mut partial = ingest.partial_of(wanted.digest, wanted.size)?;

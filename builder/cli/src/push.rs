@@ -143,13 +143,11 @@ fn count(pushed: Pushed, sent: &mut Sent) -> &'static str {
 fn neighbours(store: &Store, name: &Reference, pack: &Pack) -> Result<Vec<String>, Failure> {
     let ours: Vec<Digest> = pack.layers().iter().map(|d| d.digest).collect();
     let mut found = Vec::new();
-    for (other, descriptor) in store.references()? {
+    for (other, _, pack) in store.packs()? {
         let same_host = other.domain() == name.domain() && other.path() != name.path();
-        if same_host && !found.contains(&other.path().to_owned()) {
-            let pack = store.pack(descriptor.digest)?;
-            if pack.layers().iter().any(|d| ours.contains(&d.digest)) {
-                found.push(other.path().to_owned());
-            }
+        let shares = |pack: &Pack| pack.layers().iter().any(|d| ours.contains(&d.digest));
+        if same_host && !found.contains(&other.path().to_owned()) && shares(&pack) {
+            found.push(other.path().to_owned());
         }
     }
     Ok(found)

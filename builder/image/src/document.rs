@@ -156,6 +156,18 @@ pub fn manifest(said: Option<&str>, bytes: Vec<u8>) -> Result<Sealed<Manifest>, 
     }
 }
 
+/// Whether a document is an index by its fields and its own words; what its entries are is not looked at.
+///
+/// # Errors
+/// When it is not, or is something else, too.
+pub fn shaped_as_index(bytes: &[u8]) -> Result<(), DocumentError> {
+    let shape = serde_json::from_slice(bytes).map_err(|error| DocumentError::json("index", error))?;
+    match kind("index", &shape)? {
+        Kind::Index => Ok(()),
+        Kind::Manifest => Err(not("index", "it is a manifest", "an index")),
+    }
+}
+
 /// What its fields and its own words agree on.
 fn kind(what: &'static str, shape: &Shape) -> Result<Kind, DocumentError> {
     let want = "an index or a manifest";

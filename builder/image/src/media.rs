@@ -44,6 +44,8 @@ pub const FILE_UNTESTED: &str = "org.cncf.model.file.mediatype.untested";
 
 /// Manifest annotation on an index entry: the reference's name (image-spec, annotations.md).
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// Annotation on an index entry of a store: the name that it was pulled by, with its registry.
+pub const PULLED_FROM: &str = "dev.hone.pulled.from";
 /// Manifest annotation: the image this one was made from, by name.
 pub const BASE_NAME: &str = "org.opencontainers.image.base.name";
 /// Manifest annotation: the image this one was made from, by manifest digest.

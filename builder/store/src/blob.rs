@@ -11,7 +11,7 @@ use hone_image::oci::Descriptor;
 use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 
-use crate::{Ingest, Store, StoreError, files};
+use crate::{Ingest, Store, StoreError, files, intact};
 
 /// A blob on its way in. Dropped before [`BlobWriter::finish`], it leaves nothing.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ impl Ingest<'_> {
     /// When they cannot be written.
     pub fn put(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
         let digest = Digest::of(bytes);
-        if self.store.has(digest, bytes.len() as u64) {
+        if self.has_intact(digest, bytes.len() as u64)? {
             return Ok(digest);
         }
         let mut writer = self.blob()?;
@@ -71,23 +71,23 @@ impl Ingest<'_> {
     /// # Errors
     /// When they cannot be written; those that came before are stored.
     pub fn put_all(&self, all: &[&[u8]]) -> Result<(), StoreError> {
-        let dir = self.store.root.join("blobs/sha256");
+        let dir = self.store.blobs();
         let mut new = false;
         for bytes in all {
             let digest = Digest::of(bytes);
-            if self.store.has(digest, bytes.len() as u64) {
+            if self.has_intact(digest, bytes.len() as u64)? {
                 continue;
             }
             let path = self.store.blob_path(digest);
             let mut writer = self.blob()?;
-            let write = writer.write_all(bytes).and_then(|()| publish(writer.file, &path));
+            let write = writer.write_all(bytes).and_then(|()| self.store.publish(writer.file, digest));
             write.map_err(StoreError::at("write blob", &path))?;
             new = true;
         }
         if new { files::sync_dir(&dir).map_err(StoreError::at("sync", &dir)) } else { Ok(()) }
     }
 
-    /// Takes a blob over from another store or layout: verified, and sharing its blocks where the file system can.
+    /// Takes a blob over from another store or layout, verified: what is hashed is what is written.
     ///
     /// # Errors
     /// When it is not there, is not what its name says, or the disk refuses.
@@ -100,7 +100,7 @@ impl Ingest<'_> {
     /// # Errors
     /// When it is not, or cannot be written.
     pub fn copy(&self, descriptor: &Descriptor, reader: impl Read) -> Result<(), StoreError> {
-        if self.store.has(descriptor.digest, descriptor.size) {
+        if self.has_intact(descriptor.digest, descriptor.size)? {
             return Ok(());
         }
         let mut verified = Verified::new(reader, descriptor.digest, Some(descriptor.size));
@@ -139,13 +139,12 @@ impl BlobWriter<'_> {
     /// Syncs the bytes, which were written past this writer and hashed by whoever did, and gives them that name.
     pub(crate) fn finish_as(self, digest: Digest, size: u64) -> Result<(), StoreError> {
         let store = self.ingest.store;
-        let path = store.blob_path(digest);
-        if store.has(digest, size) {
-            return Ok(());
+        // What is there and not known to be good is replaced: these bytes are.
+        if store.vouched(digest, size) {
+            return self.ingest.sync_names();
         }
-        let dir = store.root.join("blobs/sha256");
-        let stored = publish(self.file, &path).and_then(|()| files::sync_dir(&dir));
-        stored.map_err(StoreError::at("write blob", &path))
+        let stored = store.publish(self.file, digest).and_then(|()| files::sync_dir(&store.blobs()));
+        stored.map_err(StoreError::at("write blob", &store.blob_path(digest)))
     }
 
     /// Syncs the bytes and gives them their name: digest and size.
@@ -160,29 +159,31 @@ impl BlobWriter<'_> {
     }
 }
 
-/// Syncs a file and gives it its name. The name is durable once its directory is synced.
-pub(crate) fn publish(file: NamedTempFile, path: &std::path::Path) -> io::Result<()> {
-    file.as_file().set_permissions(PermissionsExt::from_mode(0o444))?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|e| e.error)?;
-    Ok(())
-}
-
 impl Store {
+    /// Syncs a file that was hashed and gives it its name. The name is durable once its directory is synced.
+    fn publish(&self, file: NamedTempFile, digest: Digest) -> io::Result<()> {
+        file.as_file().set_permissions(PermissionsExt::from_mode(0o444))?;
+        file.as_file().sync_all()?;
+        let file = file.persist(self.blob_path(digest)).map_err(|e| e.error)?;
+        self.vouch(&file, digest);
+        Ok(())
+    }
+
     /// Gives the error of a write to a [`BlobWriter`] or a scratch file its meaning.
     pub fn tmp_error(&self) -> impl FnOnce(io::Error) -> StoreError + use<> {
         let tmp = self.tmp();
         move |source| StoreError::io("write temporary file in", &tmp, source)
     }
 
-    /// Whether a blob of this name and size is there. Its bytes are verified when they are read.
+    /// Whether a blob of this name and size is there. Its bytes are verified when they are read; whether they need to be
+    /// written anew, [`Ingest::has_intact`] says.
     pub fn has(&self, digest: Digest, size: u64) -> bool {
         std::fs::metadata(self.blob_path(digest)).is_ok_and(|meta| meta.is_file() && meta.len() == size)
     }
 
     /// Where a blob lies.
     pub fn blob_path(&self, digest: Digest) -> PathBuf {
-        self.root.join("blobs/sha256").join(digest.hex())
+        self.blobs().join(digest.hex())
     }
 
     /// Opens a blob; the reader fails at the end when the bytes are not those of the digest.
@@ -200,7 +201,7 @@ impl Store {
             let (got, want) = (format!("{got} bytes"), format!("{size} bytes"));
             return Err(StoreError::Corrupt { digest, got, want });
         }
-        Ok(Verified::new(file, digest, Some(size)))
+        Ok(Verified { record: Some(intact::record(self, digest)), ..Verified::new(file, digest, Some(size)) })
     }
 
     /// Reads a whole small blob, verified. `limit` bounds it when its size is not known beforehand.
@@ -233,6 +234,8 @@ pub struct Verified<R> {
     digest: Digest,
     size: Option<u64>,
     read: u64,
+    /// Says that the bytes were good once; it goes when they are not.
+    record: Option<PathBuf>,
 }
 
 /// What a [`Verified`] reader answers when the bytes are wrong.
@@ -247,10 +250,13 @@ struct Mismatch {
 impl<R: Read> Verified<R> {
     /// Verifies `inner` against a digest, and against a size where it is known.
     pub fn new(inner: R, digest: Digest, size: Option<u64>) -> Self {
-        Self { inner, hasher: Some(Sha256::new()), digest, size, read: 0 }
+        Self { inner, hasher: Some(Sha256::new()), digest, size, read: 0, record: None }
     }
 
     fn mismatch(&self, got: String, want: String) -> io::Error {
+        if let Some(record) = &self.record {
+            intact::doubt(record);
+        }
         io::Error::new(io::ErrorKind::InvalidData, Mismatch { digest: self.digest, got, want })
     }
 
@@ -286,7 +292,7 @@ impl<R: Read> Read for Verified<R> {
     }
 }
 
-fn corrupt_or_io(source: io::Error, digest: Digest, op: &'static str, path: PathBuf) -> StoreError {
+pub(crate) fn corrupt_or_io(source: io::Error, digest: Digest, op: &'static str, path: PathBuf) -> StoreError {
     let mismatch = source.get_ref().and_then(|inner| inner.downcast_ref::<Mismatch>());
     match mismatch {
         Some(m) => StoreError::Corrupt { digest, got: m.got.clone(), want: m.want.clone() },

@@ -3,7 +3,7 @@
 //! A file is known by device, inode, size, mtime and ctime, as git's index knows one, and by what the index's authors
 //! learned: a file that may have been written in the same tick as it was read is not trusted (git's "racy" entries), and
 //! neither is one on a file system whose inodes and clock are somebody else's. Whoever is not trusted is hashed. Every
-//! record names a blob and is worth nothing without it: the whole directory may be removed at any time.
+//! record names a blob and is worth nothing without it, whole: the whole directory may be removed at any time.
 
 use std::fs::File;
 use std::io;
@@ -13,7 +13,7 @@ use hone_image::Digest;
 use rustix::fs::{fstat, fstatfs};
 use serde::{Deserialize, Serialize};
 
-use crate::{Store, StoreError, WeightFile, files};
+use crate::{Store, StoreError, WeightFile, files, intact};
 
 /// File systems that are on this machine, under this kernel's clock, with inodes that stay (statfs(2), f_type):
 /// ext2-4, XFS, btrfs, bcachefs, tmpfs, f2fs, overlayfs, ZFS, erofs, squashfs.
@@ -89,15 +89,15 @@ impl Store {
     /// What this file became, when it is certainly the same and its layer is still there.
     pub(crate) fn known(&self, identity: &Identity, weight: &WeightFile<'_>) -> Option<Known> {
         if let Some(digest) = weight.digest {
-            return self.record(&content_key(weight.path, digest)).filter(|known| known.size == weight.size);
+            return self.intact_record(&content_key(weight.path, digest)).filter(|known| known.size == weight.size);
         }
-        identity.trusted.then(|| self.record(&identity.key(weight))).flatten()
+        identity.trusted.then(|| self.intact_record(&identity.key(weight))).flatten()
     }
 
     /// Where the bytes of the content `digest` are, when they were packed before under the name `path`: the file that
     /// holds them, their offset and their number. Then the file itself need not be here.
     pub fn packed_before(&self, path: &str, digest: Digest) -> Option<(PathBuf, u64, u64)> {
-        let known = self.record(&content_key(path, digest))?;
+        let known = self.intact_record(&content_key(path, digest))?;
         Some((self.blob_path(known.layer), hone_image::tar::WEIGHT_OFFSET, known.size))
     }
 
@@ -135,6 +135,11 @@ impl Store {
         replace().map_err(StoreError::at("write", &path))
     }
 
+    /// A record whose layer is still what it was.
+    fn intact_record(&self, key: &str) -> Option<Known> {
+        self.record(key).filter(|known| self.intact(known.layer, known.stored))
+    }
+
     fn record(&self, key: &str) -> Option<Known> {
         let bytes = files::read(&self.cache(key)).ok()??;
         let known: Known = serde_json::from_slice(&bytes).ok()?;
@@ -145,12 +150,13 @@ impl Store {
         self.root.join("cache").join(format!("{key}.json"))
     }
 
-    /// Removes records whose layer is gone.
+    /// Removes records whose layer or blob is gone.
     pub(crate) fn sweep_cache(&self) -> Result<(), StoreError> {
-        for name in files::names(&self.root.join("cache"))? {
+        self.sweep_states()?;
+        for name in files::names(&self.root.join("cache"))?.iter().filter(|name| !name.ends_with(intact::ENDING)) {
             let key = name.trim_end_matches(".json");
             if self.record(key).is_none() {
-                files::remove(&self.root.join("cache").join(&name))?;
+                files::remove(&self.root.join("cache").join(name))?;
             }
         }
         Ok(())

@@ -40,7 +40,10 @@ pub enum StoreError {
     #[error("read blob {0}: it is not in the store")]
     NoBlob(Digest),
     /// A blob is not what its name says.
-    #[error("read blob {digest}: {}, want {want}; the store is damaged, remove and build or pull again", quoted(got))]
+    #[error(
+        "read blob {digest}: {}, want {want}; the store is damaged, `hone verify --repair` mends an image",
+        quoted(got)
+    )]
     Corrupt {
         /// Its name.
         digest: Digest,
@@ -112,6 +115,14 @@ pub enum StoreError {
     /// An entry that no layer may hold.
     #[error("write layer")]
     Tar(#[from] hone_image::tar::TarError),
+}
+
+/// An error and its causes on one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", chain(source)),
+        None => error.to_string(),
+    }
 }
 
 impl StoreError {

@@ -19,7 +19,7 @@ pub(crate) const MAX_RECORD: u64 = 8 << 20;
 /// An flock, released when dropped.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -36,13 +36,31 @@ impl Lock {
         Self::take(path, FlockOperation::NonBlockingLockExclusive)
     }
 
+    /// Without making the file or writing to it; `None` when it is not there, or not for this user to open.
+    pub(crate) fn shared_if_there(path: &Path) -> Result<Option<Self>, StoreError> {
+        match File::open(path) {
+            Ok(file) => Self::of(file, path, FlockOperation::LockShared)?.ok_or_else(|| busy(path)).map(Some),
+            Err(error) if is_absent(&error) || error.kind() == io::ErrorKind::PermissionDenied => Ok(None),
+            Err(error) => Err(StoreError::io("open", path, error)),
+        }
+    }
+
+    /// The same lock, held until both are dropped (flock(2): a lock is of the open file, which both have).
+    pub(crate) fn again(&self, path: &Path) -> Result<Self, StoreError> {
+        Ok(Self { file: self.file.try_clone().map_err(StoreError::at("lock", path))? })
+    }
+
     fn take(path: &Path, operation: FlockOperation) -> Result<Option<Self>, StoreError> {
         // Nobody else may open it: whoever can read a file can hold its lock for ever.
         let mut options = File::options();
         let file = options.create(true).append(true).mode(0o600).open(path).map_err(StoreError::at("open", path))?;
+        Self::of(file, path, operation)
+    }
+
+    fn of(file: File, path: &Path, operation: FlockOperation) -> Result<Option<Self>, StoreError> {
         loop {
             match flock(&file, operation) {
-                Ok(()) => return Ok(Some(Self { _file: file })),
+                Ok(()) => return Ok(Some(Self { file })),
                 Err(rustix::io::Errno::INTR) => {}
                 Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
                 Err(errno) => return Err(StoreError::io("lock", path, errno.into())),
@@ -56,20 +74,40 @@ fn busy(path: &Path) -> StoreError {
     StoreError::io("lock", path, io::ErrorKind::WouldBlock.into())
 }
 
-/// Makes a directory, and those above it, unless it is there; the mode is `mode` whatever the umask is.
+/// Makes a directory, and those above it, unless it is there; the mode is `mode` whatever the umask is. Each name that is
+/// made is durable.
 pub(crate) fn make_dir(path: &Path, mode: u32) -> Result<(), StoreError> {
     if path.is_dir() {
         return Ok(());
     }
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).map_err(StoreError::at("make directory", parent))?;
-    }
+    make_above(path)?;
     match DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        // Somebody else did, and may not have synced it yet.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return sync_name(path),
         result => result.map_err(StoreError::at("make directory", path))?,
     }
     let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
     fs::set_permissions(path, mode).map_err(StoreError::at("set mode of", path))?;
+    sync_name(path)
+}
+
+/// Makes the directories above `path`, the uppermost first, with the mode that the umask gives.
+fn make_above(path: &Path) -> Result<(), StoreError> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() && !parent.is_dir() => parent,
+        _ => return Ok(()),
+    };
+    make_above(parent)?;
+    match fs::create_dir(parent) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(StoreError::io("make directory", parent, error))
+        }
+        _ => sync_name(parent),
+    }
+}
+
+/// Makes the name `path` durable.
+pub(crate) fn sync_name(path: &Path) -> Result<(), StoreError> {
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     sync_dir(parent).map_err(StoreError::at("sync", parent))
 }
@@ -102,7 +140,7 @@ pub(crate) fn replace_json<T: Serialize>(path: &Path, value: &T, tmp: &Path) -> 
 /// Reads a file of at most [`MAX_RECORD`] bytes; `None` when it is not there.
 pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
     let file = match open_regular(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if is_absent(&error) => return Ok(None),
         result => result.map_err(StoreError::at("open", path))?,
     };
     let mut bytes = Vec::new();
@@ -112,6 +150,11 @@ pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
         return Err(StoreError::Record { path: path.to_owned(), why });
     }
     Ok(Some(bytes))
+}
+
+/// Nothing is there, or nothing can be: a part of the path is a file.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// Reads a JSON file; `None` when it is not there.
@@ -126,7 +169,7 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, S
 /// Names in a directory, sorted; none when it is not there.
 pub(crate) fn names(path: &Path) -> Result<Vec<String>, StoreError> {
     let entries = match fs::read_dir(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if is_absent(&error) => return Ok(Vec::new()),
         result => result.map_err(StoreError::at("list", path))?,
     };
     let mut names = Vec::new();

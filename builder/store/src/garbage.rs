@@ -1,32 +1,41 @@
-//! What nothing names any more is removed: temporary files of dead writers, and blobs.
+//! What nothing names any more is removed: temporary files of dead writers, downloads that nobody goes on with, and blobs.
 
-use std::collections::HashSet;
+use std::fs::{self, File};
 use std::path::Path;
+use std::time::Duration;
 
-use hone_image::oci::Descriptor;
-use hone_image::run::Outcome;
-use hone_image::{Digest, media};
-
+use crate::error::chain;
 use crate::files::{self, Lock};
-use crate::images::blobs_of;
-use crate::index::Names;
-use crate::{Store, StoreError, staging};
+use crate::needed::Needed;
+use crate::{Store, StoreError};
 
-/// What [`Store::collect`] removed.
+/// A download that did not end is kept this long after its last byte came, so that it can go on.
+const KEPT_PARTIAL: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// What [`Store::collect`] removed. What it could not read, and what it kept because of that, [`Store::problems`] tells.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Swept {
     /// Blobs.
     pub blobs: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Downloads that did not end, and that nobody went on with for a week.
+    pub partials: u64,
+    /// Their bytes.
+    pub partial_bytes: u64,
+    /// Blobs that are there only because something that is damaged mentions them.
+    pub kept: u64,
 }
 
 impl Store {
-    /// Removes blobs that no name, no version and no unfinished commit needs. `None`, and nothing removed, while
-    /// anybody adds blobs: they may not be named yet.
+    /// Removes blobs that no name, no version and no unfinished commit needs. `None`, and nothing removed, while anybody
+    /// adds blobs, which may not be named yet, or reads: nobody waits for this, and this waits for nobody.
+    ///
+    /// An entry or a record that is damaged stops nothing: what it mentions is kept, and it is named by
+    /// [`Store::problems`].
     ///
     /// # Errors
-    /// When the store cannot be read whole: then it is not known what is needed, and nothing is removed.
+    /// When the store itself cannot be read: then it is not known what is needed, and nothing is removed.
     pub fn collect(&self) -> Result<Option<Swept>, StoreError> {
         if !self.root.join("oci-layout").exists() {
             return Ok(Some(Swept::default()));
@@ -35,21 +44,15 @@ impl Store {
             return Ok(None);
         };
         let mut names = self.names()?;
-        sweep_dir(&self.tmp())?;
-        let needed = self.needed(&mut names)?;
-        let dir = self.root.join("blobs/sha256");
         let mut swept = Swept::default();
-        for name in files::names(&dir)? {
-            if needed.contains(&name) {
-                continue;
-            }
-            let path = dir.join(&name);
-            let bytes = std::fs::metadata(&path).map_or(0, |m| m.len());
-            files::remove(&path)?;
-            swept.blobs += 1;
-            swept.bytes += bytes;
+        self.sweep_tmp();
+        self.sweep_partials(&mut swept)?;
+        let (needed, orphans) = Needed::of(self, names.entries())?;
+        names.retain(|d| d.annotations.contains_key(hone_image::media::REF_NAME) || !orphans.contains(&d.digest))?;
+        if !needed.is_unknown() {
+            self.sweep_blobs(&needed, &mut swept)?;
+            self.sweep_cache()?;
         }
-        self.sweep_cache()?;
         Ok(Some(swept))
     }
 
@@ -61,48 +64,64 @@ impl Store {
         let Some(_names) = Lock::try_exclusive(&self.names_lock())? else {
             return Ok(());
         };
-        sweep_dir(&self.tmp())
+        self.sweep_tmp();
+        Ok(())
     }
 
-    fn needed(&self, names: &mut Names<'_>) -> Result<HashSet<String>, StoreError> {
-        let mut needed: HashSet<String> = HashSet::new();
-        let named = |d: &&Descriptor| d.annotations.contains_key(media::REF_NAME);
-        for descriptor in names.entries().iter().filter(named) {
-            needed.insert(descriptor.digest.hex());
-            if descriptor.is_manifest() || descriptor.is_index() {
-                needed.extend(blobs_of(&self.pack_of(descriptor)?).map(|d| d.hex()));
+    /// What does not go is no reason not to work: it is told, and tried again the next time.
+    fn sweep_tmp(&self) {
+        let tmp = self.tmp();
+        match files::names(&tmp) {
+            Ok(names) => {
+                for name in names {
+                    self.removed(&tmp.join(name));
+                }
+            }
+            Err(error) => self.notice(tmp.display().to_string(), chain(&error)),
+        }
+    }
+
+    fn sweep_blobs(&self, needed: &Needed<'_>, swept: &mut Swept) -> Result<(), StoreError> {
+        let dir = self.blobs();
+        let names = files::names(&dir)?;
+        swept.kept = needed.kept(&names);
+        for name in names.iter().filter(|name| !needed.contains(name)) {
+            let path = dir.join(name);
+            let bytes = fs::metadata(&path).map_or(0, |m| m.len());
+            if self.removed(&path) {
+                swept.blobs += 1;
+                swept.bytes += bytes;
             }
         }
-        // A statement goes with what it is about.
-        let mut orphans = HashSet::new();
-        for descriptor in names.entries().iter().filter(|d| !named(d)) {
-            let manifest = self.manifest(descriptor)?;
-            let subject = manifest.value().subject.as_ref().map(|s| s.digest.hex());
-            if subject.is_some_and(|subject| !needed.contains(&subject)) {
-                orphans.insert(descriptor.digest);
-                continue;
-            }
-            let parts = [&manifest.value().config].into_iter().chain(&manifest.value().layers);
-            needed.extend(parts.map(|d| d.digest.hex()).chain([descriptor.digest.hex()]));
-        }
-        names.retain(|d| !orphans.contains(&d.digest))?;
-        let mut need = |digest: Digest| needed.insert(digest.hex());
-        for lineage in self.lineages()? {
-            for version in self.versions(&lineage)? {
-                need(version.config.digest);
-                need(version.layer.digest);
-                version.manifest.map(&mut need);
+        Ok(())
+    }
+
+    fn sweep_partials(&self, swept: &mut Swept) -> Result<(), StoreError> {
+        let dir = self.root.join("partial");
+        for name in files::names(&dir)? {
+            let path = dir.join(name);
+            let Ok(meta) = fs::symlink_metadata(&path) else { continue };
+            // A time to come is no age.
+            let old = meta.modified().is_ok_and(|t| t.elapsed().is_ok_and(|age| age > KEPT_PARTIAL));
+            if old && !in_use(&path) && self.removed(&path) {
+                swept.partials += 1;
+                swept.partial_bytes += meta.len();
             }
         }
-        for entry in staging::list(self)? {
-            if let Some(Outcome::Sealed { layer }) = entry.outcome {
-                need(layer);
-            }
+        Ok(())
+    }
+
+    fn removed(&self, path: &Path) -> bool {
+        let removed = files::remove(path);
+        if let Err(error) = &removed {
+            self.notice(path.display().to_string(), chain(error));
         }
-        Ok(needed)
+        removed.is_ok()
     }
 }
 
-fn sweep_dir(dir: &Path) -> Result<(), StoreError> {
-    files::names(dir)?.iter().try_for_each(|name| files::remove(&dir.join(name)))
+/// Whether somebody writes the download: then they hold its lock. Nobody does who does not hold the store open, too, in
+/// this release.
+fn in_use(path: &Path) -> bool {
+    File::open(path).is_ok_and(|file| file.try_lock().is_err())
 }

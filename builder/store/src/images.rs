@@ -1,33 +1,16 @@
 //! Images: put whole, found by name or digest.
 
-use std::collections::BTreeSet;
-
 use hone_contract::quoted;
 use hone_image::oci::{Descriptor, ImageConfig, MAX_DOCUMENT_BYTES, Manifest, Plain, Sealed};
 use hone_image::{Artifact, Digest, Document, Image, Pack, Reference, document, media};
 
+use crate::error::chain;
 use crate::{Ingest, Store, StoreError, this_machine};
 
-/// The tag that stands for the promoted version.
-const CURRENT: &str = "current";
-/// Fewest hex digits that may stand for a digest.
-const SHORTEST_PREFIX: usize = 4;
-
 /// Manifests looked at below one index; ours have a handful, multi-platform images a dozen.
-const MAX_MANIFESTS: usize = 256;
+pub(crate) const MAX_MANIFESTS: usize = 256;
 /// Bytes of the manifests and configurations below one index, together; ours have some hundred kilobytes.
 const MAX_DOCUMENTS: usize = 32 << 20;
-
-/// What a text that names an image stands for.
-#[derive(Debug, Clone)]
-pub struct Resolved {
-    /// Its names; empty when only a digest was known.
-    pub references: Vec<Reference>,
-    /// What the names point at: an index or a manifest.
-    pub descriptor: Descriptor,
-    /// The image for this machine's processor, else the first.
-    pub image: Image,
-}
 
 impl Ingest<'_> {
     /// Stores one image, without an index, under a name. Its layers must be there already.
@@ -55,7 +38,7 @@ impl Ingest<'_> {
     /// # Errors
     /// When a blob that it names is not there, or the disk refuses.
     pub fn put_referrer(&self, artifact: &Artifact) -> Result<(), StoreError> {
-        self.present(&artifact.manifest.value().layers)?;
+        self.all_present(&artifact.manifest.value().layers)?;
         self.put_all(&[artifact.config.bytes(), artifact.manifest.bytes()])?;
         self.store.names()?.add_unnamed(Descriptor { platform: None, ..artifact.descriptor() })
     }
@@ -79,17 +62,14 @@ impl Ingest<'_> {
     /// # Errors
     /// When a layer is not, or the disk refuses.
     pub fn put_documents(&self, pack: &Pack) -> Result<Descriptor, StoreError> {
-        self.present(pack.layers())?;
+        self.all_present(pack.layers())?;
         let documents: Vec<&[u8]> = pack.documents().into_iter().map(|(_, bytes)| bytes).collect();
         self.put_all(&documents)?;
         Ok(pack.descriptor())
     }
 
-    fn present<'d>(&self, layers: impl IntoIterator<Item = &'d Descriptor>) -> Result<(), StoreError> {
-        match layers.into_iter().find(|d| !self.store.has(d.digest, d.size)) {
-            Some(absent) => Err(StoreError::NoBlob(absent.digest)),
-            None => Ok(()),
-        }
+    fn all_present<'d>(&self, layers: impl IntoIterator<Item = &'d Descriptor>) -> Result<(), StoreError> {
+        layers.into_iter().try_for_each(|d| self.present(d.digest, d.size))
     }
 }
 
@@ -165,7 +145,7 @@ impl Store {
     }
 
     /// The index or manifest of this digest, which whoever names it says is a `said`.
-    fn document(&self, digest: Digest, said: Option<&str>) -> Result<Document, StoreError> {
+    pub(crate) fn document(&self, digest: Digest, said: Option<&str>) -> Result<Document, StoreError> {
         let bytes = self.read_blob(digest, MAX_DOCUMENT_BYTES)?;
         Document::parse(said, bytes).map_err(|source| StoreError::Parse { path: self.blob_path(digest), source })
     }
@@ -202,11 +182,18 @@ impl Store {
     /// Statements about the manifest or index `subject`, as they were made here or pulled.
     ///
     /// # Errors
-    /// When the index or one of them cannot be read.
+    /// When the index cannot be read, or what one of them is made of. One that cannot be read is passed over: what it is
+    /// about is not known then.
     pub fn referrers(&self, subject: Digest) -> Result<Vec<Artifact>, StoreError> {
         let mut found = Vec::new();
-        for descriptor in self.index()?.manifests.iter().filter(|d| d.artifact_type.is_some()) {
-            let manifest = self.manifest(descriptor)?;
+        for descriptor in self.descriptors()?.iter().filter(|d| d.artifact_type.is_some()) {
+            let manifest = match self.manifest(descriptor) {
+                Ok(manifest) => manifest,
+                Err(error) => {
+                    self.notice(format!("statement {}", descriptor.digest), chain(&error));
+                    continue;
+                }
+            };
             if manifest.value().subject.as_ref().is_some_and(|s| s.digest == subject) {
                 found.push(self.artifact(manifest)?);
             }
@@ -251,8 +238,8 @@ impl Store {
             let why = "it is no OCI layout: there is no file oci-layout in it".to_owned();
             return Err(StoreError::Record { path: self.root.clone(), why });
         }
-        let index = self.index()?;
-        let all: Vec<&Descriptor> = index.manifests.iter().filter(|d| d.is_manifest() || d.is_index()).collect();
+        let entries = self.descriptors()?;
+        let all: Vec<&Descriptor> = entries.iter().filter(|d| d.is_manifest() || d.is_index()).collect();
         let found: Vec<&&Descriptor> = all.iter().filter(|d| named(d)).collect();
         match found.as_slice() {
             [only] => Ok((**only).clone()),
@@ -293,93 +280,24 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub fn pack_by_config(&self, config: Digest) -> Result<Option<Pack>, StoreError> {
-        for descriptor in self.references()?.values() {
-            let pack = self.pack_of(descriptor)?;
-            if pack.images().iter().any(|image| image.config().digest() == config) {
-                return Ok(Some(pack));
-            }
-        }
-        Ok(None)
+        let has = |pack: &Pack| pack.images().iter().any(|image| image.config().digest() == config);
+        Ok(self.packs()?.map(|(_, _, pack)| pack).find(has))
     }
 
-    /// The image that a person means by `text`: a name, `NAME:current` (the promoted version of NAME's one
-    /// lineage), a digest, or the first digits of one (of the manifest or of the configuration).
+    /// Everything that has a name and can be read, by name. What cannot is passed over ([`Store::problems`]): one
+    /// damaged image hides no other.
     ///
     /// # Errors
-    /// When there is none, or more than one.
-    pub fn resolve(&self, text: &str) -> Result<Resolved, StoreError> {
-        let references = self.references()?;
-        let named = text.parse::<Reference>().ok().and_then(|r| references.get(&r));
-        let digest = match (named, self.current(text)?) {
-            (Some(descriptor), _) => descriptor.digest,
-            (None, Some(manifest)) => manifest,
-            (None, None) => self.by_prefix(text)?,
-        };
-        let pack = named.map_or_else(|| self.pack(digest), |descriptor| self.pack_of(descriptor))?;
-        let image = self.image_of(&pack)?;
-        let names = references.into_iter().filter(|(_, d)| d.digest == digest).map(|(r, _)| r).collect();
-        Ok(Resolved { references: names, descriptor: pack.descriptor(), image })
-    }
-
-    /// Takes a name away; `false` when there was none. The content stays until [`Store::collect`].
-    ///
-    /// # Errors
-    /// When the store cannot be written.
-    pub fn untag(&self, reference: &Reference) -> Result<bool, StoreError> {
-        self.names()?.unset(reference)
-    }
-
-    /// Gives what is there another name.
-    ///
-    /// # Errors
-    /// When the store cannot be written.
-    pub fn tag(&self, descriptor: &Descriptor, reference: &Reference) -> Result<(), StoreError> {
-        self.names()?.set(reference, descriptor.clone())
-    }
-
-    fn current(&self, text: &str) -> Result<Option<Digest>, StoreError> {
-        let Some(reference) = text.parse::<Reference>().ok().filter(|r| r.tag() == CURRENT) else {
-            return Ok(None);
-        };
-        let mut found = None;
-        for lineage in self.lineages()?.into_iter().filter(|l| l.name() == reference.name()) {
-            let current = self.lineage_state(&lineage)?.current;
-            let version = self.versions(&lineage)?.into_iter().find(|v| Some(v.number) == current);
-            if let Some(manifest) = version.and_then(|v| v.manifest)
-                && found.replace(manifest).is_some()
-            {
-                return Err(StoreError::Ambiguous(text.to_owned()));
+    /// When the index cannot be read.
+    pub fn packs(&self) -> Result<impl Iterator<Item = (Reference, Descriptor, Pack)> + use<'_>, StoreError> {
+        Ok(self.references()?.into_iter().filter_map(|(name, descriptor)| match self.pack_of(&descriptor) {
+            Ok(pack) => Some((name, descriptor, pack)),
+            Err(error) => {
+                self.notice(format!("image {name}"), chain(&error));
+                None
             }
-        }
-        Ok(found)
+        }))
     }
-
-    fn by_prefix(&self, text: &str) -> Result<Digest, StoreError> {
-        let prefix = text.strip_prefix("sha256:").unwrap_or(text);
-        let none = || StoreError::NoImage(text.to_owned());
-        if prefix.len() < SHORTEST_PREFIX || !prefix.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Err(none());
-        }
-        let mut found = BTreeSet::new();
-        let fits = |digest: &Digest| digest.hex().starts_with(prefix);
-        for descriptor in self.references()?.values() {
-            let pack = self.pack(descriptor.digest)?;
-            let of_images = pack.images().iter().flat_map(|i| [i.digest(), i.config().digest()]);
-            if of_images.chain([descriptor.digest]).any(|d| fits(&d)) {
-                found.insert(descriptor.digest);
-            }
-        }
-        match found.len() {
-            0 | 1 => found.pop_first().ok_or_else(none),
-            _ => Err(StoreError::Ambiguous(text.to_owned())),
-        }
-    }
-}
-
-/// Every blob that a pack's documents name, themselves included.
-pub(crate) fn blobs_of(pack: &Pack) -> impl Iterator<Item = Digest> + '_ {
-    let documents = pack.documents().into_iter().map(|(descriptor, _)| descriptor.digest);
-    documents.chain(pack.layers().into_iter().map(|d| d.digest))
 }
 
 /// Most tags that a message lists.

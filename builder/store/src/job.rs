@@ -5,6 +5,7 @@ use std::io::Read;
 use hone_image::job::{JOB_PATH, Job, JobError, MAX_JOB_BYTES};
 use hone_image::{Image, LayerKind};
 
+use crate::error::chain;
 use crate::{Budget, Store, StoreError, untar};
 
 /// Entries looked at in a job layer; ours has a handful.
@@ -60,11 +61,4 @@ pub fn job_in(tar: &mut dyn Read) -> Result<Option<Job>, JobLayerError> {
         }
     })?;
     Ok(found)
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {}", chain(source)),
-        None => error.to_string(),
-    }
 }

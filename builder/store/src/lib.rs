@@ -7,10 +7,11 @@
 //!   lineages/<name>/<n>.json   one immutable record a version
 //!   lineages/<name>/state.json which version is current, which was, which were rejected
 //!   cache/<hex>.json           which weight file became which layer: may be removed at any time
+//!   cache/<hex>.blob           when which blob was hashed: may be removed at any time
 //!   partial/<hex>              downloads that did not end yet
 //!   staging/<id>/              what a run leaves before it is committed (docs/contract.md)
 //!   tmp/                       files being written
-//!   lock  ingest.lock          flocks: who changes names, who adds blobs
+//!   lock  ingest.lock          flocks: who changes names, who adds or reads blobs
 //! ```
 //!
 //! The rules, which docs/store.md explains:
@@ -19,7 +20,8 @@
 //! - every file but a blob is replaced by rename, whole; blobs are never rewritten;
 //! - reads are bounded by the size the descriptor claims, and verified to the end;
 //! - what a dead process left in `tmp/` is removed by the next writer that is alone, and blobs that nothing names are removed
-//!   by [`Store::collect`].
+//!   by [`Store::collect`] while nobody adds or reads ([`Store::reading`]);
+//! - one entry or record that is damaged hides no other: it is passed over, and named by [`Store::problems`].
 //!
 //! The crate never prints, and runs nothing.
 
@@ -32,12 +34,17 @@ mod files;
 mod garbage;
 mod images;
 mod index;
+mod intact;
 pub mod job;
 mod layers;
+mod lookup;
 mod machine;
+mod needed;
 mod partial;
 mod pipeline;
 mod place;
+mod problem;
+mod reading;
 mod source;
 pub mod staging;
 pub mod untar;
@@ -45,25 +52,31 @@ pub mod versions;
 mod weight;
 
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 pub use blob::{BlobWriter, Verified};
 pub use budget::{Budget, Expanded};
 pub use error::StoreError;
 pub use garbage::Swept;
-pub use images::Resolved;
 pub use layers::{LayerWriter, TarLayer, zstd_reader};
+pub use lookup::Resolved;
 pub use machine::{this_machine, this_processor};
 pub use partial::Partial;
 pub use place::{is_store_root, store_around};
+pub use problem::Problem;
+pub use reading::Reading;
 pub use weight::{PackedWeight, WeightFile};
 
 use buffer::Pool;
 use files::Lock;
+use intact::Synced;
+use problem::Noticed;
 
 /// A store at a place on disk. Opening one touches nothing: a place where nothing is yet is an empty store.
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
+    noticed: Noticed,
 }
 
 /// Leave to add blobs. While it is held, nothing is collected: a blob may lie in the store for a moment before
@@ -72,13 +85,16 @@ pub struct Store {
 pub struct Ingest<'a> {
     store: &'a Store,
     buffers: Pool,
-    _shared: Lock,
+    synced: Synced,
+    /// Other stores that are read from.
+    held: Mutex<Vec<Reading>>,
+    shared: Lock,
 }
 
 impl Store {
     /// The store at `root`.
     pub fn at(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self { root: root.into(), noticed: Noticed::default() }
     }
 
     /// Its place.
@@ -94,7 +110,7 @@ impl Store {
         self.make_layout()?;
         self.reap_temporaries()?;
         let shared = Lock::shared(&self.ingest_lock())?;
-        Ok(Ingest { store: self, buffers: Pool::new(), _shared: shared })
+        Ok(Ingest { store: self, buffers: Pool::new(), synced: Synced::default(), held: Mutex::default(), shared })
     }
 
     fn make_layout(&self) -> Result<(), StoreError> {
@@ -113,6 +129,14 @@ impl Store {
         files::make_dir(&self.root.join("staging"), 0o711)?;
         let marker = self.root.join("oci-layout");
         if !marker.exists() {
+            // Until the mark is there, whoever made a directory may not have synced its name yet.
+            let blobs = self.root.join("blobs");
+            files::sync_dir(&blobs).map_err(StoreError::at("sync", &blobs))?;
+            match files::sync_name(&self.root) {
+                // A directory that this user may not list is one that somebody else made the root in, long ago.
+                Err(StoreError::Denied { .. }) => {}
+                synced => synced?,
+            }
             let _lock = Lock::exclusive(&self.names_lock())?;
             files::replace(&marker, br#"{"imageLayoutVersion":"1.0.0"}"#, &self.tmp())?;
         }

@@ -11,6 +11,7 @@ use hone_image::oci::{Descriptor, ImageConfig, Sealed};
 use hone_image::{Digest, Layer, Pack, Reference};
 use serde::{Deserialize, Serialize};
 
+use crate::error::chain;
 use crate::index::Names;
 use crate::{Ingest, Store, StoreError, files};
 
@@ -226,19 +227,22 @@ impl Store {
         Ok(names.iter().filter_map(|name| name.replace('+', "/").parse().ok()).collect())
     }
 
-    /// The versions of a lineage, oldest first; none when there is no such lineage.
+    /// The versions of a lineage, oldest first; none when there is no such lineage. A record that cannot be read is passed
+    /// over ([`Store::problems`]): the other versions are what they were.
     ///
     /// # Errors
-    /// When a record cannot be read.
+    /// When the lineage cannot be read.
     pub fn versions(&self, lineage: &Reference) -> Result<Vec<VersionRecord>, StoreError> {
         let dir = self.lineage_dir(lineage);
         let mut versions = Vec::new();
         for (number, ending) in self.numbers(lineage)? {
             let path = dir.join(format!("{number}.json"));
-            if ending == "json"
-                && let Some(record) = files::read_json::<VersionRecord>(&path)?
-            {
-                versions.push(record);
+            if ending != "json" {
+                continue;
+            }
+            match files::read_json::<VersionRecord>(&path) {
+                Ok(record) => versions.extend(record),
+                Err(error) => self.notice(format!("version {number} of {lineage}"), chain(&error)),
             }
         }
         versions.sort_by_key(|v| v.number);

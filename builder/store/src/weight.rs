@@ -73,19 +73,24 @@ impl Ingest<'_> {
         let reading = || StoreError::at("read", weight.source);
         let identity = Identity::of(&file, weight).map_err(reading())?;
         if let Some(known) = self.store.known(&identity, weight) {
+            self.sync_names()?;
             seen(weight.size);
             return Ok(packed(weight, known, true));
         }
         let began = self.now()?;
-        // Bytes of this size under this name were packed before: hashing tells whether these are they, and writes nothing.
-        let (known, was_known) = match self.store.candidates(weight)? {
-            true => self.hash_first(weight, &file, seen)?,
-            false => (self.pack_file(weight, &file, seen)?, false),
+        let unchanged = || match Identity::of(&file, weight).map_err(reading())? == identity {
+            true => Ok(()),
+            false => Err(StoreError::Changed(weight.source.to_owned())),
         };
-        let after = Identity::of(&file, weight).map_err(reading())?;
-        if after != identity {
-            return Err(StoreError::Changed(weight.source.to_owned()));
-        }
+        // Bytes of this size under this name were packed before: hashing tells whether these are they, and writes nothing.
+        let hashed = match self.store.candidates(weight)? {
+            true => self.hash_first(weight, &file, seen)?,
+            false => None,
+        };
+        let (known, was_known) = match hashed {
+            Some(known) => unchanged().map(|()| (known, true))?,
+            None => (self.pack_file(weight, &file, &unchanged, seen)?, false),
+        };
         self.store.remember(&identity, weight, &known, began)?;
         Ok(packed(weight, known, was_known))
     }
@@ -96,41 +101,60 @@ impl Ingest<'_> {
         Ok(stat.st_mtime as i64)
     }
 
+    /// What the file became before, if its bytes are still those.
     fn hash_first(
         &self,
         weight: &WeightFile<'_>,
         file: &File,
         seen: &dyn Fn(u64),
-    ) -> Result<(Known, bool), StoreError> {
+    ) -> Result<Option<Known>, StoreError> {
         let (prefix, pad) = (weight_prefix(weight.path, weight.size)?, padding(weight.size));
         let frame = Frame { prefix: &prefix, padding: pad };
         let source = Source::new(file, weight);
         let hashed =
             pass(&self.buffers, &source, &frame, None, seen).map_err(StoreError::at("read", weight.source))?;
         let known = self.checked(weight, &hashed)?;
-        if self.store.has(known.layer, known.stored) {
-            return Ok((known, true));
-        }
-        Ok((self.pack_file(weight, file, seen)?, false))
+        Ok(self.has_intact(known.layer, known.stored)?.then_some(known))
     }
 
-    fn pack_file(&self, weight: &WeightFile<'_>, file: &File, seen: &dyn Fn(u64)) -> Result<Known, StoreError> {
-        let (prefix, pad) = (weight_prefix(weight.path, weight.size)?, padding(weight.size));
-        let frame = Frame { prefix: &prefix, padding: pad };
+    /// `unchanged` is asked before the layer gets its name.
+    fn pack_file(
+        &self,
+        weight: &WeightFile<'_>,
+        file: &File,
+        unchanged: &dyn Fn() -> Result<(), StoreError>,
+        seen: &dyn Fn(u64),
+    ) -> Result<Known, StoreError> {
         let blob = self.blob()?;
-        let pack = || -> io::Result<Passed> {
-            let source = Source::new(file, weight);
-            // Blocks that are shared need no room.
-            if share(file, weight, blob.file(), &frame)? {
-                return pass(&self.buffers, &source, &frame, None, seen);
-            }
-            reserve(blob.file(), weight_layer_len(weight.size))?;
-            pass(&self.buffers, &source, &frame, Some((blob.file(), blob.path())), seen)
-        };
-        let passed = pack().map_err(StoreError::at("pack", weight.path.as_ref()))?;
+        let passed = self.fill(weight, file, &blob, &share, seen)?;
         let known = self.checked(weight, &passed)?;
+        unchanged()?;
         BlobWriter::finish_as(blob, known.layer, known.stored)?;
         Ok(known)
+    }
+
+    /// Writes the layer, and hashes what is in it. Blocks that are shared need no room, and are read where they are now:
+    /// the source may have been written to since.
+    fn fill(
+        &self,
+        weight: &WeightFile<'_>,
+        file: &File,
+        blob: &BlobWriter<'_>,
+        share: &Share<'_>,
+        seen: &dyn Fn(u64),
+    ) -> Result<Passed, StoreError> {
+        let (prefix, pad) = (weight_prefix(weight.path, weight.size)?, padding(weight.size));
+        let frame = Frame { prefix: &prefix, padding: pad };
+        let fill = || -> io::Result<Passed> {
+            if share(file, weight, blob.file(), &frame)? {
+                let shared = WeightFile { source: blob.path(), offset: WEIGHT_OFFSET, ..*weight };
+                return pass(&self.buffers, &Source::new(blob.file(), &shared), &frame, None, seen);
+            }
+            reserve(blob.file(), weight_layer_len(weight.size))?;
+            let source = Source::new(file, weight);
+            pass(&self.buffers, &source, &frame, Some((blob.file(), blob.path())), seen)
+        };
+        fill().map_err(StoreError::at("pack", weight.path.as_ref()))
     }
 
     fn checked(&self, weight: &WeightFile<'_>, passed: &Passed) -> Result<Known, StoreError> {
@@ -167,6 +191,9 @@ fn reserve(file: &File, len: u64) -> io::Result<()> {
         Err(errno) => Err(errno.into()),
     }
 }
+
+/// Makes a layer of blocks that another file has, too, or says that it cannot.
+type Share<'s> = dyn Fn(&File, &WeightFile<'_>, &File, &Frame<'_>) -> io::Result<bool> + 's;
 
 /// Makes the layer out of the source's own blocks, where the file system can; `false` where it cannot, and nothing was
 /// written. The data begins at a multiple of every usual block size for this ([`WEIGHT_OFFSET`]).
@@ -285,6 +312,51 @@ mod tests {
         let other = WeightFile { digest: Some(Digest::of(b"five")), ..weight(&path, 4) };
         assert!(matches!(ingest.weight(&other, &|_| {}), Err(StoreError::Content { .. })));
         assert!(std::fs::read_dir(store.root().join("blobs/sha256")).expect("blobs").next().is_none());
+    }
+
+    /// Puts the bytes there as a file system does that shares blocks, and lets somebody write to the source afterwards.
+    fn shared_then(write: impl Fn(&Path), source: &File, weight: &WeightFile<'_>, out: &File) -> io::Result<bool> {
+        let mut bytes = vec![0; weight.size as usize];
+        std::os::unix::fs::FileExt::read_exact_at(source, &mut bytes, weight.offset)?;
+        let prefix = weight_prefix(weight.path, weight.size).map_err(io::Error::other)?;
+        let mut out = out;
+        out.write_all(&[&prefix[..], &bytes, padding(weight.size), &END].concat())?;
+        write(weight.source);
+        Ok(true)
+    }
+
+    #[test]
+    fn blocks_that_are_shared_are_hashed_as_they_are_in_the_layer() {
+        let (dir, store) = store();
+        let ingest = store.ingest().expect("ingest");
+        let rewrite = |path: &Path| std::fs::write(path, vec![1; 10_000]).expect("rewrite");
+        let leave = |_: &Path| {};
+        for (what, write) in [("rewritten", &rewrite as &dyn Fn(&Path)), ("left alone", &leave)] {
+            let path = dir.path().join(what);
+            std::fs::write(&path, data(10_000)).expect("write");
+            let (weight, file) = (weight(&path, 10_000), File::open(&path).expect("open"));
+            let blob = ingest.blob().expect("blob");
+            let share: &Share<'_> = &|source, weight, out, _| shared_then(write, source, weight, out);
+            let passed = ingest.fill(&weight, &file, &blob, share, &|_| {}).expect("pass");
+            let tar = std::fs::read(blob.path()).expect("read");
+            assert_eq!((passed.tar, passed.file), (Digest::of(&tar), Digest::of(&data(10_000))), "{what}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_changes_while_it_is_read_gets_no_blob() {
+        let (dir, store) = store();
+        let ingest = store.ingest().expect("ingest");
+        let path = dir.path().join("w");
+        old(&path, &data(9 << 20));
+        let rewrite = |_| drop(File::options().append(true).open(&path).and_then(|mut f| f.write_all(b"x")));
+        let error = ingest.weight(&weight(&path, 9 << 20), &rewrite).expect_err("changed");
+        assert!(matches!(error, StoreError::Changed(_)), "{error}");
+        assert!(std::fs::read_dir(store.root().join("blobs/sha256")).expect("blobs").next().is_none());
+        ingest.weight(&weight(&path, 9 << 20), &|_| {}).expect("left alone");
+        // Hashed first, since a file of this name and size is known: the same.
+        let error = ingest.weight(&weight(&path, 9 << 20), &rewrite).expect_err("changed");
+        assert!(matches!(error, StoreError::Changed(_)), "{error}");
     }
 
     #[test]

@@ -252,6 +252,35 @@ fn a_layout_of_another_tool_with_a_name_of_its_own_is_kept() {
     assert!(text.contains("NOT A NAME") && text.contains("m:again"), "{text}");
 }
 
+#[test]
+fn a_damaged_version_record_is_named_and_every_commit_goes_on() {
+    let (_dir, store) = site();
+    let ingest = store.ingest().expect("ingest");
+    let base = image(&ingest, 1);
+    ingest.put_image(&name("m:base"), &base).expect("put");
+    let (first, second) = (commit(&ingest, &base, "run1", 1), commit(&ingest, &base, "run2", 2));
+    let dir = store.root().join("lineages/m:base");
+    let text = fs::read_to_string(dir.join("1.json")).expect("record");
+    for damaged in [text.replacen('{', "", 1), text.replacen('{', "{\"of\": \"a later release\",", 1)] {
+        fs::write(dir.join("1.json"), damaged).expect("write");
+        let numbers = |store: &Store| -> Vec<u64> {
+            store.versions(&name("m:base")).expect("versions").iter().map(|v| v.number).collect()
+        };
+        assert!(!numbers(&store).contains(&1));
+        assert_eq!(store.version(&name("m:base-v2")).expect("store").as_ref(), Some(&second));
+        assert_eq!(commit(&ingest, &base, "run2", 2).number, 2);
+        assert!(commit(&ingest, &base, &format!("run of {}", numbers(&store).len()), 3).number > 2);
+        let said = store.problems();
+        assert!(said.iter().any(|p| p.what.starts_with("version 1 of ") && p.what.ends_with("m:base")), "{said:?}");
+    }
+    drop(ingest);
+    // Its own name is gone, and its adapter is mentioned by nothing but the record.
+    store.untag(&first.reference).expect("untag");
+    store.collect().expect("collect");
+    assert!(store.has(first.layer.digest, first.layer.size));
+    assert!(!store.problems().is_empty());
+}
+
 /// The store's promise to others is the format: skopeo copies an image out of it, checking every digest.
 #[test]
 fn skopeo_copies_out_of_the_store() {

@@ -40,12 +40,16 @@ pub(crate) fn run(args: &Args) -> Result<u8, RunError> {
         return Err(RunError::NotRoot);
     }
     let args = &absolute(args)?;
-    let subject = subject(args)?;
+    let store = Store::at(&args.root);
+    // Nothing of the image goes before its layers are unpacked.
+    let held = store.reading()?;
+    let subject = subject(args, store)?;
     if subject.trains {
         // Told before layers are unpacked, which may take a while.
         data::source(&args.volumes, &subject.reference)?;
     }
     let snapshots = snapshot::prepare(&subject.store, &subject.image)?;
+    drop(held);
     let container = args.name.clone().unwrap_or_else(made_up_name);
     let bundle = Bundle::new(subject.store.root(), &container)?;
     bundle.mount(&snapshot::directory(&subject.store), &snapshots.layers)?;
@@ -79,8 +83,7 @@ fn absolute(args: &Args) -> Result<Args, RunError> {
     Ok(args)
 }
 
-fn subject(args: &Args) -> Result<Subject, RunError> {
-    let store = Store::at(&args.root);
+fn subject(args: &Args, store: Store) -> Result<Subject, RunError> {
     let resolved = store.resolve(&args.image)?;
     let named = |r: &&Reference| args.image.parse::<Reference>().is_ok_and(|asked| asked == **r);
     let reference = resolved.references.iter().find(named).or(resolved.references.first());

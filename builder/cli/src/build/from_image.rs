@@ -17,7 +17,7 @@ use super::artifact::{Local, model};
 use super::base::Packer;
 use super::source::Model;
 use super::trainer::pack_tree;
-use super::{Assembly, Site, assemble};
+use super::{Assembly, Built, Site, assemble};
 use crate::contents;
 use crate::failure::{Failure, because};
 
@@ -27,9 +27,9 @@ const LABELS: &str = "dev.hone.";
 const LARGEST_JOB_LAYER: u64 = 16 << 20;
 
 /// Makes Hone's own of the pack `from`, whose blobs are in the store.
-pub fn from_image(site: &Site<'_>, from: &Pack) -> Result<Pack, Failure> {
+pub fn from_image(site: &Site<'_>, from: &Pack) -> Result<Built, Failure> {
     let converting = because("make Hone's layers of the image");
-    let convert = || -> Result<Pack, Failure> {
+    let convert = || -> Result<Built, Failure> {
         let ingest = site.store.ingest()?;
         let mut assemblies = Vec::new();
         let (mut facts, mut provenance) = (None, Provenance::default());
@@ -42,7 +42,7 @@ pub fn from_image(site: &Site<'_>, from: &Pack) -> Result<Pack, Failure> {
         }
         let pack = assemble(&ingest, site.progress, assemblies, facts, &provenance)?;
         site.finish(&ingest, &pack)?;
-        Ok(pack)
+        Ok(Built { pack, held: ingest.reading()? })
     };
     convert().map_err(converting)
 }

@@ -22,7 +22,7 @@ use hone_image::tar::Entry;
 use hone_image::{Image, Layer, LayerKind, Pack, Reference};
 use hone_plan::{BuildPlan, JobParts, Platform};
 use hone_registry::Client;
-use hone_store::{Ingest, Store};
+use hone_store::{Ingest, Reading, Store};
 
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -47,8 +47,16 @@ pub struct Site<'a> {
     pub sbom: Option<Format>,
 }
 
+/// What was built.
+pub struct Built {
+    /// The image.
+    pub pack: Pack,
+    /// Keeps it in the store until this is dropped, whatever is removed or built meanwhile.
+    pub held: Reading,
+}
+
 /// Builds the Honefile at `path` (or in the directory `path`).
-pub fn build(site: &Site<'_>, path: &Path) -> Result<Pack, Failure> {
+pub fn build(site: &Site<'_>, path: &Path) -> Result<Built, Failure> {
     let (dir, plan) = honefile::read(path)?;
     let progress = site.progress;
     let ingest = site.store.ingest()?;
@@ -72,7 +80,7 @@ pub fn build(site: &Site<'_>, path: &Path) -> Result<Pack, Failure> {
     let facts = model.as_ref().map(|m| provenance.over(m.facts.clone()));
     let pack = assemble(&ingest, progress, each.collect(), facts, &provenance)?;
     site.finish(&ingest, &pack)?;
-    Ok(pack)
+    Ok(Built { pack, held: ingest.reading()? })
 }
 
 /// One platform's image before it is one.

@@ -109,6 +109,7 @@ impl Fetch<'_> {
     fn layout(&self, dir: &str, tag: Option<&str>) -> Result<Model, Failure> {
         let path = self.dir.join(dir);
         let layout = Store::at(&path);
+        self.ingest.hold(&layout)?;
         let root = layout.only(tag).map_err(because(format!("base.model oci:{}", quoted(dir))))?;
         let known = |name: &str, digest| self.packed_before(name, digest);
         model(&Local { layout, root }, &format!("oci:{dir}"), self.ingest, &known)

@@ -90,6 +90,7 @@ impl Fetch<'_> {
 
     fn of_layout(&self, path: &Path, tag: Option<&str>) -> Result<Found, Failure> {
         let store = Store::at(path);
+        self.ingest.hold(&store)?;
         let pack = store.pack_of(&store.only(tag)?)?;
         let images = self.chosen(&path.display().to_string(), pack.images())?;
         Ok(Found::Images(store, images))
@@ -236,7 +237,7 @@ fn import(
         if layer.compression().is_none() {
             return Err(TrainerError::Layer(descriptor.digest).into());
         }
-        if !ingest.store().has(descriptor.digest, descriptor.size) {
+        if !ingest.has_intact(descriptor.digest, descriptor.size)? {
             bring(layer)?;
             let mut tar = ingest.store().open_layer(layer, &budget)?;
             io::copy(&mut tar, &mut io::sink()).map_err(because(format!("read layer {}", descriptor.digest)))?;

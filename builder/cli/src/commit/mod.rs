@@ -78,6 +78,8 @@ pub fn commit(store: &Store, path: &Path) -> Result<Committed, Failure> {
 
 fn take(store: &Store, staged: &mut Staged, run: &RunRecord) -> Result<Committed, Failure> {
     let id = staged.id.clone();
+    // The image that ran, and the layers that an engine is sent, stay until all is done.
+    let _held = store.reading()?;
     match advance(store, staged, run) {
         Ok(record) => {
             staged.set_outcome(published(&record))?;

@@ -82,8 +82,8 @@ pub fn find(store: &Store, run: &RunRecord) -> Result<Parent, StepError> {
 
 /// Nobody said which image ran; the job, which names the base by content, tells.
 fn by_job(store: &Store, run: &RunRecord) -> Result<Digest, StepError> {
-    for descriptor in store.references()?.values() {
-        for image in store.pack(descriptor.digest)?.images() {
+    for (_, _, pack) in store.packs()? {
+        for image in pack.images() {
             let version = hone_image::image::is_version(image.config().value());
             if !version && store.job_of(image)?.as_ref() == Some(&run.job) {
                 return Ok(image.config().digest());

@@ -10,8 +10,8 @@ use serde_json::json;
 
 use super::load;
 use super::pull::Pulling;
-use crate::build::{Site, build, from_image};
-use crate::failure::{Failure, because};
+use crate::build::{Built, Site, build, from_image};
+use crate::failure::{Failure, because, chain};
 use crate::net::NetArgs;
 use crate::out::{Deliver, Output};
 use crate::output;
@@ -64,14 +64,20 @@ impl Build {
             Some(image) => convert(&site, image),
             None => build(&site, &self.path),
         };
+        // The store is held until the image is where it was to go.
+        let delivered = built.and_then(|Built { pack, held }| {
+            for output in self.load.iter().cloned().map(Output::Engine).chain(self.output.iter().cloned()) {
+                output.deliver(&Deliver { store, name: &self.tag, client: &client, progress }, &pack)?;
+            }
+            drop(held);
+            Ok(pack)
+        });
         // What a failed build, or the image that had this name before, left behind. Whether that can be removed
         // now decides nothing: the next build or `hone rm` does it otherwise.
-        let _ = store.collect();
-        let pack = built?;
-        for output in self.load.iter().cloned().map(Output::Engine).chain(self.output.iter().cloned()) {
-            output.deliver(&Deliver { store, name: &self.tag, client: &client, progress }, &pack)?;
+        if let Err(error) = store.collect() {
+            store.notice("what is left over", chain(&error));
         }
-        self.report(&pack)
+        self.report(&delivered?)
     }
 
     fn report(&self, pack: &Pack) -> Result<(), Failure> {
@@ -95,7 +101,7 @@ impl Build {
 }
 
 /// Brings an image here, if it is not, and makes Hone's own of it.
-fn convert(site: &Site<'_>, image: &str) -> Result<Pack, Failure> {
+fn convert(site: &Site<'_>, image: &str) -> Result<Built, Failure> {
     let fetching = because(format!("--from-image {image}"));
     let ingest = site.store.ingest()?;
     let fetched = (|| -> Result<Pack, Failure> {

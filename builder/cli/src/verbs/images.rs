@@ -2,7 +2,7 @@
 
 use clap::Args;
 use hone_image::{Digest, Reference, media};
-use hone_store::Store;
+use hone_store::{Store, this_machine};
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -37,6 +37,7 @@ struct Row {
 impl Images {
     /// Lists, sorted by name.
     pub fn run(self, store: &Store) -> Result<(), Failure> {
+        let _held = store.reading()?;
         let rows = rows(store)?;
         if self.json {
             return output::json(&rows);
@@ -55,8 +56,11 @@ impl Images {
 
 fn rows(store: &Store) -> Result<Vec<Row>, Failure> {
     let mut rows = Vec::new();
-    for (reference, descriptor) in store.references()? {
-        let image = store.image_by_digest(descriptor.digest)?;
+    for (reference, descriptor, pack) in store.packs()? {
+        let Some(image) = pack.image_for(&this_machine()) else {
+            store.notice(format!("image {reference}"), "it holds no image, and is not listed");
+            continue;
+        };
         let label = |name| image.config().value().config.label(name).map(str::to_owned);
         let version = label(media::LABEL_VERSION).and_then(|n| n.parse().ok());
         let own =

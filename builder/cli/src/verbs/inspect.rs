@@ -102,6 +102,7 @@ struct ModelView {
 impl Inspect {
     /// Shows it.
     pub fn run(self, store: &Store) -> Result<(), Failure> {
+        let _held = store.reading()?;
         if self.sbom {
             return output::print(&sbom(store, &self.image)?);
         }
@@ -187,9 +188,9 @@ fn layer_view(layer: &Layer, total: f64, others: &BTreeMap<Digest, Vec<Reference
 /// Which other images have a layer.
 fn others(store: &Store, found: &Resolved) -> Result<BTreeMap<Digest, Vec<Reference>>, Failure> {
     let mut others: BTreeMap<Digest, Vec<Reference>> = BTreeMap::new();
-    for (name, descriptor) in store.references()? {
+    for (name, descriptor, pack) in store.packs()? {
         if descriptor.digest != found.descriptor.digest {
-            for layer in store.pack(descriptor.digest)?.layers() {
+            for layer in pack.layers() {
                 others.entry(layer.digest).or_default().push(name.clone());
             }
         }

@@ -157,6 +157,7 @@ fn archive(ingest: &Ingest<'_>, archive: &Archive, wanted: Wanted) -> Result<Fet
 
 fn of_layout(ingest: &Ingest<'_>, place: &Place, wanted: Wanted) -> Result<Fetched, Failure> {
     let layout = Reading::at(&place.dir)?;
+    ingest.hold(layout.store())?;
     let mut found = Fetched::default();
     let mut others: Vec<(Digest, String)> = Vec::new();
     for entry in layout.chosen(place.tag.as_deref())? {

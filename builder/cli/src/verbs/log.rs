@@ -59,6 +59,7 @@ struct RunView {
 impl Log {
     /// Shows it.
     pub fn run(self, store: &Store) -> Result<(), Failure> {
+        let _held = store.reading()?;
         let lineage = lineage_of(store, &self.image)?;
         let view = View { versions: versions(store, &lineage)?, runs: runs(store, &lineage)?, lineage };
         let known = !view.versions.is_empty() || !view.runs.is_empty();

@@ -19,37 +19,49 @@ pub mod tag;
 pub mod trainer;
 pub mod verify;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
+
+use hone_store::Store;
 
 use crate::args::{Args, Verb};
 use crate::external;
 use crate::failure::Failure;
-use crate::root;
+use crate::{output, root};
 
 /// Does what was typed.
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let given = args.root.clone();
     let store = root::store(args.root);
-    match args.verb {
-        Verb::Build(verb) => verb.run(&store)?,
-        Verb::Convert(verb) => verb.run(&store)?,
-        Verb::Images(verb) => verb.run(&store)?,
-        Verb::Inspect(verb) => verb.run(&store)?,
-        Verb::Log(verb) => verb.run(&store)?,
-        Verb::Tag(verb) => verb.run(&store)?,
-        Verb::Rm(verb) => verb.run(&store)?,
-        Verb::Promote(verb) => verb.run(&store)?,
-        Verb::Rollback(verb) => verb.run(&store)?,
-        Verb::Save(verb) => verb.run(&store)?,
-        Verb::Push(verb) => verb.run(&store)?,
-        Verb::Pull(verb) => verb.run(&store)?,
-        Verb::Load(verb) => verb.run(&store)?,
-        Verb::Verify(verb) => return verb.run(&store),
-        Verb::Staging(verb) => verb.run(&store)?,
-        Verb::Commit(verb) => verb.run(&store)?,
-        Verb::Trainer(verb) => verb.run(&store)?,
-        Verb::Install(verb) => verb.run(&store)?,
-        Verb::Uninstall(verb) => verb.run(&store)?,
+    let done = dispatch(args.verb, &store, given);
+    // One bad entry or record hides no other, and is named.
+    for problem in store.problems() {
+        output::tell(&format!("hone: warning: {problem}"));
+    }
+    done
+}
+
+fn dispatch(verb: Verb, store: &Store, given: Option<PathBuf>) -> Result<ExitCode, Failure> {
+    match verb {
+        Verb::Build(verb) => verb.run(store)?,
+        Verb::Convert(verb) => verb.run(store)?,
+        Verb::Images(verb) => verb.run(store)?,
+        Verb::Inspect(verb) => verb.run(store)?,
+        Verb::Log(verb) => verb.run(store)?,
+        Verb::Tag(verb) => verb.run(store)?,
+        Verb::Rm(verb) => verb.run(store)?,
+        Verb::Promote(verb) => verb.run(store)?,
+        Verb::Rollback(verb) => verb.run(store)?,
+        Verb::Save(verb) => verb.run(store)?,
+        Verb::Push(verb) => verb.run(store)?,
+        Verb::Pull(verb) => verb.run(store)?,
+        Verb::Load(verb) => verb.run(store)?,
+        Verb::Verify(verb) => return verb.run(store),
+        Verb::Staging(verb) => verb.run(store)?,
+        Verb::Commit(verb) => verb.run(store)?,
+        Verb::Trainer(verb) => verb.run(store)?,
+        Verb::Install(verb) => verb.run(store)?,
+        Verb::Uninstall(verb) => verb.run(store)?,
         Verb::External(args) => match external::exec(&args, given)? {},
     }
     Ok(ExitCode::SUCCESS)

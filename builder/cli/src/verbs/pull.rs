@@ -57,8 +57,10 @@ impl Pull {
             let pull = Pulling { repository: &repository, ingest: &ingest, progress, all: self.all_platforms };
             let root = pull.fetch(&self.name)?;
             pull.bills(root.digest)?;
-            store.tag(&root, &name)?;
-            Ok(root.digest)
+            let mut named = root;
+            named.annotations.insert(media::PULLED_FROM.to_owned(), self.name.reference.to_string());
+            store.tag(&named, &name)?;
+            Ok(named.digest)
         })();
         let digest = pulled.map_err(pulling)?;
         if self.quiet {
@@ -149,7 +151,7 @@ impl Pulling<'_> {
             )
             .into());
         }
-        if !self.ingest.store().has(config.digest, config.size) {
+        if !self.ingest.has_intact(config.digest, config.size)? {
             let mut bytes = Vec::new();
             let source = self.repository.blob(config, 0)?;
             let mut verified = Verified::new(source, config.digest, Some(config.size));

@@ -33,6 +33,7 @@ pub struct Push {
 impl Push {
     /// Pushes; the name there changes last.
     pub fn run(self, store: &Store) -> Result<(), Failure> {
+        let _held = store.reading()?;
         let found = store.resolve(&self.image)?;
         let name = match self.to {
             Some(name) => name,

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use hone_image::Reference;
-use hone_store::{Store, StoreError};
+use hone_store::{Store, StoreError, Swept};
 
 use crate::failure::Failure;
 use crate::output;
@@ -27,11 +27,16 @@ impl Rm {
             output::report(&format!("removed {reference}\n"))?;
         }
         match store.collect()? {
-            Some(swept) if swept.blobs > 0 => {
-                output::report(&format!("freed {} in {} blobs\n", output::size(swept.bytes), swept.blobs))
-            }
-            Some(_) => Ok(()),
-            None => output::report("a build is going on; what is left over goes when it is done\n"),
+            Some(swept) => output::report(&freed(&swept)),
+            None => output::report("the store is in use; what is left over goes with the next build or `hone rm`\n"),
         }
     }
+}
+
+fn freed(swept: &Swept) -> String {
+    let line = |bytes, what: String| format!("freed {} in {what}\n", output::size(bytes));
+    let blobs = (swept.blobs > 0).then(|| line(swept.bytes, format!("{} blobs", swept.blobs)));
+    let what = || format!("{} downloads that nobody went on with for a week", swept.partials);
+    let partials = (swept.partials > 0).then(|| line(swept.partial_bytes, what()));
+    [blobs, partials].into_iter().flatten().collect()
 }

@@ -30,6 +30,7 @@ impl Save {
     /// Writes it, whole or not at all.
     pub fn run(self, store: &Store) -> Result<(), Failure> {
         self.output.check(store)?;
+        let _held = store.reading()?;
         let found = store.resolve(&self.image)?;
         let name = name_of(&self.image, &found)?;
         let pack = match self.no_index {

@@ -20,6 +20,7 @@ pub struct Tag {
 impl Tag {
     /// Names it.
     pub fn run(self, store: &Store) -> Result<(), Failure> {
+        let _held = store.reading()?;
         let found = store.resolve(&self.image)?;
         Ok(store.tag(&found.descriptor, &self.name)?)
     }

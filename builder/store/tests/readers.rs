@@ -1,0 +1,198 @@
+//! Who reads holds the store open: nothing goes that they may come to, and nobody waits for them for ever.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use hone_image::image::{BaseImage, Image};
+use hone_image::oci::{Descriptor, RuntimeConfig};
+use hone_image::{Digest, Layer, LayerKind, Reference, media};
+use hone_store::{Ingest, Store, StoreError};
+
+fn site() -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let store = Store::at(dir.path().join("root"));
+    (dir, store)
+}
+
+fn name(text: &str) -> Reference {
+    text.parse().expect("reference")
+}
+
+/// An image of one layer, decided by `seed`, under a name.
+fn image(ingest: &Ingest<'_>, reference: &str, seed: u64) -> Image {
+    let bytes = seed.to_le_bytes().repeat(1000);
+    let layer = Layer::tar(LayerKind::Other, ingest.put(&bytes).expect("layer"), bytes.len() as u64);
+    let image = Image::base(BaseImage {
+        name: "m".to_owned(),
+        architecture: hone_store::this_processor().to_owned(),
+        variant: None,
+        config: RuntimeConfig::default(),
+        layers: vec![layer],
+        annotations: BTreeMap::new(),
+    });
+    ingest.put_image(&name(reference), &image).expect("put");
+    image
+}
+
+fn read(store: &Store, image: &Image) -> Result<(), StoreError> {
+    for layer in image.layers() {
+        let mut bytes = Vec::new();
+        let mut blob = store.open_blob(layer.descriptor.digest, layer.descriptor.size)?;
+        blob.read_to_end(&mut bytes).expect("verified");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_being_read_stays_until_it_was_read() {
+    let (_dir, store) = site();
+    let gone = image(&store.ingest().expect("ingest"), "m:gone", 1);
+    let held = store.reading().expect("reading");
+    let also = store.reading().expect("two readers");
+    assert!(store.untag(&name("m:gone")).expect("untag"));
+    assert_eq!(store.collect().expect("collect"), None);
+    read(&store, &gone).expect("still there");
+    drop(held);
+    assert_eq!(store.collect().expect("collect"), None, "one of them reads on");
+    drop(also);
+    assert_eq!(store.collect().expect("collect").map(|swept| swept.blobs), Some(3));
+    assert!(matches!(read(&store, &gone), Err(StoreError::NoBlob(_))));
+}
+
+#[test]
+fn a_writer_goes_on_as_a_reader_without_a_moment_in_between() {
+    let (_dir, store) = site();
+    let ingest = store.ingest().expect("ingest");
+    let made = ingest.put(b"not named yet").expect("put");
+    let held = ingest.reading().expect("reading");
+    drop(ingest);
+    assert_eq!(store.collect().expect("collect"), None);
+    assert!(store.has(made, 13));
+    drop(held);
+    assert_eq!(store.collect().expect("collect").map(|swept| swept.blobs), Some(1));
+}
+
+#[test]
+fn places_that_are_no_store_can_be_read_and_get_no_files() {
+    let (dir, store) = site();
+    drop(store.reading().expect("nothing is there"));
+    assert!(!store.root().exists());
+    drop(Store::at(dir.path().join("file/below")).reading().expect("nor can be"));
+    let layout = Store::at(dir.path());
+    fs::write(dir.path().join("oci-layout"), "{}").expect("write");
+    drop(layout.reading().expect("a layout of another tool"));
+    assert_eq!(fs::read_dir(dir.path()).expect("list").count(), 1);
+    // A store that lost its lock is one all the same.
+    drop(store.ingest().expect("ingest"));
+    fs::remove_file(store.root().join("ingest.lock")).expect("remove");
+    let _held = store.reading().expect("reading");
+    assert_eq!(store.collect().expect("collect"), None);
+}
+
+#[test]
+fn readers_writers_and_collectors_at_once_see_no_failure() {
+    let (_dir, store) = site();
+    image(&store.ingest().expect("ingest"), "m:kept", 0);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reader = |reference: &'static str| {
+            let (store, done) = (store.clone(), &done);
+            scope.spawn(move || {
+                let mut found = 0;
+                while !done.load(Ordering::Relaxed) {
+                    let _held = store.reading().expect("reading");
+                    for (_, _, pack) in store.packs().expect("list") {
+                        pack.images().iter().for_each(|image| read(&store, image).expect("listed"));
+                    }
+                    match store.resolve(reference) {
+                        Ok(there) => {
+                            read(&store, &there.image).expect("what was found is read");
+                            store.tag(&there.descriptor, &name("m:again")).expect("what was found is named");
+                            found += 1;
+                        }
+                        Err(error) => assert!(matches!(error, StoreError::NoImage(_)), "{error}"),
+                    }
+                }
+                found
+            })
+        };
+        let readers = ["m:kept", "m:moving", "m:moving"].map(reader);
+        let collector = scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                store.untag(&name("m:moving")).expect("untag");
+                store.untag(&name("m:again")).expect("untag");
+                store.collect().expect("collect");
+            }
+        });
+        for seed in 0..150 {
+            image(&store.ingest().expect("ingest"), "m:moving", seed);
+        }
+        done.store(true, Ordering::Relaxed);
+        collector.join().expect("collector");
+        assert!(readers.map(|reader| reader.join().expect("reader"))[0] > 0);
+    });
+    assert_eq!(store.problems(), []);
+}
+
+#[test]
+fn no_name_is_given_to_what_was_collected() {
+    let (_dir, store) = site();
+    let made = image(&store.ingest().expect("ingest"), "m:gone", 1);
+    let found = store.resolve("m:gone").expect("found").descriptor;
+    store.untag(&name("m:gone")).expect("untag");
+    store.collect().expect("collect");
+    assert!(matches!(store.tag(&found, &name("m:new")), Err(StoreError::NoBlob(_))));
+    assert!(store.references().expect("names").is_empty());
+    // Part of it is as bad as all of it.
+    image(&store.ingest().expect("ingest"), "m:half", 1);
+    let layer = made.layers()[0].descriptor.digest;
+    fs::remove_file(store.blob_path(layer)).expect("remove");
+    assert!(matches!(store.tag(&found, &name("m:new")), Err(StoreError::NoBlob(absent)) if absent == layer));
+    // The twin: found and named while the store is held, whatever is removed meanwhile.
+    image(&store.ingest().expect("ingest"), "m:half", 1);
+    let held = store.reading().expect("reading");
+    let found = store.resolve("m:half").expect("found").descriptor;
+    store.untag(&name("m:half")).expect("untag");
+    assert_eq!(store.collect().expect("collect"), None);
+    store.tag(&found, &name("m:new")).expect("tag");
+    drop(held);
+    store.collect().expect("collect");
+    read(&store, &store.resolve("m:new").expect("found").image).expect("whole");
+}
+
+#[test]
+fn where_an_image_was_pulled_from_goes_with_its_names() {
+    let (_dir, store) = site();
+    let made = image(&store.ingest().expect("ingest"), "m:built", 1);
+    assert_eq!(store.origin(made.digest()).expect("look"), None);
+    let mut pulled: Descriptor = made.descriptor();
+    pulled.annotations.insert(media::PULLED_FROM.to_owned(), "registry.example/m:1".to_owned());
+    store.tag(&pulled, &name("registry.example/m:1")).expect("tag");
+    store.tag(&made.descriptor(), &name("m:mine")).expect("tag");
+    store.untag(&name("registry.example/m:1")).expect("untag");
+    assert_eq!(store.origin(made.digest()).expect("look").as_deref(), Some("registry.example/m:1"));
+}
+
+#[test]
+fn a_download_that_nobody_went_on_with_for_a_week_goes() {
+    let (_dir, store) = site();
+    drop(store.ingest().expect("ingest"));
+    let partial = |name: &str, days: u64| {
+        let path = store.root().join("partial").join(Digest::of(name.as_bytes()).hex());
+        fs::write(&path, name).expect("write");
+        let file = fs::File::options().write(true).open(&path).expect("open");
+        file.set_modified(SystemTime::now() - Duration::from_secs(days * 24 * 60 * 60)).expect("time");
+        path
+    };
+    let (old, young, locked) = (partial("abandoned", 8), partial("young", 6), partial("going on", 8));
+    let file = fs::File::open(&locked).expect("open");
+    file.lock().expect("lock");
+    let swept = store.collect().expect("collect").expect("alone");
+    assert_eq!((swept.partials, swept.partial_bytes), (1, 9));
+    assert!(!old.exists() && young.exists() && locked.exists());
+    drop(file);
+    assert_eq!(store.collect().expect("collect").map(|swept| swept.partials), Some(1));
+}
