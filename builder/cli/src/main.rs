@@ -17,6 +17,7 @@ mod out;
 mod output;
 mod progress;
 mod push;
+mod repair;
 mod root;
 mod sbom;
 mod ship;

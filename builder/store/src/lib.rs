@@ -45,6 +45,7 @@ mod pipeline;
 mod place;
 mod problem;
 mod reading;
+mod repair;
 mod source;
 pub mod staging;
 pub mod untar;
@@ -65,6 +66,7 @@ pub use partial::Partial;
 pub use place::{is_store_root, store_around};
 pub use problem::Problem;
 pub use reading::Reading;
+pub use repair::Damage;
 pub use weight::{PackedWeight, WeightFile};
 
 use buffer::Pool;

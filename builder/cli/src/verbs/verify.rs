@@ -1,6 +1,6 @@
 //! `hone verify`: an image re-hashed, and every claim that is made of it checked against what it holds.
 //!
-//! What is wrong is said, one line each; nothing is mended. Each blob is read once.
+//! What is wrong is said, one line each; nothing is mended unless that is asked for ([`repair`]). Each blob is read once.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,7 +15,9 @@ use hone_store::{Budget, Store};
 
 use crate::contents::{self, Content};
 use crate::failure::{Failure, chain};
+use crate::net::NetArgs;
 use crate::output;
+use crate::repair::repair;
 
 /// Arguments of `hone verify`.
 #[derive(Debug, Args)]
@@ -23,6 +25,12 @@ pub struct Verify {
     /// An image: its name, its digest, or the first digits of that
     #[arg(value_name = "REF")]
     image: String,
+    /// First mend what is damaged: fetch it again from where it was pulled, else remove it, so that the next build or pull
+    /// writes it anew
+    #[arg(long)]
+    repair: bool,
+    #[command(flatten)]
+    net: NetArgs,
 }
 
 /// What was read, and what is wrong with it.
@@ -39,6 +47,10 @@ struct Report {
 impl Verify {
     /// Verifies; exits with 1 when something is wrong.
     pub fn run(self, store: &Store) -> Result<ExitCode, Failure> {
+        if self.repair {
+            repair(store, &self.image, &self.net.client())?;
+        }
+        let _held = store.reading()?;
         let found = store.resolve(&self.image)?;
         let pack = store.pack(found.descriptor.digest)?;
         let mut report = Report::default();

@@ -1,0 +1,90 @@
+//! Finding what is damaged of an image, and taking it away where it cannot be had again.
+
+use std::collections::HashSet;
+use std::fs::File;
+
+use hone_image::oci::Descriptor;
+use hone_image::{Digest, media};
+
+use crate::files::{self, Lock};
+use crate::intact::{self, drain};
+use crate::needed::is_document;
+use crate::{Store, StoreError, Verified};
+
+/// A blob that is not there, or not what its name says.
+#[derive(Debug)]
+pub struct Damage {
+    /// What it should be; of a size that is not known, 0.
+    pub descriptor: Descriptor,
+    /// Whether it is a manifest or an index.
+    pub document: bool,
+    /// What is wrong with it.
+    pub why: StoreError,
+}
+
+impl Store {
+    /// Reads all that a manifest or an index stands for to its end, statements about it too, and tells what is damaged.
+    /// What a damaged document names is not known, and not looked at. Hold the store open meanwhile.
+    ///
+    /// # Errors
+    /// When the store may not be read.
+    pub fn damaged(&self, root: Digest) -> Result<Vec<Damage>, StoreError> {
+        let mut left = vec![(Descriptor::of(media::MANIFEST, root, 0), true)];
+        left.extend(self.statements_about(root)?.into_iter().map(|statement| (statement, true)));
+        let (mut damaged, mut seen) = (Vec::new(), HashSet::new());
+        while let Some((descriptor, document)) = left.pop() {
+            if !seen.insert(descriptor.digest) {
+                continue;
+            }
+            let read = match document {
+                true => self.parts(descriptor.digest).map(|parts| {
+                    left.extend(parts.manifests.into_iter().map(|manifest| (manifest, true)));
+                    left.extend(parts.blobs.into_iter().map(|blob| (blob, false)));
+                }),
+                false => self.read_through(&descriptor),
+            };
+            match read {
+                Ok(()) => {}
+                Err(why @ StoreError::Denied { .. }) => return Err(why),
+                Err(why) => damaged.push(Damage { descriptor, document, why }),
+            }
+        }
+        Ok(damaged)
+    }
+
+    fn statements_about(&self, subject: Digest) -> Result<Vec<Descriptor>, StoreError> {
+        let about = |d: &Descriptor| self.parts(d.digest).is_ok_and(|parts| parts.subject == Some(subject));
+        let statements = self.descriptors()?.into_iter().filter(|d| d.artifact_type.is_some() && is_document(d));
+        Ok(statements.filter(about).collect())
+    }
+
+    fn read_through(&self, blob: &Descriptor) -> Result<(), StoreError> {
+        let path = self.blob_path(blob.digest);
+        let read = drain(self.open_blob(blob.digest, blob.size)?);
+        read.map(drop).map_err(|source| crate::blob::corrupt_or_io(source, blob.digest, "read blob", path))
+    }
+
+    /// Removes those of these blobs whose bytes are not those of their name, so that whoever builds or pulls them writes
+    /// them anew; which ones those were. `None`, and nothing removed, while somebody else reads or adds.
+    ///
+    /// # Errors
+    /// When one cannot be removed.
+    pub fn discard(&self, blobs: &[Digest]) -> Result<Option<Vec<Digest>>, StoreError> {
+        let Some(_alone) = Lock::try_exclusive(&self.ingest_lock())? else {
+            return Ok(None);
+        };
+        let mut removed = Vec::new();
+        for &digest in blobs {
+            let path = self.blob_path(digest);
+            // Somebody may have mended it meanwhile.
+            let good = |file: File| drain(Verified::new(file, digest, None)).is_ok();
+            if path.symlink_metadata().is_ok() && !File::open(&path).is_ok_and(good) {
+                intact::doubt(&intact::record(self, digest));
+                files::remove(&path)?;
+                removed.push(digest);
+            }
+        }
+        files::sync_dir(&self.blobs()).map_err(StoreError::at("sync", &self.blobs()))?;
+        Ok(Some(removed))
+    }
+}
