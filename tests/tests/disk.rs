@@ -37,6 +37,13 @@ fn root_a_weight_shares_its_blocks_on_xfs() {
     world.sh("hone --root elsewhere build -q disk/in -t w:base").ok();
     let digest = |root: &str| world.sh(&format!("hone --root {root} inspect --json w:base")).json()["digest"].clone();
     assert_eq!(digest("disk/root"), digest("elsewhere"), "shared or copied, the same bytes");
+    // Somebody writes to the source all the while: an error, or a layer that is what its digest says.
+    let write = "dd if=/dev/urandom of=disk/in/w.data bs=1M count=1 seek=$i conv=notrunc status=none";
+    let writer = format!("(i=0; while :; do i=$(((i + 7) % 32)); {write}; done) & writer=$!");
+    let build = "hone --root disk/root build disk/in -t torn:base; kill $writer";
+    let hashed = "for blob in disk/root/blobs/sha256/*; do sha256sum <$blob | grep -q ${blob##*/} || echo torn; done";
+    let torn = world.sh(&format!("{writer}; {build}; {hashed}")).ok();
+    assert!(!torn.lines().any(|line| line == "torn"), "{torn}");
 }
 
 #[test]

@@ -2,11 +2,13 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use hone_files::open_regular;
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
+use rustix::process::geteuid;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tempfile::NamedTempFile;
@@ -36,13 +38,24 @@ impl Lock {
         Self::take(path, FlockOperation::NonBlockingLockExclusive)
     }
 
-    /// Without making the file or writing to it; `None` when it is not there, or not for this user to open.
+    /// Without making the file or writing to it; `None` when it is not there, or not for this user to open. In a foreign
+    /// layout somebody may have put anything in its place, or hold its lock for ever: that is none.
     pub(crate) fn shared_if_there(path: &Path) -> Result<Option<Self>, StoreError> {
-        match File::open(path) {
-            Ok(file) => Self::of(file, path, FlockOperation::LockShared)?.ok_or_else(|| busy(path)).map(Some),
-            Err(error) if is_absent(&error) || error.kind() == io::ErrorKind::PermissionDenied => Ok(None),
-            Err(error) => Err(StoreError::io("open", path, error)),
+        let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits() as i32;
+        let file = match File::options().read(true).custom_flags(flags).open(path) {
+            Err(error) if is_absent(&error) || error.kind() == io::ErrorKind::PermissionDenied => return Ok(None),
+            // A link, a socket, a device without a driver.
+            Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::LOOP | Errno::NXIO | Errno::NODEV)) => {
+                return Ok(None);
+            }
+            result => result.map_err(StoreError::at("open", path))?,
+        };
+        let meta = file.metadata().map_err(StoreError::at("stat", path))?;
+        let ours = [0, geteuid().as_raw()].contains(&meta.uid());
+        if !meta.is_file() || !ours {
+            return Ok(None);
         }
+        Self::of(file, path, FlockOperation::LockShared)?.ok_or_else(|| busy(path)).map(Some)
     }
 
     /// The same lock, held until both are dropped (flock(2): a lock is of the open file, which both have).

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use hone_image::Digest;
 use rustix::fs::fstat;
@@ -21,8 +21,9 @@ use crate::{Ingest, Store, StoreError, Verified, files};
 pub(crate) const ENDING: &str = ".blob";
 /// Bytes that are hashed at a time.
 const CHUNK: usize = 1 << 20;
-/// Names made this short before a sync may have come after it, in the same tick (seconds).
-const RACY: i64 = 1;
+/// A name given this short before a sync may have come after it, in the same tick of the file system's clock, which counts
+/// in ten milliseconds at most.
+const RACY: Duration = Duration::from_millis(50);
 
 /// What a blob's file was when it was hashed. The device is left out: its number may change when the machine starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,7 +83,7 @@ impl Ingest<'_> {
             let mut synced = self.synced.0.lock().unwrap_or_else(PoisonError::into_inner);
             if *synced != Some(changed) {
                 dir.sync_all()?;
-                *synced = settled(changed.0).then_some(changed);
+                *synced = settled(changed).then_some(changed);
             }
             Ok(())
         };
@@ -90,9 +91,11 @@ impl Ingest<'_> {
     }
 }
 
-fn settled(changed: i64) -> bool {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
-    i64::try_from(now).is_ok_and(|now| now.saturating_sub(changed) > RACY)
+/// Whether this moment, in seconds and nanoseconds since 1970, is past.
+fn settled((seconds, nanoseconds): (i64, i64)) -> bool {
+    let (Ok(seconds), Ok(nanoseconds)) = (u64::try_from(seconds), u32::try_from(nanoseconds)) else { return false };
+    let changed = UNIX_EPOCH + Duration::new(seconds, nanoseconds);
+    changed.elapsed().is_ok_and(|age| age > RACY)
 }
 
 impl Store {

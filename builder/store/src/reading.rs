@@ -26,8 +26,8 @@ impl Store {
         if let Some(shared) = Lock::shared_if_there(&path)? {
             return Ok(Reading { _shared: Some(shared) });
         }
-        // A store that lost its lock, or never had one; a layout of somebody else's gets none.
-        if !is_store_root(&self.root) {
+        // A store that lost its lock gets another; a layout of somebody else's gets none.
+        if path.symlink_metadata().is_ok() || !is_store_root(&self.root) {
             return Ok(Reading { _shared: None });
         }
         match Lock::shared(&path) {

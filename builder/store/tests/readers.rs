@@ -93,6 +93,30 @@ fn places_that_are_no_store_can_be_read_and_get_no_files() {
 }
 
 #[test]
+fn what_a_foreign_layout_has_for_a_lock_is_not_waited_for() {
+    let (dir, store) = site();
+    let ingest = store.ingest().expect("ingest");
+    let lock = dir.path().join("ingest.lock");
+    let layout = Store::at(dir.path());
+    fs::create_dir(dir.path().join("blobs")).expect("as a store has");
+    fs::create_dir(&lock).expect("directory");
+    ingest.hold(&layout).expect("a directory");
+    fs::remove_dir(&lock).expect("remove");
+    std::os::unix::fs::symlink(store.root().join("ingest.lock"), &lock).expect("link");
+    ingest.hold(&layout).expect("a link");
+    fs::remove_file(&lock).expect("remove");
+    rustix::fs::mknodat(rustix::fs::CWD, &lock, rustix::fs::FileType::Fifo, 0o600.into(), 0).expect("FIFO");
+    ingest.hold(&layout).expect("a FIFO");
+    // The twin: another store is held as long as it is read from.
+    let other = Store::at(dir.path().join("other"));
+    image(&other.ingest().expect("ingest"), "m:other", 1);
+    ingest.hold(&other).expect("a store");
+    assert_eq!(other.collect().expect("collect"), None);
+    drop(ingest);
+    assert!(other.collect().expect("collect").is_some());
+}
+
+#[test]
 fn readers_writers_and_collectors_at_once_see_no_failure() {
     let (_dir, store) = site();
     image(&store.ingest().expect("ingest"), "m:kept", 0);

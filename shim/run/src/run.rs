@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use hone_contract::quoted_path;
 use hone_image::media::LABEL_BASE_NAME;
 use hone_image::{Image, Reference};
-use hone_store::{Store, this_machine};
+use hone_store::{Reading, Store, this_machine};
 
 use crate::args::Args;
 use crate::bundle::{self, Process};
@@ -14,6 +14,7 @@ use crate::container::{self, Start};
 use crate::error::RunError;
 use crate::outcome::{self, Ended};
 use crate::rootfs::{Bundle, private_dir};
+use crate::snapshot::Snapshots;
 use crate::{data, identity, snapshot, user};
 
 /// The image that was asked for, and what it would do.
@@ -48,8 +49,7 @@ pub(crate) fn run(args: &Args) -> Result<u8, RunError> {
         // Told before layers are unpacked, which may take a while.
         data::source(&args.volumes, &subject.reference)?;
     }
-    let snapshots = snapshot::prepare(&subject.store, &subject.image)?;
-    drop(held);
+    let snapshots = unpacked(&subject, held)?;
     let container = args.name.clone().unwrap_or_else(made_up_name);
     let bundle = Bundle::new(subject.store.root(), &container)?;
     bundle.mount(&snapshot::directory(&subject.store), &snapshots.layers)?;
@@ -70,6 +70,16 @@ pub(crate) fn run(args: &Args) -> Result<u8, RunError> {
         None => Ok(code),
         Some(training) => report(&subject, &training, code),
     }
+}
+
+/// Unpacks the image's layers, and lets go of the store. What was passed over in it since it is damaged is told.
+fn unpacked(subject: &Subject, held: Reading) -> Result<Snapshots, RunError> {
+    let snapshots = snapshot::prepare(&subject.store, &subject.image)?;
+    drop(held);
+    for problem in subject.store.problems() {
+        eprintln!("warning: {}", hone_contract::printable(&problem.to_string()));
+    }
+    Ok(snapshots)
 }
 
 /// The same arguments with paths that do not depend on the working directory.

@@ -108,10 +108,11 @@ fn sweep(store: &Store, dir: &Path) {
     }
 }
 
+/// Layers of everything that has a name and can be read; those of what cannot are unpacked again when it can.
 fn wanted(store: &Store) -> Result<BTreeSet<String>, RunError> {
     let mut names = BTreeSet::new();
-    for descriptor in store.references()?.values() {
-        names.extend(store.image_by_digest(descriptor.digest)?.layers().iter().map(|layer| layer.diff_id.hex()));
+    for (_, _, pack) in store.packs()? {
+        names.extend(pack.images().iter().flat_map(Image::layers).map(|layer| layer.diff_id.hex()));
     }
     Ok(names)
 }
