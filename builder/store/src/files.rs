@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use hone_contract::quoted;
 use hone_files::open_regular;
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
@@ -176,7 +177,9 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, S
         return Ok(None);
     };
     let parsed = serde_json::from_slice(&bytes);
-    parsed.map(Some).map_err(|e| StoreError::Record { path: path.to_owned(), why: e.to_string() })
+    // An unknown field's name is whatever somebody wrote there.
+    let why = |e: serde_json::Error| quoted(&e.to_string()).to_string();
+    parsed.map(Some).map_err(|e| StoreError::Record { path: path.to_owned(), why: why(e) })
 }
 
 /// Names in a directory, sorted; none when it is not there.

@@ -300,14 +300,16 @@ impl Store {
     }
 }
 
+/// Characters of a tag in a message.
+const LONGEST_TAG: usize = 100;
 /// Most tags that a message lists.
 const SHOWN_TAGS: usize = 8;
 
 /// Which tags there are, for a message.
 fn tags(all: &[&Descriptor]) -> String {
-    let names: Vec<&String> = all.iter().filter_map(|d| d.annotations.get(media::REF_NAME)).collect();
-    let shown: Vec<String> = names.iter().take(SHOWN_TAGS).map(|name| quoted(name).to_string()).collect();
-    let shown = shown.join(", ");
+    let names = all.iter().filter_map(|d| d.annotations.get(media::REF_NAME));
+    let names: Vec<String> = names.map(|name| quoted(name).at_most(LONGEST_TAG).to_string()).collect();
+    let shown = names[..names.len().min(SHOWN_TAGS)].join(", ");
     match names.len() {
         0 => "its images have no tags".to_owned(),
         n if n > SHOWN_TAGS => format!("it has {shown} and {} more", n - SHOWN_TAGS),

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 
+use hone_contract::quoted;
 use hone_image::layer::Compression;
 use hone_image::tar::TarWriter;
 use hone_image::{Digest, Layer, LayerKind, codec};
@@ -110,7 +111,7 @@ impl Store {
     /// When the blob is absent or of another size, or the media type is not a layer's.
     pub fn open_layer(&self, layer: &Layer, budget: &Budget) -> Result<Box<dyn Read + Send>, StoreError> {
         let Some(compression) = layer.compression() else {
-            let (digest, got) = (layer.descriptor.digest, layer.descriptor.media_type.clone());
+            let (digest, got) = (layer.descriptor.digest, quoted(&layer.descriptor.media_type).to_string());
             return Err(StoreError::Corrupt { digest, got, want: "a layer's media type".to_owned() });
         };
         let blob = self.open_blob(layer.descriptor.digest, layer.descriptor.size)?;

@@ -25,7 +25,7 @@ pub fn store_around(path: &Path) -> Option<PathBuf> {
 /// Whether a directory is a store's root.
 pub fn is_store_root(path: &Path) -> bool {
     let has = |name: &&str| path.join(name).symlink_metadata().is_ok();
-    OWN.iter().any(|name| has(name)) && USUAL.iter().any(|name| has(name))
+    OWN.iter().any(has) && USUAL.iter().any(has)
 }
 
 impl Store {

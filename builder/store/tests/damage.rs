@@ -288,3 +288,29 @@ fn damage_is_found_and_taken_away_and_nothing_else_is() {
     image(&store.ingest().expect("ingest"), "m:good", 1);
     damaged(&[]);
 }
+
+#[test]
+fn strangers_words_are_shown_escaped_and_cut() {
+    let (_dir, store) = site();
+    let long = format!("\u{1b}]0;title\u{7}{}", "x".repeat(1 << 20));
+    let shown = |text: &str| {
+        assert!(!text.contains('\u{1b}') && text.len() < 2000, "{text:?}");
+        assert!(text.contains(r"\u{1b}]0;title"), "{text:?}");
+    };
+    let ingest = store.ingest().expect("ingest");
+    let good = image(&ingest, "m:good", 1);
+    let mut layer = good.layers()[0].clone();
+    layer.descriptor.media_type = long.clone();
+    shown(&store.open_layer(&layer).err().expect("no layer").to_string());
+    edit_index(&store, |index| {
+        let mut other = entries(index)[0].clone();
+        other["annotations"][media::REF_NAME] = long.clone().into();
+        entries(index).push(other);
+    });
+    shown(&store.only(None).expect_err("two").to_string());
+    let dir = store.root().join("lineages/m:base");
+    fs::create_dir(&dir).expect("directory");
+    fs::write(dir.join("1.json"), json!({ long.clone(): 1 }).to_string()).expect("write");
+    assert!(store.versions(&name("m:base")).expect("versions").is_empty());
+    store.problems().iter().for_each(|problem| shown(&problem.to_string()));
+}
