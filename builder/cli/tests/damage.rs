@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::{Site, exited};
 use hone_image::Digest;
+use hone_image::run::Outcome;
 use serde_json::Value;
 
 fn site() -> Site {
@@ -84,6 +85,25 @@ fn what_was_built_here_is_taken_away_and_the_next_build_writes_it() {
     assert_eq!(site.files("blobs/sha256"), all);
 }
 
+#[test]
+fn a_sealed_adapter_that_is_damaged_is_sealed_again() {
+    let site = site();
+    site.stage("run1", "assistant:base", exited(0));
+    site.ok(&["commit", "run1"]);
+    let sealed = layer(&site, "assistant:base-v1", "adapter");
+    let digest = sealed.file_name().expect("name").to_string_lossy().into_owned();
+    for (run, spoil) in [("run2", &damage as &dyn Fn(&Path)), ("run3", &|path| fs::write(path, "").expect("cut"))] {
+        let staging = site.stage(run, "assistant:base", exited(0));
+        let layer = format!("sha256:{digest}").parse().expect("digest");
+        let outcome = serde_json::to_vec(&Outcome::Sealed { layer }).expect("JSON");
+        fs::write(staging.join("outcome.json"), outcome).expect("write");
+        fs::set_permissions(&sealed, fs::Permissions::from_mode(0o600)).expect("mode");
+        spoil(&sealed);
+        site.ok(&["commit", run]);
+        assert!(site.ok(&["verify", "assistant:base-v1"]).starts_with("assistant:base-v1: ok"), "{run}");
+    }
+}
+
 /// A registry that has what a directory of blobs has, and one tag.
 fn registry(blobs: PathBuf, root: Digest) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
@@ -100,7 +120,7 @@ fn registry(blobs: PathBuf, root: Digest) -> String {
 fn answer(mut stream: &TcpStream, blobs: &Path, root: Digest) -> std::io::Result<()> {
     let mut lines = BufReader::new(stream).lines();
     let request = lines.next().unwrap_or_else(|| Ok(String::new()))?;
-    while lines.next().unwrap_or_else(|| Ok(String::new()))? != "" {}
+    while !lines.next().unwrap_or_else(|| Ok(String::new()))?.is_empty() {}
     let words: Vec<&str> = request.split(' ').collect();
     let wanted = words.get(1).and_then(|path| path.rsplit('/').next()).unwrap_or_default();
     let digest = if wanted == "base" { root.to_string() } else { wanted.to_owned() };

@@ -150,10 +150,11 @@ fn recorded(store: &Store, reference: &str) -> Result<Option<VersionRecord>, Ste
     }
 }
 
-/// The adapter layer: the one that an earlier call sealed, if its blob is still there; else sealed now.
+/// The adapter layer: the one that an earlier call sealed, if its blob is still there and whole; else sealed now.
 fn sealed(store: &Store, ingest: &Ingest<'_>, staged: &mut Staged, run: &RunRecord) -> Result<Layer, StepError> {
     if let Some(Outcome::Sealed { layer }) = &staged.outcome
         && let Ok(meta) = std::fs::metadata(store.blob_path(*layer))
+        && ingest.has_intact(*layer, meta.len())?
     {
         return Ok(Layer::tar(LayerKind::Adapter, *layer, meta.len()));
     }
