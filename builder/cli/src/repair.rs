@@ -1,12 +1,12 @@
 //! Mending an image: what is damaged is fetched again from where it was pulled, and else taken away, so that whoever
 //! builds or pulls it next writes it anew.
 
-use hone_image::{Digest, Reference};
-use hone_registry::Client;
+use hone_image::{Digest, Pack, Reference, media};
+use hone_registry::{Client, Repository};
 use hone_store::{Damage, Ingest, Store};
 
 use crate::download;
-use crate::failure::{Failure, because, chain};
+use crate::failure::{Failure, chain};
 use crate::output;
 use crate::progress::{Mode, Progress};
 
@@ -16,21 +16,14 @@ const ROUNDS: usize = 3;
 /// Mends what `image` stands for, as far as that is possible; what is wrong beyond damaged blobs is not its business.
 pub fn repair(store: &Store, image: &str, client: &Client) -> Result<(), Failure> {
     let root = store.find(image)?;
-    let damaged = look(store, root)?;
-    if damaged.is_empty() {
-        return Ok(());
+    let mut damaged = look(store, root)?;
+    for _ in 0..ROUNDS {
+        if damaged.is_empty() || !fetch(store, root, &damaged, client)? {
+            break;
+        }
+        damaged = look(store, root)?;
     }
-    let left = match store.origin(root)?.and_then(|origin| origin.parse::<Reference>().ok()) {
-        Some(origin) => match fetch(store, root, damaged, client, &origin) {
-            Ok(left) => left,
-            Err(error) => {
-                store.notice(format!("fetch what is damaged from {origin}"), chain(&*error));
-                look(store, root)?
-            }
-        },
-        None => damaged,
-    };
-    discard(store, image, &left)
+    discard(store, image, &damaged)
 }
 
 fn look(store: &Store, root: Digest) -> Result<Vec<Damage>, Failure> {
@@ -38,37 +31,50 @@ fn look(store: &Store, root: Digest) -> Result<Vec<Damage>, Failure> {
     Ok(store.damaged(root)?)
 }
 
-/// Fetches what is damaged; what is damaged then.
-fn fetch(
-    store: &Store,
-    root: Digest,
-    mut damaged: Vec<Damage>,
-    client: &Client,
-    origin: &Reference,
-) -> Result<Vec<Damage>, Failure> {
-    let repository = client.repository(origin);
+/// Fetches what is damaged from wherever it may have come; whether anything could be had.
+fn fetch(store: &Store, root: Digest, damaged: &[Damage], client: &Client) -> Result<bool, Failure> {
     let ingest = store.ingest()?;
-    for _ in 0..ROUNDS {
-        for damage in &damaged {
-            let digest = damage.descriptor.digest;
-            again(&ingest, &repository, damage).map_err(because(format!("fetch {digest}")))?;
-            output::print(&format!("fetched {digest} again from {origin}\n"))?;
-        }
-        damaged = store.damaged(root)?;
-        if damaged.is_empty() {
-            break;
+    let mut any = false;
+    for damage in damaged {
+        let digest = damage.descriptor.digest;
+        for origin in origins(store, root, digest)? {
+            match again(&ingest, &client.repository(&origin), damage) {
+                Ok(()) => {
+                    output::print(&format!("fetched {digest} again from {origin}\n"))?;
+                    any = true;
+                    break;
+                }
+                Err(error) => store.notice(format!("fetch {digest} from {origin}"), chain(&*error)),
+            }
         }
     }
-    Ok(damaged)
+    Ok(any)
 }
 
-fn again(ingest: &Ingest<'_>, repository: &hone_registry::Repository, damage: &Damage) -> Result<(), Failure> {
-    match damage.document {
-        true => ingest.put(&repository.manifest(&damage.descriptor.digest.to_string())?.bytes).map(drop)?,
-        false => {
-            let progress = Progress::new(Mode::Auto, false);
-            download::blob(ingest, repository, &damage.descriptor, progress).map(drop)?;
+/// Where a blob may have come from: the place that the image was pulled from, and those of images that share the blob.
+fn origins(store: &Store, root: Digest, digest: Digest) -> Result<Vec<Reference>, Failure> {
+    let own = store.origin(root)?;
+    let shares = |pack: &Pack| {
+        let documents = pack.documents().into_iter().map(|(d, _)| d.digest);
+        pack.layers().into_iter().map(|d| d.digest).chain(documents).any(|d| d == digest)
+    };
+    let others = store.packs()?.filter(|(_, _, pack)| shares(pack));
+    let others = others.filter_map(|(_, descriptor, _)| descriptor.annotations.get(media::PULLED_FROM).cloned());
+    let mut found: Vec<Reference> = Vec::new();
+    for origin in own.into_iter().chain(others).filter_map(|origin| origin.parse().ok()) {
+        if !found.contains(&origin) {
+            found.push(origin);
         }
+    }
+    Ok(found)
+}
+
+fn again(ingest: &Ingest<'_>, repository: &Repository, damage: &Damage) -> Result<(), Failure> {
+    let Damage { descriptor, document, .. } = damage;
+    if *document {
+        ingest.put(&repository.manifest(&descriptor.digest.to_string())?.bytes)?;
+    } else {
+        download::blob(ingest, repository, descriptor, Progress::new(Mode::Auto, false))?;
     }
     Ok(())
 }

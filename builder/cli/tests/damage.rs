@@ -170,6 +170,28 @@ fn what_was_pulled_is_fetched_again_from_where_it_was() {
 }
 
 #[test]
+fn a_version_made_here_is_mended_from_where_its_base_was_pulled() {
+    let (source, site) = (site(), Site::new());
+    let view = source.json(&["inspect", "assistant:base", "--json"]);
+    let root: Digest = view["digest"].as_str().expect("digest").parse().expect("digest");
+    let base = format!("{}/assistant:base", registry(source.root().join("blobs/sha256"), root));
+    site.ok(&["pull", &base]);
+    site.stage("run1", &base, exited(0));
+    site.ok(&["commit", "run1"]);
+    let version = format!("{base}-v1");
+    let (weight, adapter) = (layer(&site, &version, "weight"), layer(&site, &version, "adapter"));
+    damage(&weight);
+    let said = site.ok(&["verify", &version, "--repair"]);
+    assert!(said.contains(&format!("again from {base}")), "{said}");
+    // What was made here is to be had from nowhere, and what was pulled is mended all the same.
+    damage(&weight);
+    damage(&adapter);
+    let repair = run(&site, &["verify", &version, "--repair"]);
+    assert_eq!(repair.status.code(), Some(1), "{repair:?}");
+    assert!(!adapter.exists() && site.ok(&["verify", &base]).contains(": ok"), "{repair:?}");
+}
+
+#[test]
 fn one_bad_entry_is_named_and_every_verb_works_for_the_others() {
     let site = site();
     site.stage("run1", "assistant:base", exited(0));

@@ -267,7 +267,8 @@ fn damage_is_found_and_taken_away_and_nothing_else_is() {
         let mut got: Vec<Digest> =
             store.damaged(good.digest()).expect("read").iter().map(|d| d.descriptor.digest).collect();
         let mut want = want.to_vec();
-        (got.sort(), want.sort());
+        got.sort();
+        want.sort();
         assert_eq!(got, want);
     };
     let (layer, config) = (layer_of(&good), good.config().digest());
