@@ -39,6 +39,7 @@ pub mod job;
 mod layers;
 mod lookup;
 mod machine;
+mod naming;
 mod needed;
 mod partial;
 mod pipeline;

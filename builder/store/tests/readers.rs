@@ -116,41 +116,47 @@ fn what_a_foreign_layout_has_for_a_lock_is_not_waited_for() {
     assert!(other.collect().expect("collect").is_some());
 }
 
+/// Reads all that is listed, and what has this name; whether something has.
+fn look(store: &Store, reference: &str) -> bool {
+    let _held = store.reading().expect("reading");
+    for (_, _, pack) in store.packs().expect("list") {
+        pack.images().iter().for_each(|image| read(store, image).expect("listed"));
+    }
+    match store.resolve(reference) {
+        Ok(found) => {
+            read(store, &found.image).expect("what was found is read");
+            store.tag(&found.descriptor, &name("m:again")).expect("what was found is named");
+            true
+        }
+        Err(error) => {
+            assert!(matches!(error, StoreError::NoImage(_)), "{error}");
+            false
+        }
+    }
+}
+
 #[test]
 fn readers_writers_and_collectors_at_once_see_no_failure() {
     let (_dir, store) = site();
     image(&store.ingest().expect("ingest"), "m:kept", 0);
     let done = AtomicBool::new(false);
+    let (store, done) = (&store, &done);
     std::thread::scope(|scope| {
-        let reader = |reference: &'static str| {
-            let (store, done) = (store.clone(), &done);
-            scope.spawn(move || {
-                let mut found = 0;
-                while !done.load(Ordering::Relaxed) {
-                    let _held = store.reading().expect("reading");
-                    for (_, _, pack) in store.packs().expect("list") {
-                        pack.images().iter().for_each(|image| read(&store, image).expect("listed"));
-                    }
-                    match store.resolve(reference) {
-                        Ok(there) => {
-                            read(&store, &there.image).expect("what was found is read");
-                            store.tag(&there.descriptor, &name("m:again")).expect("what was found is named");
-                            found += 1;
-                        }
-                        Err(error) => assert!(matches!(error, StoreError::NoImage(_)), "{error}"),
-                    }
-                }
-                found
-            })
-        };
-        let readers = ["m:kept", "m:moving", "m:moving"].map(reader);
-        let collector = scope.spawn(|| {
+        let until_done = |work: &dyn Fn() -> bool| {
+            let mut times = 0;
             while !done.load(Ordering::Relaxed) {
-                store.untag(&name("m:moving")).expect("untag");
-                store.untag(&name("m:again")).expect("untag");
-                store.collect().expect("collect");
+                times += usize::from(work());
             }
-        });
+            times
+        };
+        let reader = |reference: &'static str| scope.spawn(move || until_done(&|| look(store, reference)));
+        let readers = ["m:kept", "m:moving", "m:moving"].map(reader);
+        let collect = || {
+            store.untag(&name("m:moving")).expect("untag");
+            store.untag(&name("m:again")).expect("untag");
+            store.collect().expect("collect").is_some()
+        };
+        let collector = scope.spawn(move || until_done(&collect));
         for seed in 0..150 {
             image(&store.ingest().expect("ingest"), "m:moving", seed);
         }
