@@ -1,15 +1,16 @@
 //! Bringing content of a known digest into the store, from where an earlier attempt ended.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::PathBuf;
 
+use hone_contract::quoted;
 use hone_image::Digest;
 use hone_image::oci::Descriptor;
-use hone_registry::{Repository, Source};
-use hone_store::{Ingest, StoreError};
+use hone_registry::{Error, Repository, Source};
+use hone_store::{Ingest, Partial, StoreError};
 
 use crate::failure::{Failure, because};
-use crate::progress::Progress;
+use crate::progress::{Progress, Step};
 
 /// Bytes moved at a time.
 const CHUNK: usize = 1 << 20;
@@ -36,6 +37,9 @@ pub struct Other {
 }
 
 /// Downloads what `open` gives from an offset on, unless the store has it; the file that then holds it.
+///
+/// What an earlier attempt left is gone on with, or only finished where it is all there. It may be spoilt (the machine
+/// lost its power): if the whole is then not what was asked for, it is downloaded once more from its start.
 pub fn download(
     ingest: &Ingest<'_>,
     wanted: &Wanted<'_>,
@@ -49,26 +53,60 @@ pub fn download(
     if size.map_or(Ok(false), |size| ingest.has_intact(wanted.digest, size))? {
         return Ok(path);
     }
+    // Names come from indexes and hubs.
+    let label = quoted(wanted.label).to_string();
     let mut partial = ingest.partial_of(wanted.digest, wanted.size)?;
-    let mut source = open(partial.done())?;
-    let step = progress.step(wanted.label, source.size());
+    let mut begun_before = partial.done() > 0;
+    loop {
+        let step = complete(&mut partial, &label, progress, &open)?;
+        let bytes = partial.done();
+        match partial.finish() {
+            Err(StoreError::Content { .. }) if begun_before => {
+                begun_before = false;
+                partial = ingest.partial_of(wanted.digest, wanted.size)?;
+                partial.restart()?;
+            }
+            // The place where it was matters to nobody: it is gone.
+            Err(StoreError::Content { got, want, .. }) => return Err(Other { got, want }.into()),
+            Err(error) => return Err(error.into()),
+            Ok(digest) => {
+                step.done(bytes, digest);
+                return Ok(path);
+            }
+        }
+    }
+}
+
+/// Fetches what is lacking.
+fn complete(
+    partial: &mut Partial<'_>,
+    label: &str,
+    progress: Progress,
+    open: &impl Fn(u64) -> Result<Source, Failure>,
+) -> Result<Step, Failure> {
+    if partial.is_complete() {
+        return Ok(progress.step(label, Some(partial.done())));
+    }
+    let mut source = match open(partial.done()) {
+        // More than the file has is no beginning of it.
+        Err(error) if matches!(error.downcast_ref(), Some(Error::Fewer { .. })) => {
+            partial.restart()?;
+            open(0)?
+        }
+        opened => opened?,
+    };
+    if let Some(size) = source.size() {
+        partial.announce(size)?;
+    }
+    let step = progress.step(label, source.size());
     let mut buffer = vec![0; CHUNK];
     loop {
-        let n = source.read(&mut buffer).map_err(because(wanted.label))?;
-        if n == 0 {
-            break;
+        match source.read(&mut buffer).map_err(because(label))? {
+            0 => return Ok(step),
+            n => partial.append(&buffer[..n])?,
         }
-        partial.write_all(&buffer[..n]).map_err(store.tmp_error())?;
         step.seen(partial.done());
     }
-    let bytes = partial.done();
-    match partial.finish() {
-        // The place where it was matters to nobody: it is gone.
-        Err(StoreError::Content { got, want, .. }) => return Err(Other { got, want }.into()),
-        finished => finished.map(drop)?,
-    }
-    step.done(bytes, wanted.digest);
-    Ok(path)
 }
 
 /// Downloads a blob of a repository.

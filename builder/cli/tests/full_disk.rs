@@ -3,6 +3,8 @@
 mod common;
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -70,4 +72,45 @@ fn root_a_full_disk_during_commit_refuses_nothing_and_the_commit_goes_on_later()
     assert!(site.files("tmp").is_empty());
     fs::remove_file(&ballast).expect("remove");
     assert!(site.ok(&["commit", "run1"]).starts_with("committed assistant:base-v1"));
+}
+
+/// A server that sends without end, after this head.
+fn endless(head: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
+    let host = listener.local_addr().expect("address").to_string();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = write!(stream, "HTTP/1.1 200 OK\r\nConnection: close\r\n{head}\r\n");
+            while stream.write_all(&[7; 4096]).is_ok() {}
+        }
+    });
+    host
+}
+
+#[test]
+fn root_a_download_without_an_end_is_ended_and_leaves_nothing() {
+    let site = Site::new();
+    let _small = Small::mount(&site, 8192);
+    site.write("tiny.gguf", Gguf::llama(16, 16).bytes());
+    site.write("Honefile", "apiVersion: hone.dev/v1\nname: tiny\nbase: {model: tiny.gguf}\ntrainer: none\n");
+    site.ok(&["build", "-t", "tiny:base"]);
+    for (head, why) in [
+        ("", "the disk has no room for more; nothing of it is kept"),
+        (
+            "Content-Length: 1000000000\r\n",
+            "no space left; the store is as it was, free some space and run this again",
+        ),
+        (
+            "Content-Length: 18446744073709551615\r\n",
+            "no space left; the store is as it was, free some space and run this again",
+        ),
+    ] {
+        let base = format!("{{model: 'http://{}/m.gguf', sha256: {}}}", endless(head), "0".repeat(64));
+        site.write("Honefile", format!("apiVersion: hone.dev/v1\nname: tiny\nbase: {base}\ntrainer: none\n"));
+        let said = site.fails(&["build", "-t", "tiny:other"]);
+        assert!(said.ends_with(why), "{said}");
+        assert!(site.files("partial").is_empty() && site.files("tmp").is_empty());
+        site.ok(&["verify", "tiny:base"]);
+    }
 }

@@ -106,6 +106,9 @@ pub enum StoreError {
         #[source]
         source: hone_image::oci::DocumentError,
     },
+    /// A download that cannot go on.
+    #[error(transparent)]
+    Partial(#[from] crate::PartialError),
     /// Documents that do not make an image.
     #[error(transparent)]
     Document(#[from] hone_image::oci::DocumentError),
@@ -144,7 +147,7 @@ impl StoreError {
     /// Whether the disk was full: then the same call can succeed later.
     pub fn is_full(&self) -> bool {
         match self {
-            Self::Full { .. } => true,
+            Self::Full { .. } | Self::Partial(crate::PartialError::Full { .. }) => true,
             Self::Tar(hone_image::tar::TarError::Io { source, .. }) => {
                 matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
             }

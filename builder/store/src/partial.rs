@@ -1,22 +1,64 @@
 //! Downloads that go on where they ended: `partial/<hex>`, named by the digest they must come to.
 //!
-//! What is there is hashed when a download goes on, so that the whole earns its digest, whoever wrote the beginning.
+//! What is there is hashed when a download goes on, so that the whole earns its digest, whoever wrote the beginning. Who
+//! downloads holds an flock on the file, and changes or removes only a file that is still the one under its name: a file
+//! may have become a blob between being opened and being locked.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::PathBuf;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
 use hone_image::Digest;
 use hone_image::oci::Descriptor;
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock, fstatvfs};
 use sha2::{Digest as _, Sha256};
 
-use crate::{Ingest, StoreError, files};
+use crate::garbage::Swept;
+use crate::weight::reserve;
+use crate::{Ingest, Store, StoreError, files};
 
 /// How much is hashed at a time (bytes).
 const CHUNK: usize = 1 << 20;
+/// Most of a download whose size nobody knows (bytes): more than any model in one file that is run on a device.
+const MOST: u64 = 256 << 30;
+/// What such a download leaves free on the disk: a twentieth of it, at most so much (bytes).
+const SPARED: u64 = 1 << 30;
+/// How much of it is written until the disk's room is looked at again (bytes).
+const STRIDE: u64 = 64 << 20;
 
-/// A download that is being written.
+/// Why a download cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum PartialError {
+    /// Another process has it.
+    #[error("download {0}: somebody else is downloading it; wait for them")]
+    Busy(Digest),
+    /// The disk was full in its middle.
+    #[error(
+        "write {}: no space left; the {kept} bytes that came are kept there: free some space and run this again, it goes \
+         on from them", path.display()
+    )]
+    Full {
+        /// Where it is.
+        path: PathBuf,
+        /// Bytes that are there.
+        kept: u64,
+    },
+    /// Its size is not known, and it takes more room than such a one may.
+    #[error(
+        "download {digest}: the server does not say its size, and it has more than {came} bytes: {why}; nothing of it is kept"
+    )]
+    Endless {
+        /// What was to be had.
+        digest: Digest,
+        /// Bytes that came.
+        came: u64,
+        /// The bound.
+        why: &'static str,
+    },
+}
+
+/// A download that is being written. Dropped before [`Partial::finish`], it leaves what came, for the next attempt.
 #[derive(Debug)]
 pub struct Partial<'a> {
     ingest: &'a Ingest<'a>,
@@ -26,62 +68,49 @@ pub struct Partial<'a> {
     done: u64,
     digest: Digest,
     size: Option<u64>,
+    /// Without a size: up to where the disk is known to have room, and the bound in all.
+    roomy: u64,
+    most: u64,
+    after: After,
+}
+
+/// What is to become of the file when the handle goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    Kept,
+    Removed,
+    /// It has another name, or none.
+    Gone,
 }
 
 impl Ingest<'_> {
     /// Begins or goes on with the download of this content.
     ///
     /// # Errors
-    /// When somebody else is downloading it, or the disk refuses.
+    /// When somebody else is downloading it, or the disk refuses or has no room for it.
     pub fn partial(&self, descriptor: &Descriptor) -> Result<Partial<'_>, StoreError> {
         self.partial_of(descriptor.digest, Some(descriptor.size))
     }
 
-    /// The same where the size is not known before.
+    /// The same where the size may not be known before.
     ///
     /// # Errors
     /// As [`Ingest::partial`].
     pub fn partial_of(&self, digest: Digest, size: Option<u64>) -> Result<Partial<'_>, StoreError> {
         let path = self.store.root.join("partial").join(digest.hex());
-        let opening = || StoreError::at("open", &path);
-        let mut options = File::options();
-        let mut file = options.read(true).write(true).create(true).truncate(false).open(&path).map_err(opening())?;
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            let why = "somebody else is downloading it; wait for them".to_owned();
-            return Err(StoreError::Record { path, why });
-        }
-        // More than there can be is no beginning of it.
-        if size.is_some_and(|size| file.metadata().is_ok_and(|m| m.len() > size)) {
-            file.set_len(0).map_err(opening())?;
-        }
-        let mut hasher = Sha256::new();
-        let mut buffer = vec![0; CHUNK];
-        let mut done = 0;
-        loop {
-            let n = file.read(&mut buffer).map_err(opening())?;
-            if n == 0 {
-                break;
+        let mut file = locked(&path, digest)?;
+        let mut begun = || -> io::Result<(Sha256, u64)> {
+            // More than there can be is no beginning of it.
+            if size.is_some_and(|size| file.metadata().is_ok_and(|m| m.len() > size)) {
+                file.set_len(0)?;
             }
-            hasher.update(&buffer[..n]);
-            done += n as u64;
-        }
-        Ok(Partial { ingest: self, path, file, hasher, done, digest, size })
-    }
-}
-
-impl Write for Partial<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.size.is_some_and(|size| self.done + bytes.len() as u64 > size) {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "more bytes than announced"));
-        }
-        let written = self.file.write(bytes)?;
-        self.hasher.update(&bytes[..written]);
-        self.done += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+            hashed(&mut file)
+        };
+        let (hasher, done) = begun().map_err(StoreError::at("read", &path))?;
+        let (roomy, most, after) = (done, MOST, After::Kept);
+        let mut partial = Partial { ingest: self, path, file, hasher, done, digest, size: None, roomy, most, after };
+        size.map_or(Ok(()), |size| partial.announce(size))?;
+        Ok(partial)
     }
 }
 
@@ -91,18 +120,53 @@ impl Partial<'_> {
         self.done
     }
 
+    /// Whether all of it is there, and only [`Partial::finish`] is left to do.
+    pub fn is_complete(&self) -> bool {
+        self.size == Some(self.done)
+    }
+
+    /// Notes the size of the whole, unless it is known, and claims the space: a full disk is told before the first byte.
+    ///
+    /// # Errors
+    /// When there is no room; what is there is then as it was.
+    pub fn announce(&mut self, size: u64) -> Result<(), StoreError> {
+        if self.size.is_none() && self.done < size {
+            let fits = i64::try_from(size).map_err(|_| io::ErrorKind::StorageFull.into());
+            let claimed = fits.and_then(|_| reserve(&self.file, size));
+            claimed.map_err(StoreError::at("download to", &self.path))?;
+        }
+        self.size = self.size.or(Some(size));
+        Ok(())
+    }
+
+    /// Adds what comes next.
+    ///
+    /// # Errors
+    /// When it is more than announced, or than a download without a size may be, or the disk refuses.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        let end = self.done + bytes.len() as u64;
+        match self.size {
+            Some(size) if end > size => {
+                let (got, want) = ("more bytes than announced".to_owned(), format!("{size} bytes"));
+                return Err(StoreError::Content { path: self.path.clone(), got, want });
+            }
+            Some(_) => {}
+            None => self.bounded(end)?,
+        }
+        self.file.write_all(bytes).map_err(|source| self.unwritten(source))?;
+        self.hasher.update(bytes);
+        self.done = end;
+        Ok(())
+    }
+
     /// Throws away what is there and begins anew.
     ///
     /// # Errors
     /// When the disk refuses.
     pub fn restart(&mut self) -> Result<(), StoreError> {
-        let mut restart = || -> io::Result<()> {
-            self.file.set_len(0)?;
-            self.file.seek(SeekFrom::Start(0)).map(drop)
-        };
-        restart().map_err(StoreError::at("write", &self.path))?;
-        self.hasher = Sha256::new();
-        self.done = 0;
+        let restarted = self.file.set_len(0).and_then(|()| self.file.seek(SeekFrom::Start(0)));
+        restarted.map_err(StoreError::at("write", &self.path))?;
+        (self.hasher, self.done, self.roomy) = (Sha256::new(), 0, 0);
         Ok(())
     }
 
@@ -110,65 +174,205 @@ impl Partial<'_> {
     ///
     /// # Errors
     /// When it is other content, too short, or the disk refuses.
-    pub fn finish(self) -> Result<Digest, StoreError> {
+    pub fn finish(mut self) -> Result<Digest, StoreError> {
         if let Some(size) = self.size.filter(|size| *size != self.done) {
             let (got, want) = (format!("{} bytes", self.done), format!("{size} bytes"));
-            return Err(StoreError::Content { path: self.path, got, want });
+            return Err(StoreError::Content { path: self.path.clone(), got, want });
         }
-        let got = Digest::from_sha256(self.hasher.finalize().into());
+        let got = Digest::from_sha256(std::mem::take(&mut self.hasher).finalize().into());
         if got != self.digest {
             files::remove(&self.path)?;
-            return Err(StoreError::Content { path: self.path, got: got.to_string(), want: self.digest.to_string() });
+            self.after = After::Gone;
+            let (got, want) = (got.to_string(), self.digest.to_string());
+            return Err(StoreError::Content { path: self.path.clone(), got, want });
         }
-        let store = self.ingest.store;
-        let (to, dir) = (store.blob_path(got), store.root.join("blobs/sha256"));
-        let publish = || -> io::Result<()> {
-            self.file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o444))?;
-            self.file.sync_all()?;
-            std::fs::rename(&self.path, &to)?;
-            files::sync_dir(&dir)
-        };
-        publish().map_err(StoreError::at("write blob", &to))?;
+        let to = self.ingest.store.blob_path(got);
+        self.publish(&to).map_err(StoreError::at("write blob", &to))?;
         Ok(got)
+    }
+
+    /// Syncs it, which may take long, and only then seals it: whoever is killed in between leaves a file to write to.
+    fn publish(&mut self, to: &Path) -> io::Result<()> {
+        self.file.sync_all()?;
+        self.file.set_permissions(PermissionsExt::from_mode(0o444))?;
+        self.file.sync_all()?;
+        fs::rename(&self.path, to)?;
+        self.after = After::Gone;
+        let root = &self.ingest.store.root;
+        files::sync_dir(&root.join("blobs/sha256"))?;
+        files::sync_dir(&root.join("partial"))
+    }
+
+    /// Whether a download of unknown size may come to `end` bytes.
+    fn bounded(&mut self, end: u64) -> Result<(), StoreError> {
+        if end > self.most {
+            return Err(self.endless("want less, or a server that says it"));
+        }
+        if end <= self.roomy {
+            return Ok(());
+        }
+        let disk = fstatvfs(&self.file).map_err(|e| StoreError::io("stat the disk of", &self.path, e.into()))?;
+        // Some file systems in user space do not say how large they are; what they have not they refuse.
+        let spared = (disk.f_blocks.saturating_mul(disk.f_frsize) / 20).min(SPARED);
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize).saturating_sub(spared);
+        let free = if disk.f_blocks == 0 { u64::MAX } else { free };
+        if end - self.done > free {
+            return Err(self.endless("the disk has no room for more"));
+        }
+        self.roomy = self.done.saturating_add(free.min(STRIDE)).max(end);
+        Ok(())
+    }
+
+    fn unwritten(&mut self, source: io::Error) -> StoreError {
+        match StoreError::io("write", &self.path, source) {
+            StoreError::Full { .. } if self.size.is_none() => self.endless("the disk has no room for more"),
+            StoreError::Full { path, .. } => PartialError::Full { path, kept: self.done }.into(),
+            other => other,
+        }
+    }
+
+    fn endless(&mut self, why: &'static str) -> StoreError {
+        self.after = After::Removed;
+        PartialError::Endless { digest: self.digest, came: self.done, why }.into()
+    }
+}
+
+impl Drop for Partial<'_> {
+    /// What does not work here is met again by the next attempt, or by [`Store::drop_partials`].
+    fn drop(&mut self) {
+        match self.after {
+            After::Gone => {}
+            After::Kept if self.done > 0 => drop(self.file.set_len(self.done)),
+            After::Kept | After::Removed => drop(fs::remove_file(&self.path)),
+        }
+    }
+}
+
+impl Store {
+    /// Removes the beginnings of downloads that nobody is going on with; how many, and the room that they took.
+    ///
+    /// # Errors
+    /// When one cannot be removed.
+    pub fn drop_partials(&self) -> Result<Swept, StoreError> {
+        let dir = self.root.join("partial");
+        let mut swept = Swept::default();
+        for name in files::names(&dir)? {
+            if let Some(bytes) = discard(&dir.join(name))? {
+                swept.blobs += 1;
+                swept.bytes += bytes;
+            }
+        }
+        Ok(swept)
+    }
+}
+
+/// Removes a file unless somebody writes it; the room that it took.
+fn discard(path: &Path) -> Result<Option<u64>, StoreError> {
+    let failed = || StoreError::at("remove", path);
+    let meta = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        result => result.map_err(failed())?,
+    };
+    let _lock = if meta.is_file() {
+        let file = options().read(true).open(path).map_err(failed())?;
+        match lock(&file) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            result => result.map_err(failed())?,
+        }
+        if !is_at(&file, path).map_err(failed())? {
+            return Ok(None);
+        }
+        Some(file)
+    } else {
+        None
+    };
+    files::remove(path)?;
+    // Space that was claimed lies behind the end.
+    Ok(Some(meta.len().max(meta.blocks() * 512)))
+}
+
+/// Opens and locks the file under this name, which is empty when there was none.
+fn locked(path: &Path, digest: Digest) -> Result<File, StoreError> {
+    let busy = |source: io::Error| match source.kind() {
+        io::ErrorKind::WouldBlock => PartialError::Busy(digest).into(),
+        _ => StoreError::io("open", path, source),
+    };
+    loop {
+        let file = opened(path).map_err(busy)?;
+        if !file.metadata().map_err(busy)?.is_file() {
+            let why = "it is no regular file; remove it".to_owned();
+            return Err(StoreError::Record { path: path.to_owned(), why });
+        }
+        lock(&file).map_err(busy)?;
+        if is_at(&file, path).map_err(busy)? {
+            return Ok(file);
+        }
+    }
+}
+
+fn opened(path: &Path) -> io::Result<File> {
+    let open = || options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+    match open() {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            make_way(path)?;
+            open()
+        }
+        result => result,
+    }
+}
+
+/// A file that is there and that we may not write: sealed by one who was killed before it had its name, or another
+/// user's. Ours becomes writable; theirs makes way if nobody writes it, since the directory is ours.
+fn make_way(path: &Path) -> io::Result<()> {
+    if fs::set_permissions(path, PermissionsExt::from_mode(0o600)).is_ok() {
+        return Ok(());
+    }
+    let theirs = options().read(true).open(path)?;
+    lock(&theirs)?;
+    if is_at(&theirs, path)? { fs::remove_file(path) } else { Ok(()) }
+}
+
+/// A name in the store leads nowhere else, and never to somebody to wait for.
+fn options() -> fs::OpenOptions {
+    let mut options = File::options();
+    options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed());
+    options
+}
+
+fn lock(file: &File) -> io::Result<()> {
+    loop {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::INTR) => {}
+            result => return result.map_err(io::Error::from),
+        }
+    }
+}
+
+/// Whether the name still stands for this file.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let held = file.metadata()?;
+    match fs::symlink_metadata(path) {
+        Ok(there) => Ok((held.dev(), held.ino()) == (there.dev(), there.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Hashes a file to its end, where it is then.
+fn hashed(file: &mut File) -> io::Result<(Sha256, u64)> {
+    let (mut hasher, mut done) = (Sha256::new(), 0);
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok((hasher, done)),
+            n => {
+                hasher.update(&buffer[..n]);
+                done += n as u64;
+            }
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Store;
-
-    #[test]
-    fn a_download_goes_on_where_it_ended() {
-        let dir = tempfile::tempdir().expect("temporary directory");
-        let store = Store::at(dir.path());
-        let ingest = store.ingest().expect("ingest");
-        let wanted = Descriptor::of("x", Digest::of(b"hello world"), 11);
-        let mut first = ingest.partial(&wanted).expect("begin");
-        first.write_all(b"hello").expect("write");
-        assert!(ingest.partial(&wanted).is_err(), "two writers");
-        drop(first);
-        let mut second = ingest.partial(&wanted).expect("go on");
-        assert_eq!(second.done(), 5);
-        assert!(second.write_all(b" world and more").is_err());
-        second.write_all(b" world").expect("write");
-        assert_eq!(second.finish().expect("finish"), wanted.digest);
-        assert_eq!(store.read_blob(wanted.digest, 100).expect("read"), b"hello world");
-    }
-
-    #[test]
-    fn other_content_is_refused_and_not_kept() {
-        let dir = tempfile::tempdir().expect("temporary directory");
-        let store = Store::at(dir.path());
-        let ingest = store.ingest().expect("ingest");
-        let wanted = Descriptor::of("x", Digest::of(b"good"), 4);
-        let mut partial = ingest.partial(&wanted).expect("begin");
-        partial.write_all(b"evil").expect("write");
-        assert!(matches!(partial.finish(), Err(StoreError::Content { .. })));
-        assert_eq!(ingest.partial(&wanted).expect("begin again").done(), 0);
-        let mut short = ingest.partial(&wanted).expect("begin");
-        short.write_all(b"go").expect("write");
-        assert!(short.finish().is_err());
-        assert_eq!(ingest.partial(&wanted).expect("go on").done(), 2, "what is there is kept");
-    }
-}
+#[path = "partial_tests.rs"]
+mod tests;

@@ -185,7 +185,7 @@ fn packed(weight: &WeightFile<'_>, known: Known, was_known: bool) -> PackedWeigh
 }
 
 /// Claims the space at once: a full disk is told before the first byte is read.
-fn reserve(file: &File, len: u64) -> io::Result<()> {
+pub(crate) fn reserve(file: &File, len: u64) -> io::Result<()> {
     match fallocate(file, FallocateFlags::KEEP_SIZE, 0, len) {
         Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS | rustix::io::Errno::INVAL) | Ok(()) => Ok(()),
         Err(errno) => Err(errno.into()),
