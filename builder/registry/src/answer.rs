@@ -21,7 +21,7 @@ const MAX_ERROR_BODY: u64 = 64 << 10;
 
 /// An answer, and whose it is.
 pub(crate) struct Answer {
-    response: Response<Body>,
+    response: Box<Response<Body>>,
     /// Where it came from: after redirects not where it was asked for.
     url: String,
     /// Whether a redirect left the host that was asked, even if another one led back.
@@ -31,7 +31,7 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn new(response: Response<Body>, url: &str, pace: &Pace) -> Self {
-        Self { response, url: url.to_owned(), astray: false, pace: pace.clone() }
+        Self { response: Box::new(response), url: url.to_owned(), astray: false, pace: pace.clone() }
     }
 
     /// The same, after redirects that left the host that was asked.
@@ -56,6 +56,11 @@ impl Answer {
     /// Where it points to, from where it came.
     pub(crate) fn location(&self) -> Option<String> {
         parse::join(&self.url, self.text(&header::LOCATION)?)
+    }
+
+    /// The same, where `origin` is not to be led to by others: what it is sent is sent as us.
+    pub(crate) fn location_as(&self, origin: &str) -> Option<String> {
+        self.location().filter(|to| !self.astray || parse::origin(to).as_deref() != Some(origin))
     }
 
     /// Where the next page of a list is.

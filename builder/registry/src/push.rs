@@ -98,8 +98,9 @@ impl Repository {
             return Err(task.refused(answer));
         }
         let least = answer.text(&CHUNK_MIN).and_then(|t| t.parse().ok()).unwrap_or(0).min(LARGEST_CHUNK);
-        let url =
-            answer.location().ok_or_else(|| task.protocol("begins an upload at no URL that may be followed"))?;
+        let url = answer
+            .location_as(self.session.origin())
+            .ok_or_else(|| task.protocol("begins an upload at no URL that may be followed"))?;
         Ok(State { url, at: 0, least })
     }
 }

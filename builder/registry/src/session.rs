@@ -32,6 +32,10 @@ impl Session {
         &self.wire.retry
     }
 
+    pub(crate) fn origin(&self) -> &str {
+        &self.origin
+    }
+
     pub(crate) fn pace(&self) -> &Pace {
         &self.wire.pace
     }

@@ -5,7 +5,7 @@
 mod common;
 
 use common::fake::{Canned, Fake, Script, Seen};
-use common::{described, opener, quick, read, repository, seeded};
+use common::{again, described, opener, quick, read, repository, seeded};
 use hone_image::digest::Digest;
 use hone_image::media;
 use hone_registry::hub::Name;
@@ -116,6 +116,23 @@ fn nor_is_it_by_a_way_back_or_as_the_place_of_an_upload() {
 }
 
 #[test]
+fn a_stranger_begins_no_upload_at_the_registry() {
+    for location in ["http://REGISTRY/v2/other/blobs/uploads/1", "/v2/other/blobs/uploads/1"] {
+        let (stranger, registry) = (Fake::start(Script::default()), Fake::start(Script::default()));
+        let (_dir, repository) = known_at(&registry, CREDENTIALS[0]);
+        registry.state().script.canned = vec![moved("POST /v2/", &format!("http://{}/x", stranger.host))];
+        let place = vec![("Location".to_owned(), location.replace("REGISTRY", &registry.host))];
+        let begun = Canned { status: 202, headers: place, body: Vec::new() };
+        stranger.state().script.canned = vec![("POST /x".to_owned(), begun)];
+        let pushed = repository.push_blob(&described(b"{}"), &opener(b"{}"), &[], &mut |_| ());
+        // A relative place is one of the stranger's own, where nothing is.
+        assert!(pushed.is_err() || location.starts_with('/'), "{location}");
+        let sent = |s: &Seen| s.target.contains("/v2/other/");
+        assert!(!registry.state().seen.iter().any(sent), "{location}: {:?}", registry.state().seen);
+    }
+}
+
+#[test]
 fn a_token_service_that_redirects_takes_nothing_along() {
     for auth in CREDENTIALS {
         let (evil, registry) = (evil(), Fake::start(Script { token_uses: Some(99), ..Script::default() }));
@@ -144,6 +161,51 @@ fn a_hub_s_storage_is_not_told_either() {
     assert!(said.contains(&evil.host) && !said.contains("HF_TOKEN"), "{said}");
     assert_eq!(evil.count("GET"), 1);
     assert!(!tells(&evil.state().seen));
+}
+
+/// The environment names the place of credentials, which a test cannot change for itself: it starts itself again.
+#[test]
+fn who_names_a_place_of_credentials_is_nobody_else() {
+    if let Ok(name) = std::env::var("HONE_TEST_REPOSITORY") {
+        let auth_files = hone_registry::auth_files(&|name| std::env::var_os(name));
+        let client = Client::new(Options { auth_files, retry: quick(), ..Options::default() });
+        let _ = client.repository(&name.parse().expect("reference")).has_blob(&described(b"x"));
+        return;
+    }
+    let home = tempfile::tempdir().expect("directory");
+    let file = |name: &str, user: &str, fake: &Fake| {
+        let path = home.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("parent")).expect("directory");
+        let entry = format!(r#"{{"username":"{user}","password":"pw"}}"#);
+        std::fs::write(path, format!(r#"{{"auths":{{"{}":{entry}}}}}"#, fake.host)).expect("write");
+    };
+    for (set, want) in [
+        (&[][..], "podman"),
+        (&[("DOCKER_CONFIG", "none")], ""),
+        (&[("DOCKER_CONFIG", "other")], "other"),
+        (&[("REGISTRY_AUTH_FILE", "none.json")], ""),
+        (&[("REGISTRY_AUTH_FILE", "other/config.json")], "other"),
+        (&[("REGISTRY_AUTH_FILE", "none.json"), ("DOCKER_CONFIG", "other")], ""),
+    ] {
+        let fake = Fake::start(Script { token_uses: Some(9), ..Script::default() });
+        file(".docker/config.json", "docker", &fake);
+        file(".config/containers/auth.json", "podman", &fake);
+        file("other/config.json", "other", &fake);
+        let places: Vec<_> = set.iter().map(|(name, place)| (*name, home.path().join(place))).collect();
+        let name = format!("{}/team/a", fake.host);
+        let empty = home.path().join("none");
+        let mut environment = vec![
+            ("HONE_TEST_REPOSITORY", name.as_ref()),
+            ("HOME", home.path().as_os_str()),
+            ("XDG_RUNTIME_DIR", empty.as_os_str()),
+            ("XDG_CONFIG_HOME", "".as_ref()),
+        ];
+        environment.extend(places.iter().map(|(name, place)| (*name, place.as_os_str())));
+        again("who_names_a_place_of_credentials_is_nobody_else", &environment);
+        let seen = fake.state().seen.clone();
+        let account = seen.iter().find_map(|s| s.target.split_once("account=")).map(|(_, user)| user.to_owned());
+        assert_eq!(account.unwrap_or_default(), want, "{set:?}");
+    }
 }
 
 /// The harmless twin: docker's registry names auth.docker.io.

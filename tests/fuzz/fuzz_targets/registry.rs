@@ -9,7 +9,11 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|bytes: &[u8]| {
     let Some((kind, bytes)) = bytes.split_first() else { return };
     match kind {
-        b'e' => drop(parse::registry_error(bytes)),
+        b'e' => {
+            let error = parse::registry_error(bytes);
+            let shown = error.code + &error.message;
+            assert!(!shown.contains(char::is_control) && shown.len() < 8192, "{shown:?}");
+        }
         b't' => {
             if let Some(token) = parse::token(bytes) {
                 assert!(token.secret.bytes().all(|b| b.is_ascii_graphic()), "a token that no header can carry");
@@ -33,7 +37,8 @@ fn headers(bytes: &[u8]) {
         let _ = challenge.param("realm");
     }
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_000_000);
-    let _ = (parse::content_range(text), parse::upload_offset(text), parse::retry_after(text, now));
+    let _ = (parse::content_range(text), parse::unsatisfied_range(text));
+    let _ = (parse::upload_offset(text), parse::retry_after(text, now));
     let location = parse::next_link(text).unwrap_or(text);
     for base in ["https://registry.example:8443/v2/a/blobs/?x=1", "http://[::1]:5000/v2/"] {
         let Some(joined) = parse::join(base, location) else { continue };

@@ -84,7 +84,7 @@ const PROXIES: [&str; 8] =
 /// Starts one test of this program again, in another environment: a test cannot change its own.
 pub fn again(test: &str, environment: &[(&str, &std::ffi::OsStr)]) {
     let mut program = std::process::Command::new(std::env::current_exe().expect("this test"));
-    program.args(["--exact", test, "--nocapture"]).env_remove("REGISTRY_AUTH_FILE");
+    program.args(["--exact", test, "--nocapture"]).env_remove("REGISTRY_AUTH_FILE").env_remove("DOCKER_CONFIG");
     for name in PROXIES {
         program.env_remove(name);
     }
