@@ -61,18 +61,40 @@ pub(crate) fn find(files: &[PathBuf], domain: &str, path: &str) -> Result<Option
             |source| Error::Credentials { host: domain.to_owned(), file: file.display().to_string(), source };
         let Some(bytes) = read(file).map_err(|e| failed(e.into()))? else { continue };
         let document: Value = serde_json::from_slice(&bytes).map_err(|e| failed(e.into()))?;
-        for key in keys(&document, domain, path) {
-            match get_credential_from_reader(bytes.as_slice(), &key) {
-                Ok(DockerCredential::IdentityToken(token)) => return Ok(Some(Credential::Identity(token))),
-                Ok(DockerCredential::UsernamePassword(user, password)) => {
-                    return Ok(Some(Credential::Password { user, password }));
-                }
-                Err(error) if is_absent(&error) => {}
-                Err(error) => return Err(failed(shown(error).into())),
-            }
+        if let Some(found) = find_in(&document, &bytes, domain, path).map_err(|why| failed(why.into()))? {
+            return Ok(Some(found));
         }
     }
     Ok(None)
+}
+
+/// The first credential in a file's text, which is this document, and of the helpers that it names.
+fn find_in(document: &Value, bytes: &[u8], domain: &str, path: &str) -> Result<Option<Credential>, String> {
+    for key in keys(document, domain, path) {
+        match get_credential_from_reader(bytes, &key) {
+            Ok(DockerCredential::IdentityToken(token)) => return Ok(Some(Credential::Identity(token))),
+            Ok(DockerCredential::UsernamePassword(user, password)) => {
+                return Ok(Some(Credential::Password { user, password }));
+            }
+            Err(error) if is_absent(&error) => {}
+            Err(error) => return Err(shown(error)),
+        }
+    }
+    Ok(None)
+}
+
+/// Whether an auth file's text has a credential for a repository of `domain` in itself. The helpers that it names are
+/// not asked: this is for those who have no file but a text that anybody may have written.
+///
+/// # Errors
+/// Why it is no such file.
+pub fn stores_credential(bytes: &[u8], domain: &str, path: &str) -> Result<bool, String> {
+    let mut document: Value = serde_json::from_slice(bytes).map_err(|e| quoted(&e.to_string()).to_string())?;
+    if let Some(parts) = document.as_object_mut() {
+        parts.retain(|name, _| name == "auths");
+    }
+    let text = document.to_string();
+    find_in(&document, text.as_bytes(), domain, path).map(|found| found.is_some())
 }
 
 fn read(file: &Path) -> io::Result<Option<Vec<u8>>> {
@@ -120,7 +142,7 @@ fn shown(error: CredentialRetrievalError) -> String {
             let said =
                 [stderr.trim(), stdout.trim()].into_iter().find(|text| !text.is_empty() && !text.starts_with('{'));
             let said = said.map(|text| format!(": {}", quoted(text))).unwrap_or_default();
-            format!("docker-credential-{} fails{said}", quoted(&helper))
+            format!("{} fails{said}", quoted(&helper))
         }
         other => other.to_string(),
     }
@@ -187,6 +209,16 @@ mod tests {
         assert!(find(&files, "r.example", "a").is_err());
     }
 
+    #[test]
+    fn a_text_is_asked_without_its_helpers() {
+        let stores = |text: &str| stores_credential(text.as_bytes(), "r.example", "org/a");
+        assert_eq!(stores(r#"{"auths":{"r.example/org":{"auth":"b3JnOng="}},"credsStore":"none"}"#), Ok(true));
+        assert_eq!(stores(r#"{"credHelpers":{"r.example":"../none"},"credsStore":"none"}"#), Ok(false));
+        for bad in ["", "{", "[]", "7", r#"{"auths":7}"#, r#"{"auths":{"r.example":{"auth":"!!"}}}"#] {
+            assert!(stores(bad).is_err(), "{bad}");
+        }
+    }
+
     fn places(set: &[(&str, &str)]) -> Vec<String> {
         let env = |name: &str| set.iter().find(|(n, _)| *n == name).map(|(_, value)| value.into());
         auth_files(&env).iter().map(|p| p.display().to_string()).collect()
@@ -223,7 +255,7 @@ mod tests {
     fn a_helper_s_complaint_is_told_and_its_secret_is_not() {
         let fails = |stdout: &str, stderr: &str| {
             let (stdout, stderr) = (stdout.to_owned(), stderr.to_owned());
-            shown(CredentialRetrievalError::HelperFailure { helper: "x".into(), stdout, stderr })
+            shown(CredentialRetrievalError::HelperFailure { helper: "docker-credential-x".into(), stdout, stderr })
         };
         assert_eq!(fails("locked\u{1b}[2J\n", " "), r"docker-credential-x fails: locked\u{1b}[2J");
         assert_eq!(fails("", "locked"), "docker-credential-x fails: locked");

@@ -27,7 +27,7 @@ mod upload;
 mod wire;
 
 pub use client::{Client, Options, Pinned};
-pub use credentials::auth_files;
+pub use credentials::{auth_files, stores_credential};
 pub use download::Download;
 pub use error::{Cause, Error};
 pub use pace::Pace;
