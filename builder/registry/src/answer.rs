@@ -104,7 +104,7 @@ impl Task {
         let status = answer.status();
         // Another host has other advice: to sign in at the one that was asked helps nobody.
         let (peer, host) = match parse::authority(&answer.url).filter(|_| answer.astray) {
-            Some(other) => (Peer::Web, format!("{other}, where {} redirects to,", self.host)),
+            Some(other) => (Peer::Redirected, format!("{other}, where {} redirects to,", self.host)),
             None => (self.peer, self.host.clone()),
         };
         let mut body = Vec::new();

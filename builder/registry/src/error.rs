@@ -166,6 +166,8 @@ pub(crate) enum Peer {
     Registry,
     Web,
     Hub,
+    /// Whoever a redirect led to.
+    Redirected,
 }
 
 /// What to do about an answer, as the end of a message.
@@ -182,6 +184,7 @@ pub(crate) fn advice(peer: Peer, host: &str, status: u16, error: &RegistryError)
         (Peer::Registry, 404) if error.code == "MANIFEST_UNKNOWN" => "check the tag or digest".into(),
         (Peer::Hub, 404) => "check the model's name and revision; a private one needs HF_TOKEN".into(),
         (Peer::Web, 401 | 403 | 404 | 410) => "check the URL".into(),
+        (Peer::Redirected, 401 | 403) => format!("it is not told who we are, as only {host} is"),
         (_, 407) => "check the user and password in the proxy's URL".into(),
         (_, 413) => "it is larger than the server or a proxy before it accepts".into(),
         (Peer::Registry, 429) => "wait, or sign in: the registry limits requests".into(),
@@ -224,6 +227,7 @@ mod tests {
         let said = |message: &str| RegistryError { message: message.into(), ..none.clone() };
         assert!(advice(Peer::Registry, "r.example", 401, &none).contains("`podman login r.example`"));
         assert!(advice(Peer::Hub, "h", 403, &none).contains("HF_TOKEN"));
+        assert!(advice(Peer::Redirected, "h", 401, &none).contains("only h is"));
         assert!(
             advice(Peer::Registry, "r", 400, &said("Client sent an HTTP request to an HTTPS server."))
                 .contains("https")

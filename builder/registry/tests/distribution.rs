@@ -50,6 +50,22 @@ fn what_is_pushed_is_pulled() {
     assert!(read(repository.blob(blob, blob.size).expect("open")).expect("pull").is_empty());
 }
 
+/// What the fake answers beyond the end of a file is what a real server answers.
+#[test]
+fn there_is_nothing_beyond_the_end_of_a_blob() {
+    let Some(registry) = Distribution::start(false) else { return };
+    let repository = repository(&client(), &registry.host, "team/a");
+    let bytes = seeded(5000);
+    let blob = described(&bytes);
+    repository.push_blob(&blob, &opener(&bytes), &[], &mut |_| ()).expect("push");
+    let url = format!("http://{}/v2/team/a/blobs/{}", registry.host, blob.digest);
+    let download = client().download(&url).expect("url");
+    let source = download.open(5000).expect("open");
+    assert_eq!(source.size(), Some(5000));
+    assert!(read(source).expect("nothing").is_empty());
+    assert!(matches!(download.open(5001).expect_err("beyond"), Error::Fewer { have: 5001, .. }));
+}
+
 #[test]
 fn a_blob_is_mounted_from_a_neighbour() {
     let Some(registry) = Distribution::start(false) else { return };
