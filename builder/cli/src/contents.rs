@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 
+use hone_contract::quoted_bytes;
 use hone_image::{Digest, Layer};
 use hone_store::{Budget, Store, untar};
 
@@ -13,6 +14,10 @@ use crate::failure::{Failure, because};
 pub const MAX_ENTRIES: usize = 2_000_000;
 /// A file that is kept whole is not larger than this (bytes).
 const MAX_KEPT: u64 = 8 << 20;
+/// Longest path that Linux opens (bytes).
+const MAX_PATH: usize = 4096;
+/// Bytes of the paths of one layer; ten thousand files have less than one megabyte.
+const MAX_PATHS: usize = 256 << 20;
 
 /// One file of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +37,8 @@ pub struct Contents {
     pub files: BTreeMap<String, Content>,
     /// The bytes of those that were to be kept.
     pub kept: BTreeMap<String, Vec<u8>>,
+    /// Bytes of all paths, repeated ones too.
+    paths: usize,
 }
 
 /// Reads a layer within the budget of its image; the files of `keep` whole.
@@ -47,11 +54,23 @@ pub fn read(store: &Store, layer: &Layer, budget: &Budget, keep: &[&str]) -> Res
 }
 
 impl Contents {
+    /// A path as it is listed. Headers may have a megabyte each, and unpack from nothing: what is kept of them is bounded.
+    fn path(&mut self, bytes: &[u8]) -> Result<String, Failure> {
+        if bytes.len() > MAX_PATH {
+            return Err(format!("{}: a path of more than {MAX_PATH} bytes", quoted_bytes(bytes)).into());
+        }
+        self.paths += bytes.len();
+        if self.paths > MAX_PATHS {
+            return Err(format!("paths of more than {MAX_PATHS} bytes together").into());
+        }
+        Ok(String::from_utf8_lossy(bytes).trim_start_matches("./").to_owned())
+    }
+
     fn add(&mut self, entry: &mut untar::Entry<'_, '_>, keep: &[&str]) -> Result<(), Failure> {
         if !entry.header().entry_type().is_file() {
             return Ok(());
         }
-        let path = String::from_utf8_lossy(&entry.path_bytes()).trim_start_matches("./").to_owned();
+        let path = self.path(&entry.path_bytes())?;
         let executable = entry.header().mode()? & 0o100 != 0;
         let mut hashing = Hashing::default();
         if keep.contains(&path.as_str()) {
@@ -89,5 +108,25 @@ impl io::Write for Hashing {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_bounded_one_by_one_and_together() {
+        let mut contents = Contents::default();
+        assert_eq!(contents.path(b"./usr/bin/env").expect("a path"), "usr/bin/env");
+        let longest = vec![b'x'; MAX_PATH];
+        assert_eq!(contents.path(&longest).expect("as long as Linux has them").len(), MAX_PATH);
+        let evil = [b"\x1b[2J".as_slice(), &vec![b'x'; 1 << 20]].concat();
+        let said = contents.path(&evil).expect_err("a megabyte").to_string();
+        assert!(said.len() < 1000 && !said.contains('\u{1b}'), "{said}");
+        for _ in 2..MAX_PATHS / MAX_PATH {
+            contents.path(&longest).expect("within");
+        }
+        assert!(contents.path(&longest).is_err());
     }
 }

@@ -9,8 +9,10 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use common::Site;
-use hone_image::oci::{Descriptor, Index, Manifest, Platform, Sealed};
-use hone_image::{Digest, media};
+use hone_image::image::BaseImage;
+use hone_image::oci::{Descriptor, ImageConfig, Index, Manifest, Platform, RuntimeConfig, Sealed};
+use hone_image::{Digest, Image, LayerKind, Pack, media};
+use hone_store::Store;
 use serde_json::json;
 
 /// Runs and waits for the end, which must come; whether it succeeded, and what it said.
@@ -120,4 +122,52 @@ fn an_index_with_statements_and_other_systems_is_sound() {
     let output = site.command(&["verify", "one:absent"]).output().expect("start hone");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(!output.status.success() && said.contains("linux/riscv64"), "{said}");
+}
+
+/// A trainer's layout whose index has an image for each of these, lowest level first; the image is told by its layer.
+fn trainers(site: &Site, platforms: &[Platform]) -> BTreeMap<String, Digest> {
+    let layout = Store::at(site.path("arms"));
+    let ingest = layout.ingest().expect("ingest");
+    let (mut images, mut layers) = (Vec::new(), BTreeMap::new());
+    for platform in platforms {
+        let mut writer = ingest.tar_layer(LayerKind::Trainer).expect("layer");
+        writer.tar().file(&format!("{platform}").replace('/', "-"), true, 0, &mut &b""[..]).expect("file");
+        let layer = writer.finish().expect("layer");
+        layers.insert(platform.to_string(), layer.diff_id);
+        let image = Image::base(BaseImage {
+            name: "arms".to_owned(),
+            architecture: platform.architecture.clone(),
+            variant: platform.variant.clone(),
+            config: RuntimeConfig { cmd: Some(vec!["/t".to_owned()]), ..RuntimeConfig::default() },
+            layers: vec![layer],
+            annotations: BTreeMap::new(),
+        });
+        let config = Sealed::new(ImageConfig { os: platform.os.clone(), ..image.config().value().clone() });
+        let layers = image.manifest().value().layers.clone();
+        let manifest = Manifest::new(config.descriptor(media::CONFIG), layers, BTreeMap::new());
+        images.push(Image::join(Sealed::new(manifest), config).expect("an image"));
+    }
+    ingest.put_pack(&"arms:latest".parse().expect("a name"), &Pack::new(images, Vec::new())).expect("put");
+    layers
+}
+
+#[test]
+fn a_build_takes_the_best_trainer_for_each_platform() {
+    let site = Site::new();
+    let arm = |variant| Platform::linux("arm", Some(variant));
+    let windows = Platform { os: "windows".to_owned(), ..arm("v7") };
+    let layers = trainers(&site, &[windows, arm("v5"), arm("v6"), arm("v7")]);
+    for (asked, want) in [("v7", "v7"), ("v6", "v6"), ("v5", "v5"), ("v8", "v7")] {
+        let honefile = "apiVersion: hone.dev/v1\nname: tiny\ntrainer: {layout: arms}\n";
+        site.write("Honefile", format!("{honefile}platforms: [linux/arm/{asked}]\n"));
+        site.ok(&["build", ".", "-t", "tiny:base"]);
+        let image = site.store().resolve("tiny:base").expect("built").image;
+        assert_eq!(image.layers()[0].diff_id, layers[&format!("linux/arm/{want}")], "{asked}");
+    }
+    site.write(
+        "Honefile",
+        "apiVersion: hone.dev/v1\nname: tiny\ntrainer: {layout: arms}\nplatforms: [linux/arm64]\n",
+    );
+    let said = site.fails(&["build", ".", "-t", "tiny:base"]);
+    assert!(said.contains("there is none for linux/arm64; it has windows/arm/v7, linux/arm/v5"), "{said}");
 }
