@@ -14,11 +14,11 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(Document::Index(index)) = &sealed {
         assert_eq!(index.digest(), Digest::of(bytes));
         assert!(document::manifest(None, bytes.to_vec()).is_err(), "an index and a manifest");
-        rewritten(bytes, index.value());
+        rewritten(bytes, serde_json::to_value(index.value()).expect("written"));
     }
     if let Ok(Document::Manifest(manifest)) = &sealed {
         assert!(document::index(None, bytes.to_vec()).is_err(), "a manifest and an index");
-        rewritten(bytes, manifest.value());
+        rewritten(bytes, serde_json::to_value(manifest.value()).expect("written"));
         let _ = (manifest.value().is_image(), parts(manifest.value()));
     }
     if let Ok(job) = Job::parse(bytes) {
@@ -36,9 +36,9 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 /// Nothing that somebody wrote is lost when a document is written again.
-fn rewritten<T: serde::Serialize>(bytes: &[u8], document: &T) {
+fn rewritten(bytes: &[u8], written: Value) {
     let read: Value = serde_json::from_slice(bytes).expect("JSON");
-    let Value::Object(written) = serde_json::to_value(document).expect("written") else { panic!("an object") };
+    let written = written.as_object().expect("an object");
     for (key, _) in read.as_object().expect("an object").iter().filter(|(_, v)| !v.is_null() && **v != json!({})) {
         assert!(written.contains_key(key), "{key} is lost");
     }
