@@ -98,8 +98,9 @@ impl Output {
             Self::Layout(place) => {
                 layout::outside_of_stores(&place.dir, store).and_then(|()| layout::check(&place.dir))
             }
-            Self::OciArchive(path) | Self::DockerArchive(path) if path.is_dir() => Err("it is a directory".into()),
-            Self::OciArchive(path) | Self::DockerArchive(path) => layout::outside_of_stores(path, store),
+            Self::OciArchive(path) | Self::DockerArchive(path) => {
+                layout::outside_of_stores(path, store).and_then(|()| check_file(path))
+            }
         };
         checked.map_err(because(format!("--output {self}")))
     }
@@ -137,6 +138,20 @@ impl Output {
         };
         Some(to.progress.step(&label, None))
     }
+}
+
+/// Refuses what no file can be written to.
+fn check_file(path: &Path) -> Result<(), Failure> {
+    match path.is_dir() {
+        true => Err("it is a directory".into()),
+        false if !directory(path).is_dir() => Err("the directory is not there".into()),
+        false if path.is_symlink() && !path.exists() => Err("it is a link to nothing".into()),
+        false => Ok(()),
+    }
+}
+
+fn directory(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Adds the pack to a layout, under the name that the place has, else its own.
@@ -184,7 +199,7 @@ fn file(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<Delivery, Fail
         true => fs::canonicalize(path)?,
         false => path.to_owned(),
     };
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent = directory(path);
     let mut new = tempfile::Builder::new().prefix(".hone-archive-").tempfile_in(parent)?;
     let sent = through(new.as_file_mut())?;
     new.as_file().set_permissions(PermissionsExt::from_mode(0o644))?;

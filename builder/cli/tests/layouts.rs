@@ -216,6 +216,14 @@ fn no_file_is_written_into_a_store_whatever_leads_there() {
         assert!(said.contains("in Hone's store"), "{file}: {said}");
     }
     assert_eq!((tree(&site.root()), tree(&site.path("other"))), before, "nothing was built and nothing was changed");
+    for (file, want) in
+        [("mine", "it is a directory"), ("no/a.tar", "the directory is not there"), ("nothing", "a link to nothing")]
+    {
+        let _ = symlink("nowhere", site.path("nothing"));
+        let said = site.fails(&["build", "-t", "tiny:new", "-o", &format!("docker-archive:{file}")]);
+        assert!(said.contains(want), "{file}: {said}");
+    }
+    site.fails(&["inspect", "tiny:new"]);
     site.ok(&["save", "tiny:one", "-o", "docker-archive:root.tar"]);
     site.ok(&["convert", "Modelfile", "-o", "Honefile-2"]);
 }
@@ -312,6 +320,26 @@ fn a_saved_layout_is_loaded_and_what_is_no_image_is_said_to_be_left() {
     // What is named, and is no image, is not loaded as one.
     let said = site.fails(&["--root", "e", "load", "oci:l:one-modelpack", "-t", "mine:1"]);
     assert!(said.contains("no image of containers"), "{said}");
+}
+
+#[test]
+fn a_saved_layout_is_a_model_s_place_too() {
+    let site = site(&[("tiny:two", 32)]);
+    site.ok(&["build", "-q", "-t", "tiny:one", "--sbom", "-o", "oci:l"]);
+    let built = |model: &str| {
+        site.write("H", HONEFILE.replace("tiny.gguf", &format!("'{model}'")));
+        site.command(&["build", "-q", "-t", "tiny:again", "H"]).output().expect("hone")
+    };
+    let output = built("oci:l");
+    assert!(output.status.success(), "{output:?}");
+    let weight = |name: &str| site.json(&["inspect", "--json", name])["layers"][0]["digest"].clone();
+    assert_eq!(weight("tiny:again"), weight("tiny:one"));
+    // The name is meant that is just so, not another one that ends in it.
+    site.ok(&["save", "tiny:two", "-o", "oci:l:one"]);
+    assert!(built("oci:l:one").status.success());
+    assert_eq!(weight("tiny:again"), weight("tiny:two"));
+    let error = String::from_utf8(built("oci:l").stderr).expect("UTF-8");
+    assert!(error.contains("want one image, got 2; say which by its tag"), "{error}");
 }
 
 #[test]

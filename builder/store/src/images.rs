@@ -1,5 +1,7 @@
 //! Images: put whole, found by name or digest.
 
+use std::collections::BTreeSet;
+
 use hone_contract::quoted;
 use hone_image::oci::{Descriptor, ImageConfig, MAX_DOCUMENT_BYTES, Manifest, Plain, Sealed};
 use hone_image::{Artifact, Digest, Document, Image, Pack, Reference, document, media};
@@ -240,7 +242,8 @@ impl Store {
         }
         let entries = self.descriptors()?;
         let all: Vec<&Descriptor> = entries.iter().filter(|d| d.is_manifest() || d.is_index()).collect();
-        let found: Vec<&&Descriptor> = all.iter().filter(|d| named(d)).collect();
+        let mut found: Vec<&&Descriptor> = all.iter().filter(|d| named(d)).collect();
+        alone(&mut found, tag);
         match found.as_slice() {
             [only] => Ok((**only).clone()),
             others => {
@@ -302,6 +305,27 @@ impl Store {
 
 /// Characters of a tag in a message.
 const LONGEST_TAG: usize = 100;
+
+/// Of several entries those that are meant: the one that is called just so; without what goes along with an image of the
+/// same layout, its model under a name of its own (docs/store.md) and statements about it.
+fn alone(found: &mut Vec<&&Descriptor>, tag: Option<&str>) {
+    fn name<'d>(d: &&&'d Descriptor) -> Option<&'d str> {
+        d.annotations.get(media::REF_NAME).map(String::as_str)
+    }
+    if tag.is_some() && found.iter().any(|d| name(d) == tag) {
+        found.retain(|d| name(d) == tag);
+    }
+    let images: BTreeSet<&str> = found.iter().filter(|d| d.artifact_type.is_none()).filter_map(name).collect();
+    let goes_along = |d: &&&Descriptor| match name(d) {
+        _ if d.artifact_type.is_none() => false,
+        Some(name) => name.strip_suffix("-modelpack").is_some_and(|image| images.contains(image)),
+        None => true,
+    };
+    if !found.iter().all(|d| goes_along(&d)) {
+        found.retain(|d| !goes_along(&d));
+    }
+}
+
 /// Most tags that a message lists.
 const SHOWN_TAGS: usize = 8;
 
