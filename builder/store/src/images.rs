@@ -321,8 +321,8 @@ fn alone(found: &mut Vec<&&Descriptor>, tag: Option<&str>) {
         Some(name) => name.strip_suffix("-modelpack").is_some_and(|image| images.contains(image)),
         None => true,
     };
-    if !found.iter().all(|d| goes_along(&d)) {
-        found.retain(|d| !goes_along(&d));
+    if !found.iter().all(goes_along) {
+        found.retain(|d| !goes_along(d));
     }
 }
 
