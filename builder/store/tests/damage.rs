@@ -302,7 +302,7 @@ fn strangers_words_are_shown_escaped_and_cut() {
     let good = image(&ingest, "m:good", 1);
     let mut layer = good.layers()[0].clone();
     layer.descriptor.media_type = long.clone();
-    shown(&store.open_layer(&layer).err().expect("no layer").to_string());
+    shown(&store.open_layer(&layer, &hone_store::Budget::of_layer(&layer)).err().expect("no layer").to_string());
     edit_index(&store, |index| {
         let mut other = entries(index)[0].clone();
         other["annotations"][media::REF_NAME] = long.clone().into();
