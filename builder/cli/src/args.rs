@@ -40,6 +40,8 @@ pub enum Verb {
     Tag(verbs::tag::Tag),
     /// Remove a name or a version, and what nothing needs any more
     Rm(verbs::rm::Rm),
+    /// Remove what nothing needs any more: blobs, unpacked layers, downloads that did not end
+    Prune(verbs::prune::Prune),
     /// Make a version the current one of its lineage
     Promote(verbs::promote::Promote),
     /// Go back to the version that was current before

@@ -8,6 +8,7 @@ mod args;
 mod build;
 mod commit;
 mod contents;
+mod created;
 mod download;
 mod external;
 mod failure;

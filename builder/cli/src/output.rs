@@ -5,7 +5,7 @@
 //! tells that: nobody has to read the answer. What cannot be written for another reason is an error for both.
 
 use std::fmt::Write as _;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use hone_contract::printable;
 use hone_image::sbom::date;
@@ -25,7 +25,9 @@ pub fn tell(message: &str) {
 
 /// Prints a listing, a file, or whatever else is a verb's whole job; [`NoReader`] when its reader has gone away.
 pub fn print(text: &str) -> Result<(), Failure> {
-    if write(text)? { Ok(()) } else { Err(NoReader.into()) }
+    // A program gets the bytes as they are; a person's terminal must not obey a stranger's label or document.
+    let text = if io::stdout().is_terminal() { printable(text) } else { text.into() };
+    if write(&text)? { Ok(()) } else { Err(NoReader.into()) }
 }
 
 /// Prints what came of work that is done, for people; nobody has to read it.

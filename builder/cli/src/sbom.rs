@@ -1,6 +1,5 @@
 //! A bill of materials of an image, attached to it as a referrer.
 
-use std::env;
 use std::str::FromStr;
 
 use hone_image::job::{Base, JOB_PATH, Job};
@@ -13,10 +12,8 @@ use hone_store::{Budget, Ingest, Store};
 use serde_json::json;
 
 use crate::contents::{self, Content};
+use crate::created::epoch;
 use crate::failure::{Failure, because};
-
-/// Whose seconds a document's date is; 1970 without it (reproducible-builds.org, "SOURCE_DATE_EPOCH").
-const EPOCH: &str = "SOURCE_DATE_EPOCH";
 
 /// How it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +42,7 @@ pub fn attach(ingest: &Ingest<'_>, name: &Reference, pack: &Pack, format: Format
     let write = || -> Result<Artifact, Failure> {
         let image = pack.images().first().ok_or("there is no image")?;
         let inventory = inventory(ingest.store(), name, pack, image)?;
-        let created = sbom::date(epoch()?);
+        let created = sbom::date(epoch()?.unwrap_or(0));
         let (bytes, kind) = match format {
             Format::Spdx => (sbom::spdx(&inventory, &created), SPDX_JSON),
             Format::CycloneDx => (sbom::cyclonedx(&inventory, &created), CYCLONEDX_JSON),
@@ -59,13 +56,6 @@ pub fn attach(ingest: &Ingest<'_>, name: &Reference, pack: &Pack, format: Format
         Ok(artifact)
     };
     write().map_err(writing)
-}
-
-fn epoch() -> Result<u64, Failure> {
-    match env::var(EPOCH) {
-        Ok(text) => Ok(text.trim().parse().map_err(|_| format!("{EPOCH}: want seconds since 1970, got {text:?}"))?),
-        Err(_) => Ok(0),
-    }
 }
 
 fn inventory(store: &Store, name: &Reference, pack: &Pack, image: &Image) -> Result<Inventory, Failure> {

@@ -129,6 +129,51 @@ fn progress_is_lines_or_json_and_quiet_prints_the_digest_alone() {
     assert_eq!(output.stdout, format!("{}\n", built["digest"].as_str().expect("digest")).into_bytes());
 }
 
+/// `created` of an image's configuration, and of each of its history's steps.
+fn created(site: &Site, name: &str) -> Vec<String> {
+    let image = site.store().resolve(name).expect("resolve").image;
+    let config = image.config().value();
+    let all = config.history.iter().map(|step| &step.created).chain([&config.created]);
+    all.map(|time| time.clone().expect("a time")).collect()
+}
+
+#[test]
+fn an_image_says_that_it_was_made_when_its_builder_wants() {
+    let mut site = Site::new();
+    site.llama_image();
+    let made = |site: &Site, time: &str| {
+        site.ok(&["build", ".", "-t", "t:x", "--created", time]);
+        created(site, "t:x")
+    };
+    let plain = site.ok(&["build", ".", "-q", "-t", "assistant:base"]);
+    assert!(created(&site, "assistant:base").iter().all(|time| time == "1970-01-01T00:00:00Z"));
+    assert_eq!(site.ok(&["build", ".", "-q", "-t", "t:x", "--created", "0"]), plain, "the default's digest");
+    for time in ["2026-11-23T03:00:00Z", "1795402800"] {
+        assert!(made(&site, time).iter().all(|time| time == "2026-11-23T03:00:00Z"), "{time}");
+    }
+    assert!(made(&site, "now").iter().all(|time| time.as_str() > "2025"));
+    // The layers are the same, whatever the time is, and the model's artifact agrees.
+    site.ok(&["build", ".", "-t", "t:x", "--created", "2026-11-23T03:00:00Z"]);
+    let (old, new) = (site.json(&["inspect", "--json", "assistant:base"]), site.json(&["inspect", "--json", "t:x"]));
+    assert_ne!(old["digest"], new["digest"]);
+    for (a, b) in old["layers"].as_array().expect("layers").iter().zip(new["layers"].as_array().expect("layers")) {
+        assert_eq!(a["digest"], b["digest"]);
+    }
+    assert!(site.ok(&["verify", "t:x"]).contains("ok"));
+    // A version says what its base says.
+    site.stage("run1", "t:x", common::exited(0));
+    site.ok(&["commit", "run1"]);
+    assert!(created(&site, "t:x-v1").iter().all(|time| time == "2026-11-23T03:00:00Z"));
+    let mut command = site.command(&["build", ".", "-t", "t:x", "--created", "SOURCE_DATE_EPOCH"]);
+    let output = command.env_remove("SOURCE_DATE_EPOCH").output().expect("hone");
+    let said = String::from_utf8(output.stderr).expect("UTF-8");
+    assert!(said.contains("the variable SOURCE_DATE_EPOCH is not set"), "{said}");
+    site.env("SOURCE_DATE_EPOCH", "1700000000");
+    assert!(made(&site, "SOURCE_DATE_EPOCH").iter().all(|time| time == "2023-11-14T22:13:20Z"));
+    // The variable alone decides nothing: who wants the same digest everywhere need not clear it.
+    assert_eq!(site.ok(&["build", ".", "-q", "-t", "assistant:base"]), plain);
+}
+
 /// Builds `honefile` in a site made by `prepare`, wants a refusal, and nothing left of it; gives the message.
 fn refused(honefile: &str, prepare: impl FnOnce(&mut Site)) -> String {
     let mut site = Site::new();

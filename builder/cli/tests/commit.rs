@@ -254,9 +254,9 @@ fn versions_are_promoted_rolled_back_and_removed() {
     let current = site.json(&["inspect", "--json", "assistant:current"]);
     assert_eq!(current["references"], json!(["assistant:base-v1"]));
     let said = site.fails(&["rollback", "assistant:base"]);
-    assert_eq!(said, "hone: tag assistant:base: there is no version before the current one to roll back to");
+    assert_eq!(said, "hone: roll back assistant:base: there is no version before the current one");
     let said = site.fails(&["rm", "assistant:base-v1"]);
-    assert_eq!(said, "hone: tag assistant:base-v1: it is the current version; roll back or promote another first");
+    assert_eq!(said, "hone: remove assistant:base-v1: it is the current version; roll back or promote another first");
     let before = site.files("blobs/sha256").len();
     let said = site.ok(&["rm", "assistant:base-v3"]);
     assert!(said.starts_with("removed assistant:base-v3\nfreed ") && said.ends_with(" in 6 blobs\n"), "{said}");
@@ -268,6 +268,50 @@ fn versions_are_promoted_rolled_back_and_removed() {
     assert!(site.ok(&["commit", "run4"]).contains("assistant:base-v4"));
     let said = site.fails(&["promote", "assistant:base"]);
     assert_eq!(said, "hone: assistant:base: not a version; `hone log` lists those of a base");
+}
+
+#[test]
+fn versions_are_listed_in_the_order_of_their_numbers() {
+    let site = site();
+    for n in 1u8..=11 {
+        let staging = site.stage(&format!("run{n}"), "assistant:base", exited(0));
+        edit_tensors(&staging, |_, data| data[..4].copy_from_slice(&f32::from(n).to_le_bytes()));
+        site.ok(&["commit", &format!("run{n}")]);
+    }
+    let want = (1..=11).map(|n| format!("assistant:base-v{n}"));
+    let rows = site.json(&["images", "--json"]);
+    let rows = rows.as_array().expect("rows").iter().map(|row| row["reference"].as_str().expect("name").to_owned());
+    assert_eq!(
+        rows.collect::<Vec<_>>(),
+        ["assistant:base".to_owned()].into_iter().chain(want.clone()).collect::<Vec<_>>()
+    );
+    let versions = log(&site)["versions"].clone();
+    let versions = versions
+        .as_array()
+        .expect("versions")
+        .iter()
+        .rev()
+        .map(|v| v["reference"].as_str().expect("name").to_owned());
+    assert_eq!(versions.collect::<Vec<_>>(), want.collect::<Vec<_>>());
+}
+
+#[test]
+fn a_parent_that_was_removed_is_shown_by_a_short_id() {
+    let site = site();
+    site.stage("run1", "assistant:base", exited(0));
+    site.ok(&["commit", "run1"]);
+    let parent =
+        site.json(&["inspect", "--json", "assistant:base-v1"])["config"].as_str().expect("config").to_owned();
+    let second = site.stage("run2", "assistant:base-v1", exited(0));
+    edit_tensors(&second, |_, data| data[..4].copy_from_slice(&1f32.to_le_bytes()));
+    site.ok(&["commit", "run2"]);
+    site.ok(&["rm", "assistant:base-v1"]);
+    let shown = site.ok(&["log", "assistant:base"]);
+    assert!(
+        shown.contains(&parent["sha256:".len()..][..12]) && !shown.contains(&parent["sha256:".len()..]),
+        "{shown}"
+    );
+    assert_eq!(log(&site)["versions"][0]["parent"], parent.as_str(), "whole for programs");
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod common;
 use std::fs::File;
 use std::process::{Output, Stdio};
 
+use common::registry::Registry;
 use common::{Site, exited};
 
 /// The writing end of a pipe whose reader has gone away.
@@ -45,6 +46,11 @@ fn work_is_finished_whether_or_not_anybody_reads() {
     assert_eq!(alone(&site, &["load", "oci-archive:other.tar", "-t", "loaded:base"]), Some(0));
     assert_eq!(alone(&site, &["verify", "loaded:base"]), Some(0));
     assert_eq!(alone(&site, &["rm", "loaded:base", "third:base"]), Some(0));
+    let registry = Registry::start();
+    let there = format!("{}/a:b", registry.host);
+    assert_eq!(alone(&site, &["push", "other:base", &there]), Some(0));
+    assert_eq!(alone(&site, &["pull", &there]), Some(0));
+    assert!(site.ok(&["images"]).contains(&there));
     let names = site.ok(&["images"]);
     assert!(names.contains("other:base") && !names.contains("loaded") && !names.contains("third"), "{names}");
     assert_eq!(alone(&site, &["prune"]), Some(0));
@@ -54,10 +60,13 @@ fn work_is_finished_whether_or_not_anybody_reads() {
 fn an_error_is_an_error_whether_or_not_anybody_reads_it() {
     let site = site();
     site.write("broken/Honefile", "apiVersion: hone.dev/v1\nname: x\nbase: {model: nowhere}\ntrainer: none\n");
+    let registry = Registry::start();
+    registry.state().read_only = true;
+    let there = format!("{}/a:b", registry.host);
     for args in [
         &["build", "broken", "-t", "x:y"][..],
-        &["push", "assistant:base", "127.0.0.1:1/a:b"],
-        &["pull", "127.0.0.1:1/a:b"],
+        &["push", "assistant:base", &there],
+        &["pull", &there],
         &["commit", "nothing"],
         &["verify", "nothing"],
         &["load", "oci:nowhere"],
@@ -65,6 +74,20 @@ fn an_error_is_an_error_whether_or_not_anybody_reads_it() {
         assert_eq!(alone(&site, args), Some(1), "{args:?}");
     }
     assert_eq!(alone(&site, &["nonsense"]), Some(2));
+}
+
+#[test]
+fn nothing_that_is_printed_moves_a_cursor() {
+    let site = site();
+    let said = site.fails(&["inspect", "\u{1b}[2J\u{202e}evil"]);
+    assert_eq!(said, "hone: image \\u{1b}[2J\\u{202e}evil: not found; `hone images` lists what is there");
+    site.write("Modelfile", "FROM ./model\nPARAMETER stop \"\u{1b}[2J\"\n");
+    let output = site.command(&["convert", "Modelfile", "-o", "out"]).output().expect("start hone");
+    assert!(
+        !output.stderr.is_empty() && !output.stderr.contains(&0x1b),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 #[test]

@@ -9,8 +9,8 @@ use crate::layer::{Layer, LayerKind};
 use crate::media;
 use crate::oci::{Descriptor, History, ImageConfig, Manifest, Platform, RootFs, RuntimeConfig, Sealed};
 
-/// The creation time of everything Hone makes.
-const EPOCH: &str = "1970-01-01T00:00:00Z";
+/// The creation time of everything Hone makes, unless somebody asks for another.
+pub(crate) const EPOCH: &str = "1970-01-01T00:00:00Z";
 
 /// Layers of one image, a version's adapter apart. Docker takes 125, overlayfs as many as a program can name.
 pub const MAX_LAYERS: usize = 127;
@@ -122,10 +122,20 @@ impl Image {
             os: "linux".to_owned(),
             config,
             rootfs: RootFs { kind: "layers".to_owned(), diff_ids: base.layers.iter().map(|l| l.diff_id).collect() },
-            history: base.layers.iter().map(history).collect(),
+            history: base.layers.iter().map(|layer| history(layer, EPOCH)).collect(),
             rest: BTreeMap::new(),
         };
         Self::of_parts(Sealed::new(document), base.layers, base.annotations)
+    }
+
+    /// The same image, made at another time (RFC 3339): engines show what the configuration says as its age.
+    #[must_use]
+    pub fn created_at(&self, time: &str) -> Self {
+        let mut config = self.config.value().clone();
+        for created in config.history.iter_mut().map(|step| &mut step.created).chain([&mut config.created]) {
+            *created = Some(time.to_owned());
+        }
+        Self::of_parts(Sealed::new(config), self.layers.clone(), self.manifest.value().annotations.clone())
     }
 
     /// This image with an adapter: the manifest of a version whose configuration is `config`
@@ -211,17 +221,18 @@ pub fn is_version(config: &ImageConfig) -> bool {
 
 /// The configuration of a version: `parent`'s, with its adapter layer (if it has one) replaced by `adapter`.
 ///
-/// `parent` may come from an engine that knows no manifest: configuration and diff ids are enough.
+/// `parent` may come from an engine that knows no manifest: configuration and diff ids are enough. A version says of its
+/// age what its base says: the clock of the device that trained it would make the same run another image.
 pub fn version_config(parent: &ImageConfig, version: &VersionOf, adapter: &Layer) -> Sealed<ImageConfig> {
     let mut config = parent.clone();
     if is_version(parent) {
         config.rootfs.diff_ids.pop();
         config.history.pop();
     }
-    config.created = Some(EPOCH.to_owned());
+    let created = config.created.get_or_insert_with(|| EPOCH.to_owned()).clone();
     config.rootfs.diff_ids.push(adapter.diff_id);
     if !config.history.is_empty() {
-        config.history.push(history(adapter));
+        config.history.push(history(adapter, &created));
     }
     let labels = config.config.labels.get_or_insert_default();
     labels.insert(media::LABEL_VERSION.to_owned(), version.number.to_string());
@@ -235,12 +246,12 @@ pub fn version_config(parent: &ImageConfig, version: &VersionOf, adapter: &Layer
     Sealed::new(config)
 }
 
-fn history(layer: &Layer) -> History {
+fn history(layer: &Layer, created: &str) -> History {
     let what = match layer.descriptor.annotations.get(media::WEIGHT_PATH) {
         Some(path) => format!("hone: {} {path}", layer.kind),
         None => format!("hone: {}", layer.kind),
     };
-    History { created: Some(EPOCH.to_owned()), created_by: Some(what), ..History::default() }
+    History { created: Some(created.to_owned()), created_by: Some(what), ..History::default() }
 }
 
 #[cfg(test)]
@@ -342,6 +353,20 @@ mod tests {
         let (a, b) = (base(), version(&base(), 1, 9));
         let error = Image::join(a.manifest().clone(), b.config().clone()).expect_err("joined");
         assert!(matches!(error, ImageError::Config { .. }));
+    }
+
+    #[test]
+    fn a_version_is_as_old_as_its_base_says() {
+        let time = "2026-11-23T03:00:00Z";
+        let young = base().created_at(time);
+        assert_eq!(young.layers(), base().layers());
+        assert_ne!(young.digest(), base().digest());
+        assert_eq!(base().created_at(EPOCH), base());
+        for (base, want) in [(base(), EPOCH), (young, time)] {
+            let config = version(&version(&base, 1, 9), 2, 10).config().value().clone();
+            assert_eq!(config.created.as_deref(), Some(want));
+            assert!(config.history.iter().all(|step| step.created.as_deref() == Some(want)), "{:?}", config.history);
+        }
     }
 
     #[test]

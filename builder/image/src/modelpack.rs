@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::image::Image;
+use crate::image::{EPOCH, Image};
 use crate::layer::{Compression, Layer, LayerKind};
 use crate::media;
 use crate::oci::{Descriptor, Manifest, Sealed};
@@ -46,7 +46,8 @@ pub fn artifact(image: &Image, facts: &ModelFacts) -> Option<Artifact> {
         return None;
     }
     let diff_ids: Vec<String> = layers.iter().map(|l| l.diff_id.to_string()).collect();
-    let config = Sealed::new(config(facts, &diff_ids));
+    let created = image.config().value().created.as_deref().unwrap_or(EPOCH);
+    let config = Sealed::new(config(facts, created, &diff_ids));
     Some(over(config, layers.into_iter().map(describe).collect(), BTreeMap::new()))
 }
 
@@ -79,8 +80,8 @@ fn of_model(layer: &Layer) -> bool {
 }
 
 /// The configuration (model-spec, config.md; schema/config-schema.json).
-fn config(facts: &ModelFacts, diff_ids: &[String]) -> Value {
-    let mut descriptor = json!({ "createdAt": "1970-01-01T00:00:00Z", "name": facts.name });
+fn config(facts: &ModelFacts, created: &str, diff_ids: &[String]) -> Value {
+    let mut descriptor = json!({ "createdAt": created, "name": facts.name });
     let mut config = json!({ "format": facts.format });
     let say = |object: &mut Value, key: &str, value: &Option<String>| {
         if let Some(value) = value {

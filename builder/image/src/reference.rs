@@ -3,6 +3,7 @@
 //! One type, parsed once; shown in docker's familiar form, so that a name printed here can be typed there.
 //! Digests (`name@sha256:...`) are not references here: they name content and need no tag.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
@@ -20,8 +21,8 @@ const MAX_NAME: usize = 255;
 /// Longest tag, in bytes (distribution-spec).
 const MAX_TAG: usize = 128;
 
-/// A tagged image name.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// A tagged image name. Names are in the order in which people count: `base-v2` before `base-v10`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Reference {
     domain: String,
@@ -79,6 +80,52 @@ impl Reference {
     pub fn canonical(&self) -> String {
         format!("{}/{}:{}", self.domain, self.path, self.tag)
     }
+}
+
+impl Ord for Reference {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let domain = counted(&self.domain, &other.domain);
+        domain.then_with(|| counted(&self.path, &other.path)).then_with(|| counted(&self.tag, &other.tag))
+    }
+}
+
+impl PartialOrd for Reference {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Compares texts with the numbers in them as numbers; equal only when the texts are.
+fn counted(a: &str, b: &str) -> Ordering {
+    let (mut left, mut right) = (a, b);
+    loop {
+        let (Some(x), Some(y)) = (left.bytes().next(), right.bytes().next()) else {
+            // `01` and `1` are the same number and not the same text.
+            return left.len().cmp(&right.len()).then_with(|| a.cmp(b));
+        };
+        let order = match x.is_ascii_digit() && y.is_ascii_digit() {
+            true => {
+                let (m, n) = (digits(&mut left), digits(&mut right));
+                m.len().cmp(&n.len()).then_with(|| m.cmp(n))
+            }
+            false => {
+                // Names are ASCII, so that every byte is a character.
+                (left, right) = (&left[1..], &right[1..]);
+                x.cmp(&y)
+            }
+        };
+        if order.is_ne() {
+            return order;
+        }
+    }
+}
+
+/// Takes a number off the front, without its leading zeros.
+fn digits<'a>(text: &mut &'a str) -> &'a str {
+    let end = text.bytes().position(|b| !b.is_ascii_digit()).unwrap_or(text.len());
+    let (number, rest) = text.split_at(end);
+    *text = rest;
+    number.trim_start_matches('0')
 }
 
 impl fmt::Display for Reference {
@@ -276,6 +323,32 @@ mod tests {
         assert!(format!("{}:x", "a".repeat(300)).parse::<Reference>().is_err());
         assert!(format!("a:{}", "x".repeat(129)).parse::<Reference>().is_err());
         assert!(format!("{}:x", "0".repeat(64)).parse::<Reference>().is_err());
+    }
+
+    #[test]
+    fn names_are_in_the_order_in_which_people_count() {
+        let sorted = [
+            "a:base",
+            "a:base-v01",
+            "a:base-v1",
+            "a:base-v2",
+            "a:base-v10",
+            "a:base-v10-x",
+            "a:base-v11",
+            "a:v99999999999999999999",
+            "a:v100000000000000000000",
+            "a2:x",
+            "a10:x",
+            "b:a",
+            "localhost:80/a:x",
+            "localhost:5000/a:x",
+        ];
+        let parse = |text: &str| text.parse::<Reference>().expect("reference");
+        for (i, a) in sorted.iter().enumerate() {
+            for (k, b) in sorted.iter().enumerate() {
+                assert_eq!(parse(a).cmp(&parse(b)), i.cmp(&k), "{a} and {b}");
+            }
+        }
     }
 
     #[test]

@@ -71,13 +71,20 @@ pub enum StoreError {
     /// A short name or digest that fits several images.
     #[error("image {0}: more than one image may be meant")]
     Ambiguous(String),
-    /// A tag that something else has.
-    #[error("tag {reference}: {why}")]
-    Tag {
-        /// The tag.
+    /// A version of which only configuration and adapter are here.
+    #[error(
+        "image {0}: only its adapter is in the store, its base is in the engine that trained it; `hone load docker:{0}` (or podman:{0}) brings the whole here"
+    )]
+    Elsewhere(Reference),
+    /// What a version or a lineage does not allow.
+    #[error("{op} {reference}: {why}")]
+    Refused {
+        /// What was to be done.
+        op: &'static str,
+        /// To which version or lineage.
         reference: Reference,
-        /// Why it cannot be used.
-        why: String,
+        /// Why not.
+        why: &'static str,
     },
     /// A file of the store is not what it should be.
     #[error("read {}: {why}", path.display())]

@@ -12,10 +12,10 @@ use crate::{Store, StoreError};
 /// A download that did not end is kept this long after its last byte came, so that it can go on.
 const KEPT_PARTIAL: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// What [`Store::collect`] removed. What it could not read, and what it kept because of that, [`Store::problems`] tells.
+/// What [`Store::collect`] and its like removed. What it could not read, and what it kept because of that, [`Store::problems`] tells.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Swept {
-    /// Blobs.
+    /// Blobs, or whatever else it is a store of.
     pub blobs: u64,
     /// Their bytes.
     pub bytes: u64,

@@ -1,4 +1,4 @@
-//! Images: put whole, found by name or digest.
+//! Images: put whole, read by name or digest.
 
 use std::collections::BTreeSet;
 

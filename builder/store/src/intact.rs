@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
+use hone_files::open_regular;
 use hone_image::Digest;
 use rustix::fs::fstat;
 use serde::{Deserialize, Serialize};
@@ -101,7 +102,7 @@ fn settled((seconds, nanoseconds): (i64, i64)) -> bool {
 impl Store {
     /// Whether the blob was hashed since it was last changed.
     pub(crate) fn vouched(&self, digest: Digest, size: u64) -> bool {
-        File::open(self.blob_path(digest)).is_ok_and(|file| self.known_state(&file, digest, size))
+        open_regular(&self.blob_path(digest)).is_ok_and(|file| self.known_state(&file, digest, size))
     }
 
     fn known_state(&self, file: &File, digest: Digest, size: u64) -> bool {
@@ -115,7 +116,7 @@ impl Store {
             return false;
         }
         let look = || -> io::Result<bool> {
-            let file = File::open(self.blob_path(digest))?;
+            let file = open_regular(&self.blob_path(digest))?;
             if self.known_state(&file, digest, size) {
                 return Ok(true);
             }

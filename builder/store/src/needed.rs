@@ -5,11 +5,11 @@
 //! what something needs, since the disk or the system refuses to give it, nothing may be removed at all.
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
 use hone_contract::quoted;
+use hone_files::open_regular;
 use hone_image::oci::{Descriptor, MAX_DOCUMENT_BYTES, Manifest};
 use hone_image::run::{OUTCOME_FILE, Outcome};
 use hone_image::{Digest, Document};
@@ -263,7 +263,7 @@ fn is_named(descriptor: &Descriptor) -> bool {
 /// As much of a file as a document may have.
 fn beginning(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_DOCUMENT_BYTES).read_to_end(&mut bytes)?;
+    open_regular(path)?.take(MAX_DOCUMENT_BYTES).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

@@ -188,6 +188,7 @@ impl Partial<'_> {
         }
         let to = self.ingest.store.blob_path(got);
         self.publish(&to).map_err(StoreError::at("write blob", &to))?;
+        self.ingest.store.vouch(&self.file, got);
         Ok(got)
     }
 

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fs::File;
 
+use hone_files::open_regular;
 use hone_image::oci::Descriptor;
 use hone_image::{Digest, media};
 
@@ -78,7 +79,7 @@ impl Store {
             let path = self.blob_path(digest);
             // Somebody may have mended it meanwhile.
             let good = |file: File| drain(Verified::new(file, digest, None)).is_ok();
-            if path.symlink_metadata().is_ok() && !File::open(&path).is_ok_and(good) {
+            if path.symlink_metadata().is_ok() && !open_regular(&path).is_ok_and(good) {
                 intact::doubt(&intact::record(self, digest));
                 files::remove(&path)?;
                 removed.push(digest);

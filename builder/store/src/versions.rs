@@ -288,9 +288,10 @@ impl Store {
     pub fn roll_back(&self, lineage: &Reference) -> Result<LineageState, StoreError> {
         self.change_state(lineage, |state| match state.roll_back() {
             Some(_) => Ok(()),
-            None => Err(StoreError::Tag {
+            None => Err(StoreError::Refused {
+                op: "roll back",
                 reference: lineage.clone(),
-                why: "there is no version before the current one to roll back to".to_owned(),
+                why: "there is no version before the current one",
             }),
         })
     }
@@ -303,8 +304,8 @@ impl Store {
         let mut names = self.names()?;
         let mut state = self.lineage_state(&version.lineage)?;
         if state.current == Some(version.number) {
-            let why = "it is the current version; roll back or promote another first".to_owned();
-            return Err(StoreError::Tag { reference: version.reference.clone(), why });
+            let why = "it is the current version; roll back or promote another first";
+            return Err(StoreError::Refused { op: "remove", reference: version.reference.clone(), why });
         }
         names.unset(&version.reference)?;
         state.forget(version.number);

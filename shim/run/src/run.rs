@@ -52,7 +52,7 @@ pub(crate) fn run(args: &Args) -> Result<u8, RunError> {
     let snapshots = unpacked(&subject, held)?;
     let container = args.name.clone().unwrap_or_else(made_up_name);
     let bundle = Bundle::new(subject.store.root(), &container)?;
-    bundle.mount(&snapshot::directory(&subject.store), &snapshots.layers)?;
+    bundle.mount(&subject.store.unpacked(), &snapshots.layers)?;
     let process = process(args, &subject, &bundle, &container)?;
     let training = training(args, &subject, &process)?;
     let config = bundle::config(args, &container, &process)?;
@@ -210,7 +210,7 @@ mod tests {
         let manifest = Manifest::new(config.descriptor(media::CONFIG), vec![], Default::default());
         let image = Image::join(Sealed::new(manifest), config).unwrap();
         store.ingest().unwrap().put_pack(&"a:b".parse().unwrap(), &Pack::alone(image)).unwrap();
-        subject(&Args::parse_from(["hone run", "--root", dir.path().to_str().unwrap(), "a:b"]))
+        subject(&Args::parse_from(["hone run", "a:b"]), Store::at(dir.path()))
     }
 
     #[test]

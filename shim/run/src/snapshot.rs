@@ -4,8 +4,9 @@
 //! dies halfway leaves a directory with a temporary name, which the next run removes. A run that fails removes every
 //! layer that it unpacked: nothing of an image that cannot run fills the disk.
 //!
-//! What no image has any more goes when a run begins while no other goes on: every run holds a shared lock on
-//! `snapshots.lock` for as long as its container may read from here.
+//! What no image has any more goes when a run begins while no other goes on, and by `hone rm` and `hone prune`
+//! ([`Store::sweep_unpacked`]): every run holds a shared lock on `snapshots.lock` for as long as its container may read
+//! from here.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -19,30 +20,24 @@ use crate::error::RunError;
 use crate::rootfs::{MAX_LAYERS, private_dir};
 use crate::unpack::{Allowance, unpack};
 
-/// Where unpacked layers lie.
-pub(crate) fn directory(store: &Store) -> PathBuf {
-    store.root().join("snapshots")
-}
-
 /// Layers that are unpacked and stay so.
 #[derive(Debug)]
 pub(crate) struct Snapshots {
-    /// Names below [`directory`], lowest first, none of them twice.
+    /// Names below [`Store::unpacked`], lowest first, none of them twice.
     pub layers: Vec<String>,
     _in_use: File,
 }
 
 /// Makes every layer of `image` a directory; all of them, or none that was not there before.
 pub(crate) fn prepare(store: &Store, image: &Image) -> Result<Snapshots, RunError> {
-    let dir = directory(store);
+    let dir = store.unpacked();
     private_dir(&dir)?;
-    let path = store.root().join("snapshots.lock");
+    // A store that cannot be read whole keeps everything; that is no reason not to run an image that can be.
+    let _ = store.sweep_unpacked();
+    let path = store.unpacked_lock();
     let lock = File::create(&path).map_err(RunError::io("make", &path))?;
     let mode = fs::Permissions::from_mode(0o600);
     lock.set_permissions(mode).map_err(RunError::io("set mode of", &path))?;
-    if lock.try_lock().is_ok() {
-        sweep(store, &dir);
-    }
     lock.lock_shared().map_err(RunError::io("lock", &path))?;
     let layers = distinct(image.layers());
     let missing: Vec<_> = layers.iter().copied().filter(|layer| !at(&dir, layer).is_dir()).collect();
@@ -93,28 +88,6 @@ fn discard(dir: &Path, layers: &[&Layer]) {
             let _ = hone_files::remove(&dir.join(format!("{}{end}", layer.diff_id.hex())));
         }
     }
-}
-
-/// Removes the directories of layers that no image of the store has.
-fn sweep(store: &Store, dir: &Path) {
-    // A store that cannot be read whole keeps everything; that is no reason not to run an image that can be.
-    let Ok(wanted) = wanted(store) else { return };
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if !wanted.contains(name.split('.').next().unwrap_or_default()) {
-            // Left for the next sweep if it does not go; a lock file goes with its layer.
-            let _ = hone_files::remove(&entry.path());
-        }
-    }
-}
-
-/// Layers of everything that has a name and can be read; those of what cannot are unpacked again when it can.
-fn wanted(store: &Store) -> Result<BTreeSet<String>, RunError> {
-    let mut names = BTreeSet::new();
-    for (_, _, pack) in store.packs()? {
-        names.extend(pack.images().iter().flat_map(Image::layers).map(|layer| layer.diff_id.hex()));
-    }
-    Ok(names)
 }
 
 fn one(store: &Store, layer: &Layer, bounds: (&Budget, &mut Allowance), dir: &Path) -> Result<(), RunError> {

@@ -19,13 +19,13 @@ fn what_no_image_has_goes_unless_a_run_goes_on() {
         layers: vec![],
         annotations: Default::default(),
     });
-    let old = directory(&store).join("0".repeat(64));
+    let old = store.unpacked().join("0".repeat(64));
     fs::create_dir_all(old.join("etc")).unwrap();
     let lock = File::create(root.path().join("snapshots.lock")).unwrap();
     lock.lock_shared().unwrap();
     drop(prepare(&store, &image).unwrap());
     assert!(old.exists(), "another run may read from it");
-    let mode = fs::metadata(directory(&store)).unwrap().permissions().mode();
+    let mode = fs::metadata(store.unpacked()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700, "an image's set-user-id programs are nobody else's to start");
     drop(lock);
     drop(prepare(&store, &image).unwrap());
@@ -60,7 +60,7 @@ fn tar(name: &str, content: &[u8]) -> Vec<u8> {
 }
 
 fn unpacked(store: &Store) -> Vec<String> {
-    let mut names: Vec<_> = fs::read_dir(directory(store)).unwrap().map(|e| e.unwrap().file_name()).collect();
+    let mut names: Vec<_> = fs::read_dir(store.unpacked()).unwrap().map(|e| e.unwrap().file_name()).collect();
     names.sort();
     names.into_iter().map(|name| name.into_string().unwrap()).collect()
 }
@@ -203,7 +203,7 @@ fn root_layers_deeper_than_the_limit_of_open_files_go_as_they_came() {
     assert!(unpacked(&store).is_empty());
     let whole = image(&store, &[deep_layer(&[])]);
     let name = prepare(&store, &whole).unwrap().layers.remove(0);
-    fs::rename(directory(&store).join(&name), directory(&store).join(format!("{name}.part"))).unwrap();
+    fs::rename(store.unpacked().join(&name), store.unpacked().join(format!("{name}.part"))).unwrap();
     store.ingest().unwrap().put_image(&"a:b".parse().unwrap(), &whole).unwrap();
     prepare(&store, &whole).unwrap();
     assert_eq!(unpacked(&store), [name]);

@@ -40,7 +40,7 @@ pub fn from_image(site: &Site<'_>, from: &Pack) -> Result<Built, Failure> {
             facts = facts.or(seen.map(|seen| provenance.over(seen)));
             assemblies.push(assembly);
         }
-        let pack = assemble(&ingest, site.progress, assemblies, facts, &provenance)?;
+        let pack = assemble(site, &ingest, assemblies, facts, &provenance)?;
         site.finish(&ingest, &pack)?;
         Ok(Built { pack, held: ingest.reading()? })
     };

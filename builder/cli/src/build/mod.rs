@@ -24,6 +24,7 @@ use hone_plan::{BuildPlan, JobParts, Platform};
 use hone_registry::Client;
 use hone_store::{Ingest, Reading, Store};
 
+use crate::created::Created;
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::sbom::{self, Format};
@@ -45,6 +46,8 @@ pub struct Site<'a> {
     pub progress: Progress,
     /// A bill of materials is attached.
     pub sbom: Option<Format>,
+    /// When the image says that it was made; the start of 1970 without.
+    pub created: Option<&'a Created>,
 }
 
 /// What was built.
@@ -78,7 +81,7 @@ pub fn build(site: &Site<'_>, path: &Path) -> Result<Built, Failure> {
     let provenance = fetched.as_ref().map(|f| f.provenance.clone()).unwrap_or_default();
     let each = trainers.into_iter().map(|t| Assembly::of(&plan, t, model.as_ref(), packed.as_ref()));
     let facts = model.as_ref().map(|m| provenance.over(m.facts.clone()));
-    let pack = assemble(&ingest, progress, each.collect(), facts, &provenance)?;
+    let pack = assemble(site, &ingest, each.collect(), facts, &provenance)?;
     site.finish(&ingest, &pack)?;
     Ok(Built { pack, held: ingest.reading()? })
 }
@@ -124,8 +127,8 @@ impl Site<'_> {
 
 /// An image a platform, and the model's artifact over the same layers.
 fn assemble(
+    site: &Site<'_>,
     ingest: &Ingest<'_>,
-    progress: Progress,
     assemblies: Vec<Assembly>,
     facts: Option<ModelFacts>,
     provenance: &Provenance,
@@ -134,20 +137,24 @@ fn assemble(
     for each in assemblies {
         let described = each.job.base.as_ref().zip(facts.as_ref());
         let annotations = described.map(|(base, facts)| provenance.annotations(base, facts)).unwrap_or_default();
-        let job_layer = job_layer(ingest, progress, &each.job, each.dirs)?;
+        let job_layer = job_layer(ingest, site.progress, &each.job, each.dirs)?;
         let layers = [each.trainer, each.base, vec![job_layer]].concat();
         if layers.len() > MAX_LAYERS {
             let why = "join the model's shards, or pack what is small into fewer files";
             return Err(format!("an image of {} layers, want at most {MAX_LAYERS}; {why}", layers.len()).into());
         }
-        images.push(Image::base(BaseImage {
+        let image = Image::base(BaseImage {
             name: each.job.name,
             architecture: each.platform.architecture,
             variant: each.platform.variant,
             config: each.config,
             layers,
             annotations,
-        }));
+        });
+        images.push(match site.created {
+            Some(time) => image.created_at(time.as_str()),
+            None => image,
+        });
     }
     let artifact = images.first().zip(facts).and_then(|(image, facts)| modelpack::artifact(image, &facts));
     Ok(Pack::new(images, artifact.into_iter().collect()))

@@ -100,8 +100,13 @@ impl Fetch<'_> {
     fn of_name(&self, name: &str) -> Result<Found, Failure> {
         let pinned: Pinned = name.parse()?;
         let here = self.ingest.store();
-        if let (None, Some(descriptor)) = (&pinned.digest, here.references()?.get(&pinned.reference)) {
-            let images = self.chosen(name, here.pack_of(descriptor)?.images())?;
+        let local = match pinned.digest {
+            // What was pulled by its digest is here under another tag.
+            Some(digest) => here.find(name).ok().filter(|found| *found == digest),
+            None => here.references()?.get(&pinned.reference).map(|descriptor| descriptor.digest),
+        };
+        if let Some(digest) = local {
+            let images = self.chosen(name, here.pack(digest)?.images())?;
             return Ok(Found::Images(here.clone(), images));
         }
         let repository = self.client.repository(&pinned.reference);

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use clap::Args;
 use hone_image::{Pack, Reference};
 use hone_registry::Pinned;
-use hone_store::Store;
+use hone_store::{Store, StoreError};
 use serde_json::json;
 
 use super::load;
 use super::pull::Pulling;
 use crate::build::{Built, Site, build, from_image};
+use crate::created::Created;
 use crate::failure::{Failure, because, chain};
 use crate::net::NetArgs;
 use crate::out::{Deliver, Output};
@@ -43,6 +44,10 @@ pub struct Build {
     /// Attach a bill of materials: spdx or cyclonedx
     #[arg(long, value_name = "FORMAT", num_args = 0..=1, default_missing_value = "spdx", require_equals = true)]
     sbom: Option<Format>,
+    /// When the image says that it was made: now, SOURCE_DATE_EPOCH (the variable's), seconds since 1970, or a time as
+    /// 2026-11-23T03:00:00Z [default: the start of 1970, so that the same inputs give the same digest]
+    #[arg(long, value_name = "TIME")]
+    created: Option<Created>,
     #[command(flatten)]
     net: NetArgs,
     /// How to show progress
@@ -59,7 +64,8 @@ impl Build {
         let progress = Progress::new(self.progress, self.quiet);
         self.output.iter().try_for_each(|output| output.check(store))?;
         let client = self.net.client();
-        let site = Site { store, reference: &self.tag, client: &client, progress, sbom: self.sbom };
+        let created = self.created.as_ref();
+        let site = Site { store, reference: &self.tag, client: &client, progress, sbom: self.sbom, created };
         let built = match &self.from_image {
             Some(image) => convert(&site, image),
             None => build(&site, &self.path),
@@ -105,8 +111,10 @@ fn convert(site: &Site<'_>, image: &str) -> Result<Built, Failure> {
     let fetching = because(format!("--from-image {image}"));
     let ingest = site.store.ingest()?;
     let fetched = (|| -> Result<Pack, Failure> {
-        if let Ok(found) = site.store.resolve(image) {
-            return Ok(site.store.pack(found.descriptor.digest)?);
+        match site.store.resolve(image) {
+            Ok(found) => return Ok(site.store.pack(found.descriptor.digest)?),
+            Err(StoreError::NoImage(_)) => {}
+            Err(error) => return Err(error.into()),
         }
         let transports =
             ["oci:", "oci-archive:", "docker-archive:", "docker:", "podman:", "containerd:", "containerd="];

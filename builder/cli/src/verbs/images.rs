@@ -1,7 +1,10 @@
 //! `hone images`: what is in the store.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 use hone_image::{Digest, Reference, media};
+use hone_store::versions::VersionRecord;
 use hone_store::{Store, this_machine};
 use serde::Serialize;
 
@@ -75,9 +78,11 @@ fn rows(store: &Store) -> Result<Vec<Row>, Failure> {
             version,
         });
     }
-    // Versions of bases that are only in an engine.
+    // Versions of bases that are only in an engine, but those that came here since.
+    let here: BTreeSet<Reference> = rows.iter().map(|row| row.reference.clone()).collect();
     for lineage in store.lineages()? {
-        for version in store.versions(&lineage)?.into_iter().filter(|v| v.manifest.is_none()) {
+        let only_record = |v: &VersionRecord| v.manifest.is_none() && !here.contains(&v.reference);
+        for version in store.versions(&lineage)?.into_iter().filter(only_record) {
             rows.push(Row {
                 reference: version.reference,
                 digest: None,

@@ -8,7 +8,7 @@ use hone_image::oci::MAX_DOCUMENT_BYTES;
 use hone_image::sbom::{CYCLONEDX_JSON, SPDX_JSON};
 use hone_image::{Digest, Layer, LayerKind, Reference, media};
 use hone_store::versions::{State, VersionRecord};
-use hone_store::{Resolved, Store};
+use hone_store::{Found, Resolved, Store};
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -125,14 +125,9 @@ fn sbom(store: &Store, name: &str) -> Result<String, Failure> {
 }
 
 fn view(store: &Store, name: &str) -> Result<View, Failure> {
-    let error = match store.resolve(name) {
-        Ok(found) => return of_image(store, &found),
-        Err(error) => error,
-    };
-    let reference: Option<Reference> = name.parse().ok();
-    match reference.map(|r| store.version(&r)).transpose()?.flatten() {
-        Some(version) => of_record(store, version),
-        None => Err(error.into()),
+    match store.look_up(name)? {
+        Found::Image(found) => of_image(store, &found),
+        Found::Version(version) => of_record(store, *version),
     }
 }
 

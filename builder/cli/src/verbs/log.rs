@@ -3,9 +3,9 @@
 use clap::Args;
 use hone_image::run::Outcome;
 use hone_image::{Digest, Reference, media};
-use hone_store::Store;
 use hone_store::staging::{self, Staged};
 use hone_store::versions::{State, VersionRecord};
+use hone_store::{Found, Store, StoreError};
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -14,9 +14,9 @@ use crate::output;
 /// Arguments of `hone log`.
 #[derive(Debug, Args)]
 pub struct Log {
-    /// A base image, or one of its versions
+    /// A base image, or one of its versions: a name, a digest, or the first digits of that
     #[arg(value_name = "REF")]
-    image: Reference,
+    image: String,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -63,22 +63,30 @@ impl Log {
         let lineage = lineage_of(store, &self.image)?;
         let view = View { versions: versions(store, &lineage)?, runs: runs(store, &lineage)?, lineage };
         let known = !view.versions.is_empty() || !view.runs.is_empty();
-        if !known && store.image(&self.image)?.is_none() {
-            return Err(hone_store::StoreError::NoImage(self.image.to_string()).into());
+        if !known {
+            store.look_up(&self.image)?;
         }
         if self.json { output::json(&view) } else { output::print(&text(&view)) }
     }
 }
 
-/// The lineage that an image belongs to: a version's base, or the image itself.
-pub fn lineage_of(store: &Store, image: &Reference) -> Result<Reference, Failure> {
-    if let Some(version) = store.version(image)? {
+/// The lineage that an image belongs to: a version's base, or the image itself. A name that is not here may still be that
+/// of a base: its versions, or its runs, tell.
+pub fn lineage_of(store: &Store, image: &str) -> Result<Reference, Failure> {
+    let found = match store.look_up(image) {
+        Err(error @ StoreError::NoImage(_)) => return image.parse().map_err(|_| error.into()),
+        found => found?,
+    };
+    let resolved = match found {
+        Found::Version(version) => return Ok(version.lineage),
+        Found::Image(resolved) => resolved,
+    };
+    if let Some(version) = store.version_of(image)? {
         return Ok(version.lineage);
     }
-    let base = store.image(image)?.and_then(|found| {
-        found.config().value().config.label(media::LABEL_BASE_NAME).and_then(|name| name.parse().ok())
-    });
-    Ok(base.unwrap_or_else(|| image.clone()))
+    let label = resolved.image.config().value().config.label(media::LABEL_BASE_NAME);
+    let lineage = label.and_then(|name| name.parse().ok()).or_else(|| resolved.references.first().cloned());
+    lineage.ok_or_else(|| StoreError::NoImage(image.to_owned()).into())
 }
 
 fn versions(store: &Store, lineage: &Reference) -> Result<Vec<VersionView>, Failure> {
@@ -120,7 +128,7 @@ fn belongs(store: &Store, staged: &Staged, lineage: &Reference) -> Result<bool, 
         return Ok(false);
     };
     match run.image.as_ref().map(|image| image.reference.parse::<Reference>()) {
-        Some(Ok(reference)) => Ok(lineage_of(store, &reference)? == *lineage),
+        Some(Ok(reference)) => Ok(lineage_of(store, &reference.to_string()).is_ok_and(|of| of == *lineage)),
         _ => Ok(run.job.name == lineage.name()),
     }
 }
@@ -151,7 +159,9 @@ fn text(view: &View) -> String {
         let state = output::word(&v.state);
         let state = if v.stale { format!("{state}, stale") } else { state };
         let finished = output::moment(v.finished_ms);
-        vec![v.reference.to_string(), state, output::size(v.size), v.parent.clone(), finished]
+        // A parent that was removed has no name any more.
+        let parent = v.parent.parse::<Digest>().map_or_else(|_| v.parent.clone(), |digest| digest.short());
+        vec![v.reference.to_string(), state, output::size(v.size), parent, finished]
     }));
     let mut text = if view.versions.is_empty() {
         format!("{}: no versions yet; `hone run` it with data to make one\n", view.lineage)

@@ -9,6 +9,7 @@ pub mod install;
 pub mod load;
 pub mod log;
 pub mod promote;
+pub mod prune;
 pub mod pull;
 pub mod push;
 pub mod rm;
@@ -50,6 +51,7 @@ fn dispatch(verb: Verb, store: &Store, given: Option<PathBuf>) -> Result<ExitCod
         Verb::Log(verb) => verb.run(store)?,
         Verb::Tag(verb) => verb.run(store)?,
         Verb::Rm(verb) => verb.run(store)?,
+        Verb::Prune(verb) => verb.run(store)?,
         Verb::Promote(verb) => verb.run(store)?,
         Verb::Rollback(verb) => verb.run(store)?,
         Verb::Save(verb) => verb.run(store)?,

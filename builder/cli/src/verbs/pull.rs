@@ -18,6 +18,9 @@ use crate::progress::{Mode, Progress};
 
 /// What a bill of materials is called.
 const BILLS: [&str; 2] = [SPDX_JSON, CYCLONEDX_JSON];
+/// Digits of a digest in the tag that is made of it: as many as nobody finds a second content for. All 64 would be the tag
+/// under which some registries keep the statements about that digest (distribution-spec, "Referrers tag schema").
+const TAG_DIGITS: usize = 32;
 /// Bills of one image that are fetched.
 const MAX_BILLS: usize = 16;
 /// Platforms that a message lists.
@@ -29,7 +32,7 @@ pub struct Pull {
     /// REGISTRY/NAME:TAG or NAME@sha256:...
     #[arg(value_name = "NAME")]
     name: Pinned,
-    /// The name it gets here [default: the same]
+    /// The name it gets here [default: the same; of a digest NAME:sha256-<its first digits>]
     #[arg(short, long, value_name = "NAME:TAG")]
     tag: Option<Reference>,
     /// Fetch the images for all processors, not only this machine's
@@ -51,23 +54,43 @@ impl Pull {
         let pulling = because(format!("pull {}", self.name.reference));
         let repository = self.net.client().repository(&self.name.reference);
         let progress = Progress::new(self.progress, self.quiet);
-        let name = self.tag.clone().unwrap_or_else(|| self.name.reference.clone());
-        let pulled = (|| -> Result<Digest, Failure> {
+        let pulled = (|| -> Result<(String, Digest), Failure> {
             let ingest = store.ingest()?;
             let pull = Pulling { repository: &repository, ingest: &ingest, progress, all: self.all_platforms };
             let root = pull.fetch(&self.name)?;
             pull.bills(root.digest)?;
             let mut named = root;
             named.annotations.insert(media::PULLED_FROM.to_owned(), self.name.reference.to_string());
-            store.tag(&named, &name)?;
-            Ok(named.digest)
+            match self.name_here(store, named.digest)? {
+                Some(name) => {
+                    store.tag(&named, &name)?;
+                    Ok((name.to_string(), named.digest))
+                }
+                None => Ok((self.name.reference.name(), named.digest)),
+            }
         })();
-        let digest = pulled.map_err(pulling)?;
+        let (name, digest) = pulled.map_err(pulling)?;
         if self.quiet {
             output::report(&format!("{digest}\n"))
         } else {
             output::report(&format!("{name} {digest}\n"))
         }
+    }
+}
+
+impl Pull {
+    /// The name that stands for what was pulled; `None` when the name has it already. A digest moves no name, as in docker:
+    /// what was asked for by its digest gets a tag that is made of it, because what has no name is collected.
+    fn name_here(&self, store: &Store, root: Digest) -> Result<Option<Reference>, Failure> {
+        let (name, Some(digest)) = (&self.name.reference, self.name.digest) else {
+            return Ok(Some(self.tag.clone().unwrap_or_else(|| self.name.reference.clone())));
+        };
+        if let Some(tag) = &self.tag {
+            return Ok(Some(tag.clone()));
+        }
+        let has = store.references()?.iter().any(|(r, d)| r.name() == name.name() && d.digest == root);
+        let hex = digest.hex();
+        Ok(if has { None } else { Some(name.with_tag(&format!("sha256-{}", &hex[..TAG_DIGITS.min(hex.len())]))?) })
     }
 }
 

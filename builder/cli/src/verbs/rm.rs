@@ -1,42 +1,115 @@
 //! `hone rm`: names and versions go, and with them what nothing needs any more.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 use hone_image::Reference;
-use hone_store::{Store, StoreError, Swept};
+use hone_store::versions::VersionRecord;
+use hone_store::{Found, Store, StoreError, Swept};
 
-use crate::failure::Failure;
+use crate::failure::{Failure, chain};
 use crate::output;
 
 /// Arguments of `hone rm`.
 #[derive(Debug, Args)]
 pub struct Rm {
-    /// Names to remove
+    /// Images to remove: a name, a digest, or the first digits of that
     #[arg(value_name = "REF", required = true)]
-    images: Vec<Reference>,
+    images: Vec<String>,
 }
 
-impl Rm {
-    /// Removes all of them, then what is left over.
-    pub fn run(self, store: &Store) -> Result<(), Failure> {
-        for reference in &self.images {
-            match store.version(reference)? {
-                Some(version) => store.remove_version(&version)?,
-                None if store.untag(reference)? => {}
-                None => return Err(StoreError::NoImage(reference.to_string()).into()),
-            }
-            output::report(&format!("removed {reference}\n"))?;
-        }
-        match store.collect()? {
-            Some(swept) => output::report(&freed(&swept)),
-            None => output::report("the store is in use; what is left over goes with the next build or `hone rm`\n"),
+/// What a REF takes away.
+enum Target {
+    Version(Box<VersionRecord>),
+    Name(Reference),
+}
+
+impl Target {
+    fn reference(&self) -> &Reference {
+        match self {
+            Self::Version(version) => &version.reference,
+            Self::Name(name) => name,
         }
     }
 }
 
-fn freed(swept: &Swept) -> String {
-    let line = |bytes, what: String| format!("freed {} in {what}\n", output::size(bytes));
-    let blobs = (swept.blobs > 0).then(|| line(swept.bytes, format!("{} blobs", swept.blobs)));
-    let what = || format!("{} downloads that nobody went on with for a week", swept.partials);
-    let partials = (swept.partials > 0).then(|| line(swept.partial_bytes, what()));
-    [blobs, partials].into_iter().flatten().collect()
+impl Rm {
+    /// Removes all of them, or none when one is not there; then what is left over.
+    pub fn run(self, store: &Store) -> Result<(), Failure> {
+        let mut targets = BTreeMap::new();
+        for text in &self.images {
+            let target = target(store, text)?;
+            targets.insert(target.reference().clone(), target);
+        }
+        for (name, target) in &targets {
+            match target {
+                Target::Version(version) => store.remove_version(version)?,
+                Target::Name(name) => store.untag(name).map(drop)?,
+            }
+            output::report(&format!("removed {name}\n"))?;
+        }
+        let mut rows = Vec::new();
+        match store.collect()? {
+            Some(swept) => {
+                rows.extend(freed(swept.blobs, swept.bytes, "blobs"));
+                let what = "downloads that nobody went on with for a week";
+                rows.extend(freed(swept.partials, swept.partial_bytes, what));
+            }
+            None => {
+                output::report("the store is in use; what is left over goes with the next build or `hone rm`\n")?;
+            }
+        }
+        rows.extend(unpacked(store).and_then(|swept| freed(swept.blobs, swept.bytes, "unpacked layers")));
+        if rows.is_empty() { Ok(()) } else { output::report(&format!("freed {}\n", rows.join(", "))) }
+    }
+}
+
+/// Sweeps the layers that `hone run` unpacked; says why, where they stay.
+pub fn unpacked(store: &Store) -> Option<Swept> {
+    match store.sweep_unpacked() {
+        Ok(Some(swept)) => return Some(swept),
+        Ok(None) => {
+            output::tell(
+                "hone: a container is running: unpacked layers stay; the next `hone run` or `hone prune` removes them",
+            );
+        }
+        Err(error) => output::tell(&format!("hone: unpacked layers stay: {}", chain(&error))),
+    }
+    None
+}
+
+/// What was freed, when anything was.
+fn freed(number: u64, bytes: u64, what: &str) -> Option<String> {
+    (number > 0).then(|| format!("{} in {number} {what}", output::size(bytes)))
+}
+
+/// What `text` means. A name goes even when its image cannot be read; a digest stands for the one name that the image has.
+fn target(store: &Store, text: &str) -> Result<Target, Failure> {
+    if let Ok(name) = text.parse::<Reference>() {
+        if let Some(version) = store.version(&name)? {
+            return Ok(Target::Version(Box::new(version)));
+        }
+        if store.references()?.contains_key(&name) {
+            return Ok(Target::Name(name));
+        }
+    }
+    let resolved = match store.look_up(text)? {
+        Found::Version(version) => return Ok(Target::Version(version)),
+        Found::Image(resolved) => resolved,
+    };
+    let repository = text.split_once('@').and_then(|(name, _)| name.parse::<Reference>().ok());
+    let meant = |r: &&Reference| repository.as_ref().is_none_or(|name| name.name() == r.name());
+    let names: Vec<&Reference> = resolved.references.iter().filter(meant).collect();
+    match names.as_slice() {
+        [only] => Ok(match store.version(only)? {
+            Some(version) => Target::Version(Box::new(version)),
+            None => Target::Name((*only).clone()),
+        }),
+        [] => Err(StoreError::NoImage(text.to_owned()).into()),
+        several => {
+            let several: Vec<String> = several.iter().map(ToString::to_string).collect();
+            Err(format!("remove {text}: it has more than one name: {}; say which of them goes", several.join(", "))
+                .into())
+        }
+    }
 }

@@ -1,7 +1,6 @@
 //! `hone rollback`: the version that was current before is current again.
 
 use clap::Args;
-use hone_image::Reference;
 use hone_store::Store;
 
 use super::log::lineage_of;
@@ -11,9 +10,9 @@ use crate::output;
 /// Arguments of `hone rollback`.
 #[derive(Debug, Args)]
 pub struct Rollback {
-    /// The base image, or one of its versions
+    /// The base image, or one of its versions: a name, a digest, or the first digits of that
     #[arg(value_name = "REF")]
-    image: Reference,
+    image: String,
 }
 
 impl Rollback {

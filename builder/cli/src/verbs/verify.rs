@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use hone_base::{identity, trainer_digest};
+use hone_contract::quoted;
 use hone_image::job::{Base, BaseFile, JOB_PATH, Job};
 use hone_image::oci::{Descriptor, Platform};
 use hone_image::{Digest, Image, Layer, LayerKind, Pack, media, modelpack};
@@ -79,12 +80,14 @@ impl Verify {
 
 impl Report {
     fn wrong(&mut self, what: impl Into<String>) {
-        self.problems.push(what.into());
+        // A line each, whatever a file is called.
+        self.problems.push(what.into().replace('\n', "\\n"));
     }
 
     fn differs<T: PartialEq + std::fmt::Display>(&mut self, what: &str, got: T, want: T) {
         if got != want {
-            self.wrong(format!("{what}: got {got}, want {want}"));
+            let (got, want) = (got.to_string(), want.to_string());
+            self.wrong(format!("{what}: got {}, want {}", quoted(&got), quoted(&want)));
         }
     }
 
@@ -214,13 +217,17 @@ impl Report {
                 Some(Content { size, digest, .. }) => {
                     found.push(BaseFile { path: file.path.clone(), size: *size, digest: *digest })
                 }
-                None => self.wrong(format!("{of}: {path} is not in it; job.json names it")),
+                None => self.wrong(format!("{of}: {} is not in it; job.json names it", quoted(&path))),
             }
         }
         for (want, got) in base.files.iter().zip(&found).filter(|(want, got)| want != got) {
             self.wrong(format!(
                 "{of}: {}: got {} ({} bytes), want {} ({} bytes)",
-                got.path, got.digest, got.size, want.digest, want.size
+                quoted(&got.path),
+                got.digest,
+                got.size,
+                want.digest,
+                want.size
             ));
         }
         self.differs(&format!("{of}: base identity"), identity(&found), base.identity);
