@@ -8,8 +8,8 @@ use std::io::{self, BufRead, BufReader, Read, Seek};
 
 /// Instructions that are followed: no text and no numbers are that many without a wrong one.
 const MOST: usize = 100_000;
-/// Longest line of an instruction (bytes).
-const LINE: u64 = 1 << 16;
+/// Bytes of a line that are kept; it may be of any length.
+const LINE: usize = 4096;
 /// Longest name of a module or of what is in it (bytes).
 const NAME: usize = 1024;
 
@@ -121,6 +121,8 @@ impl<R: Read + Seek> Machine<R> {
             Argument::Line => {
                 let Some(line) = self.line()? else { return Ok(None) };
                 Ok(Some(match opcode {
+                    // Of a long one the end is not there to be looked at.
+                    _ if line.len() == LINE => true,
                     b'S' => matches!(line.as_slice(), [b'\'', .., b'\''] | [b'"', .., b'"']),
                     b'g' | b'p' => !line.is_empty() && line.iter().all(u8::is_ascii_digit),
                     b'I' | b'L' | b'F' => line.iter().any(u8::is_ascii_digit),
@@ -191,12 +193,25 @@ impl<R: Read + Seek> Machine<R> {
         Ok(true)
     }
 
-    /// The next line without its end.
+    /// The next line without its end, or of a long one its beginning.
     fn line(&mut self) -> io::Result<Option<Vec<u8>>> {
         let mut line = Vec::new();
-        let most = self.left.min(LINE);
-        self.left -= (&mut self.reader).take(most).read_until(b'\n', &mut line)? as u64;
-        Ok(line.pop_if(|last| *last == b'\n').map(|_| line))
+        loop {
+            let ready = self.reader.fill_buf()?;
+            let ready = &ready[..ready.len().min(usize::try_from(self.left).unwrap_or(usize::MAX))];
+            if ready.is_empty() {
+                return Ok(None);
+            }
+            let end = ready.iter().position(|byte| *byte == b'\n');
+            let part = &ready[..end.unwrap_or(ready.len())];
+            line.extend_from_slice(&part[..part.len().min(LINE - line.len())]);
+            let used = part.len() + usize::from(end.is_some());
+            self.left -= used as u64;
+            self.reader.consume(used);
+            if end.is_some() {
+                return Ok(Some(line));
+            }
+        }
     }
 }
 
@@ -221,13 +236,11 @@ fn instruction(opcode: u8) -> Option<(Argument, Effect)> {
         b'T' | b'B' | b'X' | 0x8b => (Counted(4), Moves(0, 1)),
         0x8d | 0x8e | 0x96 => (Counted(8), Moves(0, 1)),
         // Collections.
-        b'a' => (Bytes(0), Moves(2, 1)),
-        b's' => (Bytes(0), Moves(3, 1)),
+        b'a' | 0x86 => (Bytes(0), Moves(2, 1)),
+        b's' | 0x87 => (Bytes(0), Moves(3, 1)),
         b'e' | b'u' | 0x90 => (Bytes(0), ToMark(1, 0)),
         b'l' | b't' | b'd' | 0x91 => (Bytes(0), ToMark(0, 1)),
         0x85 | 0x98 | b'Q' => (Bytes(0), Moves(1, 1)),
-        0x86 => (Bytes(0), Moves(2, 1)),
-        0x87 => (Bytes(0), Moves(3, 1)),
         // The memo.
         b'p' => (Line, Moves(1, 1)),
         b'q' => (Bytes(1), Moves(1, 1)),
@@ -282,6 +295,8 @@ mod tests {
             assert!(pickled(program), "{:?}", String::from_utf8_lossy(program));
         }
         let long = [b"X\0\0\x10\0".as_slice(), &[b'x'; 1 << 20], b"0cos\nsystem\n)R."].concat();
+        assert!(pickled(&long));
+        let long = [b"V".as_slice(), &[b'x'; 1 << 20], b"\n0S'", &[b'x'; 1 << 20], b"'\n0cos\nsystem\n)R."].concat();
         assert!(pickled(&long));
         assert!(pickled(&b"N0".repeat(MOST)));
     }

@@ -245,19 +245,23 @@ fn a_git_lfs_pointer_is_told() {
     look(dir.path(), "trainer: none\n").expect("a text about it");
 }
 
+/// A model with a file of this name and content.
+fn with(name: &str, content: &[u8]) -> Result<BaseModel, String> {
+    let dir = tempfile::tempdir().expect("directory");
+    fs::write(dir.path().join("model.onnx"), onnx("weights/0")).expect("model");
+    let path = dir.path().join(name);
+    fs::create_dir_all(path.parent().expect("parent")).expect("directory");
+    fs::write(path, content).expect("write");
+    look(dir.path(), "trainer: none\n")
+}
+
+/// How a model in ONNX Runtime's own format begins.
+const FLAT: &[u8] = b"\x18\0\0\0ORTM\0\0\0\0";
+
 #[test]
-fn a_model_consists_of_what_is_known() {
-    let with = |name: &str, content: &[u8]| {
-        let dir = tempfile::tempdir().expect("directory");
-        fs::write(dir.path().join("model.onnx"), onnx("weights/0")).expect("model");
-        let path = dir.path().join(name);
-        fs::create_dir_all(path.parent().expect("parent")).expect("directory");
-        fs::write(path, content).expect("write");
-        look(dir.path(), "trainer: none\n")
-    };
-    let flat = b"\x18\0\0\0ORTM\0\0\0\0";
+fn what_nobody_looks_into_is_refused() {
     for (name, content) in [
-        ("model.ort", flat.as_slice()),
+        ("model.ort", FLAT),
         ("saved_model.pb", b"\x08\x01\x12\x02"),
         ("m.tflite", b"\x1c\0\0\0TFL3"),
         ("m.mnn", b"\x18\0\0\0"),
@@ -265,18 +269,24 @@ fn a_model_consists_of_what_is_known() {
         ("m.keras", b"x"),
         ("flax_model.msgpack", b"\x81"),
         // The same under names that say nothing, in a directory or in its directories.
-        ("model", flat),
-        ("more/model.x", flat),
+        ("model", FLAT),
+        ("more/model.x", FLAT),
         ("m.tiny", b"\x1c\0\0\0TFL3"),
         ("weights.npz2", b"\x78\x9c\x03\0\0\0\0\x01"),
     ] {
         let said = with(name, content).expect_err(name);
         assert!(said.contains(name) && said.contains("which is not looked into here"), "{said}");
     }
+    let said = with("sub\u{1b}[31mmodel", FLAT).expect_err("a name");
+    assert!(!said.contains('\u{1b}') && said.contains(r"sub\u{1b}[31mmodel"), "{said}");
+}
+
+#[test]
+fn a_model_consists_of_what_is_known() {
     let safetensors = br#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
     let safetensors = [&(safetensors.len() as u64).to_le_bytes()[..], safetensors, &[0; 4]].concat();
     for (name, content) in [
-        ("weights/0", flat.as_slice()),
+        ("weights/0", FLAT),
         ("tokenizer.model", b"\x0a\x0e\x0a\x05<unk>\x15\0\0\0\0\x18\x02"),
         ("README", "Größe\n".as_bytes()),
         ("LICENSE", b"MIT"),
@@ -290,8 +300,6 @@ fn a_model_consists_of_what_is_known() {
     // A name that says nothing is no way around the checks of a format.
     let lie = [&safetensors[..], b"hidden"].concat();
     assert!(with("weights", &lie).expect_err("hidden bytes").contains("the file's end"));
-    let said = with("sub\u{1b}[31mmodel", flat).expect_err("a name");
-    assert!(!said.contains('\u{1b}') && said.contains(r"sub\u{1b}[31mmodel"), "{said}");
 }
 
 /// A GGUF without tensors, as all parts but the first may be.

@@ -263,6 +263,10 @@ fn place(
         tensor.offset += data_start;
         ranges.push((tensor.offset, tensor.offset + held, name.as_str()));
     }
+    no_overlaps(file, ranges)
+}
+
+fn no_overlaps(file: &str, mut ranges: Vec<(u64, u64, &str)>) -> Result<(), ModelError> {
     ranges.sort_unstable();
     for pair in ranges.windows(2) {
         if pair[0].1 > pair[1].0 {

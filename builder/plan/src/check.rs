@@ -13,6 +13,8 @@ use crate::source;
 
 /// What `apiVersion` must be.
 pub const API_VERSION: &str = "hone.dev/v1";
+/// What is said where no model is named.
+const NO_MODEL: &str = "the key base.model is missing; it names a weight file or a directory";
 /// Trainers that come with Hone.
 const BUILT_IN: [&str; 1] = ["onnx"];
 /// Least memory that any trainer can start in (bytes).
@@ -29,7 +31,7 @@ pub(crate) fn check(file: &Source<'_>, raw: Raw) -> Result<BuildPlan, HonefileEr
     let base = raw.base.map(|base| check.base(base)).transpose()?;
     let trainer = check.trainer(raw.trainer)?;
     if base.is_none() && !matches!(trainer, TrainerPlan::Own(_)) {
-        return Err(file.whole("the key base.model is missing; it names a weight file or a directory".to_owned()));
+        return Err(file.whole(NO_MODEL.to_owned()));
     }
     let platforms = raw.platforms.map(|list| check.platforms(&list)).transpose()?.unwrap_or_default();
     let finetune = check.finetune(raw.finetune, &trainer)?;
@@ -74,11 +76,7 @@ impl Check<'_> {
     }
 
     fn base(&self, raw: raw::Base) -> Result<BasePlan, HonefileError> {
-        let Some(model) = raw.model else {
-            return Err(self
-                .source
-                .whole("the key base.model is missing; it names a weight file or a directory".to_owned()));
-        };
+        let model = raw.model.ok_or_else(|| self.source.whole(NO_MODEL.to_owned()))?;
         let sha256 = raw.sha256.as_ref().map(|text| text.value.as_str());
         let found = source::model(&model.value, sha256).map_err(|why| self.wrong("base.model", &model, why))?;
         if let (Some(text), false) = (&raw.sha256, matches!(found, crate::ModelSource::Url { .. })) {
@@ -87,9 +85,8 @@ impl Check<'_> {
         let tokenizer = raw.tokenizer.map(|t| self.path("base.tokenizer", &t)).transpose()?;
         let follow_links =
             self.choice("base.follow_links", &raw.follow_links, &["true", "false"], "false")? == "true";
-        if let (Some(text), false, None) =
-            (&raw.follow_links, matches!(found, crate::ModelSource::Path(_)), &tokenizer)
-        {
+        let local = tokenizer.is_some() || matches!(found, crate::ModelSource::Path(_));
+        if let (Some(text), false) = (&raw.follow_links, local) {
             return Err(self.wrong("base.follow_links", text, "it goes with a path only"));
         }
         let word = |key: &str, text: Option<Text>| text.map(|t| self.word(key, &t)).transpose();
