@@ -179,6 +179,12 @@ fn a_line_is_shown_escaped_and_cut_and_its_caret_stands_where_it_should() {
     let long = "n".repeat(300_000);
     assert_eq!(meant(&least(&format!("finetune: {{dataset: {{system: {long}}}, rank: bad}}"))), "bad");
     assert_eq!(meant(&least(&format!("finetune: {{rank: bad, dataset: {{system: {long}}}}}"))), "bad");
+}
+
+#[test]
+fn what_a_mistake_repeats_is_escaped_and_cut() {
+    let least = |value: &str| format!("apiVersion: hone.dev/v1\nname: a\nbase: {{model: m}}\n{value}\n");
+    let long = "n".repeat(300_000);
     for text in [
         least(&format!("{long}: 1")),
         least(&format!("finetune: {{{long}: 1}}")),
