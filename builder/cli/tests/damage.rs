@@ -251,6 +251,7 @@ fn verbs_at_the_same_time_do_not_take_from_each_other_what_they_read() {
             &["inspect", "other:base", "--json"],
             &["verify", "other:base"],
             &["save", "other:base", "-o"],
+            &["rm", "other:base"],
         ]
         .into_iter()
         .enumerate()
@@ -268,10 +269,9 @@ fn verbs_at_the_same_time_do_not_take_from_each_other_what_they_read() {
             }));
         }
         for n in 0..20 {
-            site.ok(&["build", "other", "-t", "other:base"]);
+            site.ok(&["build", "other", "-t", "other:base", "-o", "oci-archive:built.tar"]);
             // At another moment of what the others do each time.
             std::thread::sleep(std::time::Duration::from_millis(n));
-            site.ok(&["rm", "other:base"]);
         }
         done.store(true, Ordering::Relaxed);
         verbs.into_iter().for_each(|verb| verb.join().expect("a verb"));
