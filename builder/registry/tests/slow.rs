@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use common::fake::{Fake, Script};
 use common::slow::Drip;
-use common::{described, quick, read, repository, seeded};
+use common::{described, opener, quick, read, repository, seeded};
 use hone_image::digest::Digest;
 use hone_registry::hub::Name;
 use hone_registry::{Client, Options, Pace, Repository, Retry};
@@ -120,6 +120,21 @@ fn a_token_service_that_drips_is_given_up() {
         assert!(repository.has_blob(&described(b"x")).is_err(), "{drip:?}");
         assert!(begun.elapsed() < SOON, "{drip:?}");
     }
+}
+
+#[test]
+fn a_server_that_takes_nothing_is_given_up() {
+    let begun = Instant::now();
+    let fake = Fake::start(Script { stall_up: Some(2 * SOON), ..Script::default() });
+    // More than the sockets between us take; the least rate is one at which it goes over at once.
+    let bytes = seeded(16 << 20);
+    let pace = Pace { least: 1 << 30, window: ms(100), document: ms(300) };
+    let options = Options { retry: Retry { attempts: 3, ..quick() }, pace, ..Options::default() };
+    let repository = repository(&Client::new(options), &fake.host, "team/a");
+    let pushed = repository.push_blob(&described(&bytes), &opener(&bytes), &[], &mut |_| ());
+    assert!(pushed.is_err(), "{pushed:?}");
+    assert!(fake.count("PATCH") + fake.count("PUT") >= 3, "it is tried again");
+    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
 }
 
 #[test]

@@ -46,6 +46,8 @@ pub struct Script {
     pub cut_down: Vec<usize>,
     /// Upload bodies cut after so many bytes, one each; what came is kept.
     pub cut_up: Vec<usize>,
+    /// Bodies of uploads are not read, for so long, and then the connection ends.
+    pub stall_up: Option<std::time::Duration>,
     /// What came of a cut upload is lost.
     pub forget_cut: bool,
     /// `Range` is not looked at.
@@ -143,6 +145,11 @@ impl Fake {
             self.state().seen.push(request);
             send(&stream, 413, &[], b"", None);
             return;
+        }
+        let stalled = self.state().script.stall_up.filter(|_| length > 0);
+        if let Some(stalled) = stalled {
+            self.state().seen.push(request);
+            return std::thread::sleep(stalled);
         }
         let cut = if length > 1 << 16 { take_first(&mut self.state().script.cut_up) } else { None };
         let mut body = vec![0; cut.unwrap_or(length).min(length)];
