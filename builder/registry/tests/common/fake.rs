@@ -165,17 +165,21 @@ impl Fake {
             self.keep(&request, &body);
             return;
         }
-        let (status, headers, answer, cut) = self.answer(&request, &body);
+        self.reply(&stream, &request, &body);
+    }
+
+    fn reply(&self, stream: &TcpStream, request: &Seen, body: &[u8]) {
+        let (status, headers, answer, cut) = self.answer(request, body);
         let drip = match status {
             200 | 206 => take_first(&mut self.state().script.drips),
             400.. => self.state().script.drip_refusals.map(Drip::Body),
             _ => None,
         };
         if let Some(drip) = drip {
-            return dripped(&stream, status, &headers, &answer, drip);
+            return dripped(stream, status, &headers, &answer, drip);
         }
         let answer = if request.method == "HEAD" { (answer.len(), Vec::new()) } else { (answer.len(), answer) };
-        respond(&stream, status, &headers, answer, cut);
+        respond(stream, status, &headers, answer, cut);
     }
 
     /// What came of an upload before its connection broke.
