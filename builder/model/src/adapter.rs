@@ -1,6 +1,8 @@
 //! What a LoRA adapter for a model looks like, and whether given bytes are one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use hone_contract::quoted;
 
 use crate::dtype::Dtype;
 use crate::{ModelConfig, ModelError, expect, safetensors};
@@ -55,22 +57,81 @@ pub fn check_names(
 ) -> Result<(), ModelError> {
     for (name, shape) in want {
         let Some(tensor) = header.tensors.get(name) else {
-            return Err(ModelError::header(file, format!("tensor {name}"), "nothing", format!("shape {shape:?}")));
+            let what = format!("tensor {}", quoted(name));
+            return Err(ModelError::header(file, what, "nothing", format!("shape {shape:?}")));
         };
         if tensor.shape != *shape {
             return Err(ModelError::Shape {
                 file: file.to_owned(),
                 tensor: name.clone(),
-                got: tensor.shape.clone(),
+                // A file may claim any number of dimensions; the first show what is wrong.
+                got: tensor.shape.iter().copied().take(8).collect(),
                 want: shape.clone(),
             });
         }
     }
     match header.tensors.keys().find(|name| !want.contains_key(*name)) {
         Some(extra) => {
-            Err(ModelError::header(file, "tensors", format!("an extra one, {extra}"), "only those of the adapter"))
+            let got = format!("an extra one, {}", quoted(extra));
+            Err(ModelError::header(file, "tensors", got, "only those of the adapter"))
         }
         None => Ok(()),
+    }
+}
+
+/// Tensors in an adapter of a model that is not understood: experts have many modules.
+const MAX_TENSORS: usize = 8192;
+/// Bytes of one's name.
+const MAX_NAME: usize = 256;
+/// Different names once the numbers in them are left out. A model's layers differ in nothing else.
+const MAX_KINDS: usize = 256;
+/// The halves of a LoRA pair.
+const HALVES: [&str; 2] = [".lora_A.weight", ".lora_B.weight"];
+
+/// Checks an adapter of a model that is not understood: LoRA pairs, A `[rank, in]` and B `[out, rank]`, of modules that are
+/// `targets`. Names carry nothing of their own: they are as many, as long and as different as a model's are.
+///
+/// # Errors
+/// The first tensor that is no half of such a pair.
+pub fn check_pairs(
+    file: &str,
+    header: &safetensors::Header,
+    rank: u64,
+    targets: &[String],
+) -> Result<(), ModelError> {
+    let refuse = |why: String| Err(ModelError::Peft { file: file.to_owned(), why });
+    let tensors = &header.tensors;
+    if tensors.is_empty() || tensors.len() > MAX_TENSORS {
+        return refuse(format!("{} tensors, want 1 to {MAX_TENSORS}", tensors.len()));
+    }
+    let mut kinds = BTreeSet::new();
+    for (name, tensor) in tensors {
+        let shown = quoted(name).at_most(200);
+        let plain = name.len() <= MAX_NAME && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+        let half = HALVES.iter().position(|half| plain && name.ends_with(half));
+        let Some((half, stem)) = half.and_then(|at| Some((at, name.strip_suffix(HALVES[at])?))) else {
+            let want = "no half of a LoRA pair (….lora_A.weight, ….lora_B.weight)";
+            return refuse(format!("tensor \"{shown}\" is {want}"));
+        };
+        let other = format!("{stem}{}", HALVES[1 - half]);
+        if !tensors.contains_key(&other) {
+            return refuse(format!("tensor {shown}: its other half {other} is missing"));
+        }
+        let of =
+            |target: &String| stem.strip_suffix(target.as_str()).is_some_and(|p| p.is_empty() || p.ends_with('.'));
+        if !targets.iter().any(of) {
+            return refuse(format!("tensor {shown} is of none of the target_modules"));
+        }
+        let ranked = tensor.shape.len() == 2 && tensor.shape[half] == rank && !tensor.shape.contains(&0);
+        if !ranked {
+            let shape = &tensor.shape[..tensor.shape.len().min(8)];
+            return refuse(format!("tensor {shown}: got shape {shape:?}, want two dimensions with rank {rank}"));
+        }
+        kinds.insert(stem.replace(|c: char| c.is_ascii_digit(), ""));
+    }
+    match kinds.len() {
+        0..=MAX_KINDS => Ok(()),
+        more => refuse(format!("tensors of {more} kinds of modules, want at most {MAX_KINDS}")),
     }
 }
 
@@ -121,5 +182,61 @@ fn f16_class(bits: u16) -> f32 {
         (true, 0) if bits & 0x8000 == 0 => f32::INFINITY,
         (true, 0) => f32::NEG_INFINITY,
         (true, _) => f32::NAN,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::safetensors::{Header, Tensor};
+
+    fn header(tensors: &[(String, [u64; 2])]) -> Header {
+        let of = |shape: &[u64; 2]| Tensor { dtype: Dtype::F32, shape: shape.to_vec(), offset: 0, len: 0 };
+        let tensors = tensors.iter().map(|(name, shape)| (name.clone(), of(shape))).collect();
+        Header { tensors, metadata: BTreeMap::new(), data_start: 8 }
+    }
+
+    fn pair(stem: &str) -> [(String, [u64; 2]); 2] {
+        [(format!("{stem}.lora_A.weight"), [4, 64]), (format!("{stem}.lora_B.weight"), [64, 4])]
+    }
+
+    fn check(tensors: &[(String, [u64; 2])]) -> Result<(), String> {
+        let targets = ["q_proj".to_owned(), "down_proj".to_owned()];
+        check_pairs("a", &header(tensors), 4, &targets).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn names_and_empty_tensors_carry_nothing() {
+        // 10,000 pairs of nothing, whose names are what somebody wanted to take along.
+        let names = |n: usize| format!("base_model.{}{n}.q_proj", "diary".repeat(40));
+        let empty: Vec<_> = (0..10_000).flat_map(|n| pair(&names(n))).map(|(name, _)| (name, [4, 0])).collect();
+        assert_eq!(check(&empty), Err("a: 20000 tensors, want 1 to 8192".to_owned()));
+        let said =
+            check(&[("x.q_proj.lora_A.weight".to_owned(), [4, 0]), ("x.q_proj.lora_B.weight".to_owned(), [0, 4])]);
+        assert_eq!(
+            said,
+            Err("a: tensor x.q_proj.lora_A.weight: got shape [4, 0], want two dimensions with rank 4".to_owned())
+        );
+        let long = check(&pair(&format!("{}.q_proj", "a".repeat(500)))).expect_err("a long name");
+        assert!(long.contains("is no half of a LoRA pair") && long.len() < 400, "{long}");
+        assert!(check(&pair("\u{1b}[2J.q_proj")).is_err_and(|said| !said.contains('\u{1b}')));
+        // Words in the place of names.
+        let word = |n: usize| format!("{}.q_proj", char::from(b'a' + (n % 26) as u8).to_string().repeat(1 + n / 26));
+        let words: Vec<_> = (0..300).flat_map(|n| pair(&word(n))).collect();
+        assert_eq!(check(&words), Err("a: tensors of 300 kinds of modules, want at most 256".to_owned()));
+        let said = check(&pair("model.layers.0.diary")).expect_err("not a target");
+        assert!(said.ends_with("is of none of the target_modules"), "{said}");
+        assert!(check(&pair("model.layers.0.notq_proj")).is_err() && check(&[]).is_err());
+    }
+
+    #[test]
+    fn adapters_of_models_that_are_not_known_pass() {
+        let layer = |n: usize| format!("base_model.model.model.layers.{n}.self_attn.q_proj");
+        let dense: Vec<_> = (0..200).flat_map(|n| pair(&layer(n))).collect();
+        assert_eq!(check(&dense), Ok(()));
+        let expert = |n: usize| format!("base_model.model.layers.{}.mlp.experts.{}.down_proj", n / 64, n % 64);
+        let experts: Vec<_> = (0..64 * 48).flat_map(|n| pair(&expert(n))).collect();
+        assert_eq!(check(&experts), Ok(()));
+        assert_eq!(check(&pair("q_proj")), Ok(()));
     }
 }

@@ -102,6 +102,14 @@ pub enum ModelError {
         /// The largest that makes sense for this model.
         most: u64,
     },
+    /// An adapter's configuration that is not that of plain LoRA.
+    #[error("{file}: {why}")]
+    Peft {
+        /// The file.
+        file: String,
+        /// The key, what it says, and what it may say.
+        why: String,
+    },
     /// A tensor holds a value that is not a number, or infinite.
     #[error("{}: tensor {}: element {index} is {value}, want finite numbers only", quoted(file), quoted(tensor))]
     NotFinite {

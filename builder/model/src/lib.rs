@@ -34,6 +34,7 @@ mod gguf_config;
 mod gguf_tokenizer;
 mod model;
 pub mod onnx;
+pub mod peft;
 pub mod safetensors;
 
 pub use adapter::{TARGETS, adapter_tensors};
@@ -42,6 +43,7 @@ pub use dtype::Dtype;
 pub use error::{ModelError, bounded};
 pub use gguf_tokenizer::GgufTokenizer;
 pub use model::{Model, Placed, RowOrder, shards_of_index};
+pub use peft::LoraConfig;
 
 /// How far a parser came with the bytes it was given.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use hone_model::{ModelConfig, TARGETS, adapter as layout, adapter_tensors};
-use serde::Deserialize;
+use hone_model::{LoraConfig, ModelConfig, TARGETS, adapter as layout, adapter_tensors};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
@@ -205,42 +204,17 @@ pub fn read_tensors(adapter: &Adapter, path: &Path) -> Result<Vec<Vec<f32>>> {
     Ok(out)
 }
 
-/// The parts of adapter_config.json that change the computation.
-#[derive(Deserialize)]
-struct PeftConfig {
-    peft_type: String,
-    r: u64,
-    lora_alpha: f64,
-    target_modules: serde_json::Value,
-    #[serde(default)]
-    use_dora: bool,
-    #[serde(default)]
-    use_rslora: bool,
-    #[serde(default)]
-    bias: Option<String>,
-    #[serde(default)]
-    rank_pattern: BTreeMap<String, serde_json::Value>,
-    #[serde(default)]
-    alpha_pattern: BTreeMap<String, serde_json::Value>,
-}
-
 fn read_config(path: &Path) -> Result<AdapterSpec> {
     let file = path.display().to_string();
-    let raw: PeftConfig = serde_json::from_slice(&read_file(path)?)
-        .map_err(|source| hone_model::ModelError::Json { file: file.clone(), source })?;
-    let plain = raw.peft_type == "LORA"
-        && !raw.use_dora
-        && !raw.use_rslora
-        && raw.bias.as_deref().unwrap_or("none") == "none"
-        && raw.rank_pattern.is_empty()
-        && raw.alpha_pattern.is_empty();
-    if !plain {
-        let want = "plain LoRA: no DoRA, rank-stabilised scaling, biases or patterns";
-        return Err(TrainError::setting(file, format!("peft_type {} with extras", raw.peft_type), want));
+    let config = LoraConfig::parse(&file, &read_file(path)?)?;
+    if config.rank_stabilised {
+        return Err(TrainError::setting(
+            format!("{file}: use_rslora"),
+            true,
+            "false: alpha is scaled by alpha / r here",
+        ));
     }
-    let targets: Vec<String> = serde_json::from_value(raw.target_modules)
-        .map_err(|source| hone_model::ModelError::Json { file: file.clone(), source })?;
-    Ok(AdapterSpec { rank: raw.r, alpha: raw.lora_alpha, targets })
+    Ok(AdapterSpec { rank: config.rank, alpha: config.alpha, targets: config.targets })
 }
 
 /// The adapter to start from: the one in `dir` if it is there, else none.
@@ -262,4 +236,47 @@ pub fn continued(config: &ModelConfig, spec: &AdapterSpec, dir: &Path) -> Result
         say(&adapter.spec),
         format!("the job's {}; train from the base image, or change finetune", say(&wanted)),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn golden(name: &str) -> std::path::PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/golden/llama").join(name)
+    }
+
+    /// Loads the golden adapter with one more key in its configuration.
+    fn load(key: &str, value: serde_json::Value) -> Result<Adapter> {
+        let dir = tempfile::tempdir().expect("directory");
+        fs::copy(golden("adapter_final/adapter_model.safetensors"), dir.path().join(WEIGHTS_FILE)).expect("tensors");
+        let text = fs::read(golden("adapter_final/adapter_config.json")).expect("configuration");
+        let mut config: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+        config[key] = value;
+        fs::write(dir.path().join(CONFIG_FILE), config.to_string()).expect("configuration");
+        let model = fs::read(golden("config.json")).expect("model");
+        Adapter::load(&ModelConfig::from_json("config.json", &model).expect("model"), dir.path())
+    }
+
+    #[test]
+    fn what_the_tensors_of_another_method_mean_is_not_guessed() {
+        for (key, value) in [
+            ("init_lora_weights", json!("pissa")),
+            ("alora_invocation_tokens", json!([7])),
+            ("layers_to_transform", json!([0])),
+            ("use_dora", json!(true)),
+            ("lora_bias", json!(true)),
+            ("a_key_of_later_years", json!("x")),
+        ] {
+            let error = load(key, value).expect_err(key).to_string();
+            assert!(error.contains(&format!("adapter_config.json: {key} is ")), "{error}");
+        }
+        let error = load("use_rslora", json!(true)).expect_err("another scale").to_string();
+        assert!(error.contains("use_rslora: got true, want false"), "{error}");
+        for (key, value) in
+            [("revision", json!("main")), ("use_dora", json!(false)), ("init_lora_weights", json!("gaussian"))]
+        {
+            assert!(load(key, value).is_ok(), "{key}");
+        }
+    }
 }

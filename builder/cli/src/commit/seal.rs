@@ -10,7 +10,7 @@ use hone_image::job::{ADAPTER_DIR, Job};
 use hone_image::tar::{Entry, TarWriter};
 use hone_image::{Layer, LayerKind};
 use hone_model::safetensors::{self, Header, Tensor};
-use hone_model::{ModelError, Progress, adapter};
+use hone_model::{LoraConfig, ModelError, Progress, adapter};
 use hone_store::Ingest;
 use hone_store::staging::Staged;
 use serde::Serialize;
@@ -22,17 +22,15 @@ use crate::failure::{Failure, because};
 
 /// How much of a tensor is in memory at a time (bytes); whole elements of every type.
 const CHUNK: usize = 1 << 20;
-/// Tensors in one adapter.
-const MAX_TENSORS: usize = 65_536;
 /// Data of a safetensors file begins at a multiple of this (safetensors, format).
 const ALIGN: usize = 8;
 
 /// Captures, checks and stores the adapter of a run.
 pub fn seal(ingest: &Ingest<'_>, staged: &Staged, job: &Job) -> Result<Layer, StepError> {
     let captured = capture(ingest, &staged.path, job.adapter.max_bytes)?;
-    let (config, rank) = lora::check(&captured.config, job)?;
+    let (config, lora) = lora::check(&captured.config, job)?;
     let header = header(&captured)?;
-    check_shapes(&header, job, rank)?;
+    check_shapes(&header, job, &lora)?;
     for (name, tensor) in &header.tensors {
         check_finite(&captured.tensors, name, tensor)?;
     }
@@ -52,43 +50,12 @@ fn header(captured: &Captured) -> Result<Header, StepError> {
     }
 }
 
-fn check_shapes(header: &Header, job: &Job, rank: u64) -> Result<(), StepError> {
-    match &job.adapter.tensors {
-        Some(want) => adapter::check_names(TENSORS, header, want).map_err(refused),
-        None => check_pairs(&header.tensors, rank),
-    }
-}
-
-/// Of a model that is not understood, an adapter is any set of LoRA pairs: A `[r, in]` and B `[out, r]`.
-fn check_pairs(tensors: &BTreeMap<String, Tensor>, rank: u64) -> Result<(), StepError> {
-    let refuse = |why: String| Err(StepError::Refused(format!("{TENSORS}: {why}")));
-    if tensors.is_empty() || tensors.len() > MAX_TENSORS {
-        return refuse(format!("{} tensors, want 1 to {MAX_TENSORS}", tensors.len()));
-    }
-    for (name, tensor) in tensors {
-        let plain = name.len() <= 512 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
-        let other = match (name.strip_suffix(".lora_A.weight"), name.strip_suffix(".lora_B.weight")) {
-            (Some(stem), _) if plain => format!("{stem}.lora_B.weight"),
-            (_, Some(stem)) if plain => format!("{stem}.lora_A.weight"),
-            _ => {
-                let shown: String = name.chars().take(200).collect();
-                return refuse(format!(
-                    "tensor {shown:?} is no half of a LoRA pair (….lora_A.weight, ….lora_B.weight)"
-                ));
-            }
-        };
-        if !tensors.contains_key(&other) {
-            return refuse(format!("tensor {name}: its other half {other} is missing"));
-        }
-        let ranked = if name.ends_with(".lora_A.weight") { 0 } else { 1 };
-        if tensor.shape.len() != 2 || tensor.shape[ranked] != rank {
-            return refuse(format!(
-                "tensor {name}: got shape {:?}, want two dimensions with rank {rank}",
-                tensor.shape
-            ));
-        }
-    }
-    Ok(())
+fn check_shapes(header: &Header, job: &Job, lora: &LoraConfig) -> Result<(), StepError> {
+    let checked = match &job.adapter.tensors {
+        Some(want) => adapter::check_names(TENSORS, header, want),
+        None => adapter::check_pairs(TENSORS, header, lora.rank, &lora.targets),
+    };
+    checked.map_err(refused)
 }
 
 fn check_finite(file: &File, name: &str, tensor: &Tensor) -> Result<(), StepError> {
