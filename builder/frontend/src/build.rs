@@ -185,6 +185,8 @@ impl Build<'_> {
             tensors: model.and_then(|model| model.found.tensors.clone()),
         };
         let job = self.plan.job(parts);
+        // A trainer's image may say no command; what is found out on the device is found out too late.
+        job.check().map_err(|error| FrontendError::Refused(error.to_string()))?;
         let platform = Platform { architecture: trainer.architecture.clone(), variant: trainer.variant.clone() };
         let assembly = Assembly { build: self, trainer: &trainer, model, job: &job };
         let (output, config) = (assembly.output()?, assembly.config());

@@ -2,14 +2,17 @@
 //!
 //! Written by the builder, read by runtimes and trainers. Unknown keys are refused: a job of a later
 //! contract must not be half understood. Nothing in it is trusted beyond what it may ask for: a job can
-//! narrow what the caller allowed, never widen it.
+//! narrow what the caller allowed, never widen it. Every value is one that a Honefile could have given it
+//! ([`crate::rules`]); what reads a [`Job`], from wherever, has one that was checked.
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::digest::Digest;
 use crate::json::BadJson;
+use crate::reference::{BadReference, Reference};
+use crate::rules;
 
 /// The contract version that this code writes and reads.
 pub const CONTRACT: u32 = 1;
@@ -27,8 +30,11 @@ pub const DATA_DIRS: [&str; 2] = ["/data", "/app/data"];
 pub const MAX_JOB_BYTES: u64 = 4 << 20;
 
 /// What to train, on what, how, within which limits.
+///
+/// serde's own reading and writing are inherent (`remote`): whoever asks for a job as a value of anything gets it through
+/// the trait below, which checks it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct Job {
     /// The contract version, [`CONTRACT`].
     pub contract: u32,
@@ -187,6 +193,14 @@ pub enum JobError {
     /// Not the JSON that the contract asks for.
     #[error("parse job")]
     Json(#[source] BadJson),
+    /// A value that no Honefile could have given it.
+    #[error("read job: {key}: {why}")]
+    Value {
+        /// Its key, as in a Honefile.
+        key: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A contract this program does not know.
     #[error("read job: contract {got}, this program knows {CONTRACT}")]
     Contract {
@@ -218,7 +232,19 @@ impl Job {
         if contract != CONTRACT {
             return Err(JobError::Contract { got: contract });
         }
-        Ok(serde_json::from_slice(bytes)?)
+        let mut json = serde_json::Deserializer::from_slice(bytes);
+        let job = Self::deserialize(&mut json)?;
+        json.end()?;
+        job.check()?;
+        Ok(job)
+    }
+
+    /// Whether every value is one that a Honefile could have given it; of a job that was read, that is so.
+    ///
+    /// # Errors
+    /// [`JobError::Value`].
+    pub fn check(&self) -> Result<(), JobError> {
+        rules::check(self).map_err(|(key, why)| JobError::Value { key, why })
     }
 
     /// The file's bytes: pretty JSON with a final newline, the same for the same job.
@@ -231,5 +257,30 @@ impl Job {
     /// Whether `args`, a container's command line, is the one that trains.
     pub fn trains(&self, args: &[String]) -> bool {
         self.trainer.as_ref().is_some_and(|t| !t.command.is_empty() && t.command == args)
+    }
+}
+
+impl<'de> Deserialize<'de> for Job {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let job = Self::deserialize(deserializer)?;
+        job.check().map_err(serde::de::Error::custom)?;
+        Ok(job)
+    }
+}
+
+impl Serialize for Job {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
+}
+
+impl AdapterSpec {
+    /// What version `number` of a lineage is called.
+    ///
+    /// # Errors
+    /// When the two make no tag.
+    pub fn version_name(&self, lineage: &Reference, number: u64) -> Result<Reference, BadReference> {
+        let tag = self.tag.replace("{tag}", lineage.tag()).replace("{n}", &number.to_string());
+        lineage.with_tag(&tag)
     }
 }

@@ -18,6 +18,7 @@ pub mod oci;
 pub mod pack;
 pub mod platform;
 pub mod reference;
+pub mod rules;
 pub mod run;
 pub mod sbom;
 pub mod tar;

@@ -2,12 +2,12 @@
 
 use hone_contract::quoted;
 use hone_image::job::{Dataset, Finetune, Resources};
-use hone_model::TARGETS;
+use hone_image::rules::{self, Amount, BUILT_IN, Choice, TARGETS, Whole};
 use serde_saphyr::Spanned;
 
 use crate::error::{HonefileError, Source, distance};
 use crate::plan::{AdapterPlan, BasePlan, BuildPlan, Origin, OwnTrainer, Platform, TrainerPlan, TrainerSource};
-use crate::quantity::{amount, bytes, whole};
+use crate::quantity::{amount, memory, whole};
 use crate::raw::{self, Raw, Text};
 use crate::source;
 
@@ -15,15 +15,6 @@ use crate::source;
 pub const API_VERSION: &str = "hone.dev/v1";
 /// What is said where no model is named.
 const NO_MODEL: &str = "the key base.model is missing; it names a weight file or a directory";
-/// Trainers that come with Hone.
-const BUILT_IN: [&str; 1] = ["onnx"];
-/// Least memory that any trainer can start in (bytes).
-const LEAST_MEMORY: u64 = 4 << 20;
-/// A system message longer than this is no longer one (bytes): it stands before every example.
-pub(crate) const MOST_SYSTEM: usize = 64 << 10;
-/// Linux's largest pid_max on 64-bit machines.
-const MOST_PIDS: u64 = 1 << 22;
-
 pub(crate) fn check(file: &Source<'_>, raw: Raw) -> Result<BuildPlan, HonefileError> {
     let check = Check { source: file };
     check.api_version(raw.api_version.as_ref())?;
@@ -68,11 +59,8 @@ impl Check<'_> {
                 .source
                 .whole("the key name is missing; it names the model, e.g. `name: assistant`".to_owned()));
         };
-        if is_name(&text.value) {
-            return Ok(text.value.clone());
-        }
-        let want = "want at most 63 lower case letters and digits, joined by single . _ or -";
-        Err(self.wrong("name", text, format!("{want}, got `{}`", quoted(&text.value))))
+        rules::name(&text.value).map_err(|why| self.wrong("name", text, why))?;
+        Ok(text.value.clone())
     }
 
     fn base(&self, raw: raw::Base) -> Result<BasePlan, HonefileError> {
@@ -83,8 +71,7 @@ impl Check<'_> {
             return Err(self.wrong("base.sha256", text, "it goes with an http or https address only"));
         }
         let tokenizer = raw.tokenizer.map(|t| self.path("base.tokenizer", &t)).transpose()?;
-        let follow_links =
-            self.choice("base.follow_links", &raw.follow_links, &["true", "false"], "false")? == "true";
+        let follow_links = self.switch("base.follow_links", &raw.follow_links, "false")?;
         let local = tokenizer.is_some() || matches!(found, crate::ModelSource::Path(_));
         if let (Some(text), false) = (&raw.follow_links, local) {
             return Err(self.wrong("base.follow_links", text, "it goes with a path only"));
@@ -175,9 +162,7 @@ impl Check<'_> {
 
     fn command(&self, words: &Spanned<Vec<Text>>) -> Result<Vec<String>, HonefileError> {
         let command: Vec<String> = words.value.iter().map(|word| word.value.clone()).collect();
-        if command.first().is_none_or(String::is_empty) || command.iter().any(|w| w.contains('\0')) {
-            return Err(self.wrong("trainer.command", words, "want a program and its arguments"));
-        }
+        rules::command(&command).map_err(|why| self.wrong("trainer.command", words, why))?;
         Ok(command)
     }
 
@@ -238,41 +223,36 @@ impl Check<'_> {
 
     fn finetune_of(&self, raw: raw::Finetune, built_in: bool) -> Result<Finetune, HonefileError> {
         let (steps, epochs) = self.length(raw.steps.as_ref(), raw.epochs.as_ref())?;
-        let count = |key: &str, text: &Option<Text>, default: u32, most: u64| {
-            self.number(key, text, u64::from(default), 1, most).map(|n| u32::try_from(n).unwrap_or(u32::MAX))
+        let count = |rule: Whole, text: &Option<Text>, default: u32| {
+            self.number(rule, text, u64::from(default)).map(|n| u32::try_from(n).unwrap_or(u32::MAX))
         };
-        let rank = count("finetune.rank", &raw.rank, 8, 1024)?;
+        let rank = count(rules::RANK, &raw.rank, 8)?;
         Ok(Finetune {
-            method: self.choice("finetune.method", &raw.method, &["lora"], "lora")?,
+            method: self.choice(rules::METHOD, &raw.method, "lora")?,
             rank,
-            alpha: self.real("finetune.alpha", &raw.alpha, f64::from(rank) * 2.0, 65536.0)?,
+            alpha: self.real(rules::ALPHA, &raw.alpha, f64::from(rank) * 2.0)?,
             targets: self.targets(raw.targets.as_ref(), built_in)?,
             dataset: self.dataset(raw.dataset.unwrap_or_default())?,
             steps,
             epochs,
-            batch_size: count("finetune.batch_size", &raw.batch_size, 1, 1024)?,
-            gradient_accumulation: count("finetune.gradient_accumulation", &raw.gradient_accumulation, 4, 4096)?,
-            learning_rate: self.real("finetune.learning_rate", &raw.learning_rate, 2e-4, 1.0)?,
-            schedule: self.choice("finetune.schedule", &raw.schedule, &["constant", "linear", "cosine"], "linear")?,
-            warmup: self.number("finetune.warmup", &raw.warmup, 0, 0, 1_000_000)?,
-            max_length: count("finetune.max_length", &raw.max_length, 512, 1 << 20)?,
-            seed: self.number("finetune.seed", &raw.seed, 0, 0, u64::MAX)?,
+            batch_size: count(rules::BATCH_SIZE, &raw.batch_size, 1)?,
+            gradient_accumulation: count(rules::ACCUMULATION, &raw.gradient_accumulation, 4)?,
+            learning_rate: self.real(rules::LEARNING_RATE, &raw.learning_rate, 2e-4)?,
+            schedule: self.choice(rules::SCHEDULE, &raw.schedule, "linear")?,
+            warmup: self.number(rules::WARMUP, &raw.warmup, 0)?,
+            max_length: count(rules::MAX_LENGTH, &raw.max_length, 512)?,
+            seed: self.number(rules::SEED, &raw.seed, 0)?,
         })
     }
 
     fn dataset(&self, raw: raw::Dataset) -> Result<Dataset, HonefileError> {
-        let format = self.choice("finetune.dataset.format", &raw.format, &["text", "chat", "alpaca"], "chat")?;
+        let format = self.choice(rules::FORMAT, &raw.format, "chat")?;
         let Some(system) = raw.system else {
             return Ok(Dataset { format, system: None });
         };
-        let why = match system.value.len() {
-            _ if format == "text" => "data of format text has no chats to put it before".to_owned(),
-            0 => "want a system message; leave the key out for none".to_owned(),
-            _ if system.value.contains('\0') => "it cannot hold a NUL".to_owned(),
-            size if size > MOST_SYSTEM => format!("want at most {MOST_SYSTEM} bytes, got {size}"),
-            _ => return Ok(Dataset { format, system: Some(system.value) }),
-        };
-        Err(self.wrong("finetune.dataset.system", &system, why))
+        let wrong = |why: String| self.wrong("finetune.dataset.system", &system, why);
+        rules::system(&system.value, &format).map_err(wrong)?;
+        Ok(Dataset { format, system: Some(system.value) })
     }
 
     fn length(
@@ -283,12 +263,13 @@ impl Check<'_> {
         match (steps, epochs) {
             (Some(_), Some(epochs)) => Err(self.wrong("finetune.epochs", epochs, "give steps or epochs, not both")),
             (Some(steps), None) => {
-                let steps = whole(&steps.value, 1, 10_000_000).map_err(|e| self.wrong("finetune.steps", steps, e))?;
+                let rule = rules::STEPS;
+                let steps = whole(&steps.value, rule.least, rule.most).map_err(|e| self.wrong(rule.key, steps, e))?;
                 Ok((Some(steps), None))
             }
             (None, Some(epochs)) => {
-                let epochs =
-                    amount(&epochs.value, 0.0, 10_000.0).map_err(|e| self.wrong("finetune.epochs", epochs, e))?;
+                let rule = rules::EPOCHS;
+                let epochs = amount(&epochs.value, rule.most).map_err(|e| self.wrong(rule.key, epochs, e))?;
                 Ok((None, Some(epochs)))
             }
             (None, None) => Ok((None, Some(3.0))),
@@ -304,25 +285,19 @@ impl Check<'_> {
             if built_in && !TARGETS.contains(&text.value.as_str()) {
                 return Err(self.unknown_choice("finetune.targets", text, &TARGETS));
             }
-            if text.value.is_empty() || targets.contains(&text.value) {
-                return Err(self.wrong(
-                    "finetune.targets",
-                    text,
-                    format!("`{}` is there twice", quoted(&text.value)),
-                ));
-            }
+            rules::target(&text.value, &targets, built_in)
+                .map_err(|why| self.wrong("finetune.targets", text, why))?;
             targets.push(text.value.clone());
         }
-        if targets.is_empty() {
-            return Err(self.wrong("finetune.targets", list, format!("want at least one of {}", TARGETS.join(", "))));
-        }
+        rules::targets(&targets).map_err(|why| self.wrong("finetune.targets", list, why))?;
         Ok(targets)
     }
 
     fn resources(&self, raw: raw::Resources) -> Result<Resources, HonefileError> {
-        let cpu = |t: Text| amount(&t.value, 0.0, 4096.0).map_err(|e| self.wrong("resources.cpu", &t, e));
-        let memory = |t: Text| bytes(&t.value, LEAST_MEMORY).map_err(|e| self.wrong("resources.memory", &t, e));
-        let pids = |t: Text| whole(&t.value, 1, MOST_PIDS).map_err(|e| self.wrong("resources.pids", &t, e));
+        let (cpu, pids) = (rules::CPU, rules::PIDS);
+        let cpu = |t: Text| amount(&t.value, cpu.most).map_err(|e| self.wrong(cpu.key, &t, e));
+        let memory = |t: Text| memory(&t.value).map_err(|e| self.wrong(rules::MEMORY.key, &t, e));
+        let pids = |t: Text| whole(&t.value, pids.least, pids.most).map_err(|e| self.wrong(pids.key, &t, e));
         Ok(Resources {
             cpu: raw.cpu.map(cpu).transpose()?,
             memory: raw.memory.map(memory).transpose()?,
@@ -331,69 +306,44 @@ impl Check<'_> {
     }
 
     fn adapter(&self, raw: raw::Adapter) -> Result<AdapterPlan, HonefileError> {
-        let commit = self.choice("adapter.commit", &raw.commit, &["true", "false"], "true")? == "true";
+        let commit = self.switch("adapter.commit", &raw.commit, "true")?;
         let Some(tag) = raw.tag else {
             return Ok(AdapterPlan { commit, tag: "{tag}-v{n}".to_owned() });
         };
-        if !tag.value.contains("{n}") {
-            let why = "want `{n}` in it, the version number: each version has a tag of its own";
-            return Err(self.wrong("adapter.tag", &tag, why));
-        }
-        let filled = tag.value.replace("{tag}", "base").replace("{n}", "1");
-        let trial: Result<hone_image::Reference, _> = format!("x:{filled}").parse();
-        match trial {
-            Ok(reference) if reference.tag() == filled => Ok(AdapterPlan { commit, tag: tag.value }),
-            _ => Err(self.wrong("adapter.tag", &tag, "want letters, digits and . _ - around `{tag}` and `{n}`")),
-        }
+        rules::tag(&tag.value).map_err(|why| self.wrong("adapter.tag", &tag, why))?;
+        Ok(AdapterPlan { commit, tag: tag.value })
     }
 
-    fn number(
-        &self,
-        key: &str,
-        text: &Option<Text>,
-        default: u64,
-        least: u64,
-        most: u64,
-    ) -> Result<u64, HonefileError> {
+    fn number(&self, rule: Whole, text: &Option<Text>, default: u64) -> Result<u64, HonefileError> {
         let Some(text) = text else {
             return Ok(default);
         };
-        whole(&text.value, least, most).map_err(|why| self.wrong(key, text, why))
+        whole(&text.value, rule.least, rule.most).map_err(|why| self.wrong(rule.key, text, why))
     }
 
-    fn real(&self, key: &str, text: &Option<Text>, default: f64, most: f64) -> Result<f64, HonefileError> {
+    fn real(&self, rule: Amount, text: &Option<Text>, default: f64) -> Result<f64, HonefileError> {
         let Some(text) = text else {
             return Ok(default);
         };
-        amount(&text.value, 0.0, most).map_err(|why| self.wrong(key, text, why))
+        amount(&text.value, rule.most).map_err(|why| self.wrong(rule.key, text, why))
     }
 
-    fn choice(&self, key: &str, text: &Option<Text>, known: &[&str], default: &str) -> Result<String, HonefileError> {
+    fn switch(&self, key: &'static str, text: &Option<Text>, default: &str) -> Result<bool, HonefileError> {
+        Ok(self.choice(Choice { key, known: &["true", "false"] }, text, default)? == "true")
+    }
+
+    fn choice(&self, rule: Choice, text: &Option<Text>, default: &str) -> Result<String, HonefileError> {
         match text {
             None => Ok(default.to_owned()),
-            Some(text) if known.contains(&text.value.as_str()) => Ok(text.value.clone()),
-            Some(text) => Err(self.unknown_choice(key, text, known)),
+            Some(text) if rule.known.contains(&text.value.as_str()) => Ok(text.value.clone()),
+            Some(text) => Err(self.unknown_choice(rule.key, text, rule.known)),
         }
     }
 
     fn unknown_choice(&self, key: &str, text: &Text, known: &[&str]) -> HonefileError {
-        let mut error = self.wrong(key, text, format!("want {}, got `{}`", list(known), quoted(&text.value)));
+        let mut error = self.wrong(key, text, rules::one_of(known, &text.value));
         let near = known.iter().min_by_key(|k| distance(&text.value, k));
         error.help = near.filter(|k| distance(&text.value, k) <= 2).map(|k| format!("did you mean `{k}`?"));
         error
     }
-}
-
-fn list(known: &[&str]) -> String {
-    match known {
-        [only] => (*only).to_owned(),
-        _ => format!("one of {}", known.join(", ")),
-    }
-}
-
-/// A name that is a docker path component, a directory and a label value at once.
-fn is_name(name: &str) -> bool {
-    let trial: Result<hone_image::Reference, _> = name.parse();
-    let plain = !name.contains(['/', ':', '@']) && name.len() <= 63 && !name.contains("--") && !name.contains("__");
-    plain && trial.is_ok()
 }

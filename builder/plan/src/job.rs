@@ -3,15 +3,9 @@
 use std::collections::BTreeMap;
 
 use hone_image::job::{AdapterSpec, Base, CONTRACT, Job, Trainer};
+use hone_image::rules::{MOST_UNKNOWN_ADAPTER, largest};
 
 use crate::BuildPlan;
-
-/// An adapter whose tensors are not known beforehand may have this many bytes.
-const MAX_UNKNOWN_ADAPTER: u64 = 256 << 20;
-/// Room for the header of the tensor file and for adapter_config.json, beside the tensors (bytes).
-const HEADER_ROOM: u64 = 1 << 20;
-/// Bytes of the largest element type an adapter may have.
-const WIDEST: u64 = 4;
 
 /// What the builder found while it packed the layers.
 #[derive(Debug, Clone, Default)]
@@ -29,7 +23,7 @@ impl BuildPlan {
     pub fn job(&self, parts: JobParts) -> Job {
         let max_bytes = match &parts.tensors {
             Some(tensors) => largest(tensors),
-            None => MAX_UNKNOWN_ADAPTER,
+            None => MOST_UNKNOWN_ADAPTER,
         };
         Job {
             contract: CONTRACT,
@@ -48,14 +42,6 @@ impl BuildPlan {
     }
 }
 
-fn largest(tensors: &BTreeMap<String, Vec<u64>>) -> u64 {
-    let elements = |shape: &Vec<u64>| shape.iter().fold(1u64, |n, d| n.saturating_mul(*d));
-    let data = tensors.values().fold(0u64, |sum, shape| sum.saturating_add(elements(shape)));
-    // Each name stands in the header, with about a hundred bytes around it.
-    let names: u64 = tensors.keys().map(|name| name.len() as u64 + 128).sum();
-    data.saturating_mul(WIDEST).saturating_add(names).saturating_add(HEADER_ROOM)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,5 +53,10 @@ mod tests {
         let limit = largest(&tensors);
         assert!(limit > data + 200 * 140 && limit < 2 * data, "{limit}");
         assert_eq!(largest(&BTreeMap::from([("x".into(), vec![u64::MAX, 2])])), u64::MAX);
+    }
+
+    #[test]
+    fn the_targets_of_the_rules_are_those_of_the_models() {
+        assert_eq!(hone_image::rules::TARGETS, hone_model::TARGETS);
     }
 }

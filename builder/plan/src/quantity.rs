@@ -1,24 +1,25 @@
-//! Numbers as people write them: counts, amounts, byte sizes. Each error says what would have been right.
+//! Numbers as people write them: counts, amounts, byte sizes. Each error says what would have been right, in the words of
+//! the rule ([`hone_image::rules`]).
 
-use hone_contract::quoted;
+use hone_image::rules::{Amount, MEMORY, Whole};
 
 /// A whole number between `least` and `most`; `_` may group digits.
 pub(crate) fn whole(text: &str, least: u64, most: u64) -> Result<u64, String> {
-    let want = || format!("want a whole number from {least} to {most}, got `{}`", quoted(text));
+    let want = || Whole { key: "", least, most }.want(text);
     let number = text.replace('_', "").parse().map_err(|_| want())?;
     if (least..=most).contains(&number) { Ok(number) } else { Err(want()) }
 }
 
-/// A number above `above` and at most `most`.
-pub(crate) fn amount(text: &str, above: f64, most: f64) -> Result<f64, String> {
-    let want = || format!("want a number above {above}, at most {most}, got `{}`", quoted(text));
+/// A number above 0 and at most `most`.
+pub(crate) fn amount(text: &str, most: f64) -> Result<f64, String> {
+    let want = || Amount { key: "", most }.want(text);
     let number: f64 = text.parse().map_err(|_| want())?;
-    if number > above && number <= most { Ok(number) } else { Err(want()) }
+    if number > 0.0 && number <= most { Ok(number) } else { Err(want()) }
 }
 
 /// Bytes, with docker's suffixes: `b`, `k`, `m`, `g` (powers of 1024, also `Ki`, `MiB` and the like).
-pub(crate) fn bytes(text: &str, least: u64) -> Result<u64, String> {
-    let want = || format!("want a size such as 512M or 1.5G, at least {least} bytes, got `{}`", quoted(text));
+pub(crate) fn memory(text: &str) -> Result<u64, String> {
+    let want = || MEMORY.want(text);
     let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let shift = match unit.to_ascii_lowercase().as_str() {
@@ -31,8 +32,7 @@ pub(crate) fn bytes(text: &str, least: u64) -> Result<u64, String> {
     };
     let number: f64 = number.trim().parse().map_err(|_| want())?;
     let bytes = number * f64::from(1u32 << (shift / 2)) * f64::from(1u32 << (shift - shift / 2));
-    // Above 2^53 a float is no longer exact; no device has that much memory.
-    if bytes.is_finite() && bytes >= least as f64 && bytes <= (1u64 << 53) as f64 {
+    if bytes.is_finite() && bytes >= MEMORY.least as f64 && bytes <= MEMORY.most as f64 {
         Ok(bytes as u64)
     } else {
         Err(want())
@@ -54,10 +54,10 @@ mod tests {
             ("4194304", 4 << 20),
             ("8192 kb", 8 << 20),
         ] {
-            assert_eq!(bytes(text, 4 << 20), Ok(want), "{text}");
+            assert_eq!(memory(text), Ok(want), "{text}");
         }
         for text in ["", "M", "-1G", "12X", "1e400", "nan", "1M", "9999999T", "1..5G"] {
-            assert!(bytes(text, 4 << 20).is_err(), "{text} was accepted");
+            assert!(memory(text).is_err(), "{text} was accepted");
         }
     }
 
@@ -68,9 +68,9 @@ mod tests {
         for text in ["-1", "1.5", "x", "", "6"] {
             assert!(whole(text, 1, 5).is_err(), "{text} was accepted");
         }
-        assert_eq!(amount("2e-4", 0.0, 1.0), Ok(2e-4));
+        assert_eq!(amount("2e-4", 1.0), Ok(2e-4));
         for text in ["0", "-1", "1.1", "nan", ".nan", "inf", "x"] {
-            assert!(amount(text, 0.0, 1.0).is_err(), "{text} was accepted");
+            assert!(amount(text, 1.0).is_err(), "{text} was accepted");
         }
     }
 }

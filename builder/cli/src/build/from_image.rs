@@ -108,8 +108,8 @@ fn trainer_layers(
             return Ok(vec![layer]);
         }
     }
-    Err(format!("the trainer {} that its job.json names is not in its layers as it was", quoted(&trainer.name))
-        .into())
+    let name = quoted(&trainer.name);
+    Err(format!("the trainer {name} that its job.json names is not in its layers as it was").into())
 }
 
 /// The tree that is in a layer, as Hone packs trees.
@@ -134,7 +134,8 @@ fn rename(sources: &mut Sources, base: &Base) -> Result<(), Failure> {
     }
     match base.files.iter().find(|f| sources.get(&f.path).is_none()) {
         Some(absent) => {
-            Err(format!("{}/{} is not in it; its job.json names it", quoted(&base.path), quoted(&absent.path)).into())
+            let path = format!("{}/{}", base.path, absent.path);
+            Err(format!("{} is not in it; its job.json names it", quoted(&path)).into())
         }
         None => Ok(()),
     }

@@ -168,6 +168,8 @@ fn job_layer(
     job: &Job,
     mut dirs: BTreeSet<String>,
 ) -> Result<Layer, Failure> {
+    // A trainer's image may say no command; what is found out on the device is found out too late.
+    job.check()?;
     let step = progress.step("job", None);
     let bytes = job.to_bytes();
     let path = JOB_PATH.trim_start_matches('/');

@@ -268,7 +268,7 @@ impl Aikit<'_> {
         let rate = match given(text).filter(|text| !zero(text)) {
             None => "0.0002",
             Some(text) => {
-                amount(&text.value, 0.0, 1.0).map_err(|why| self.wrong("config.unsloth.learningRate", text, &why))?;
+                amount(&text.value, 1.0).map_err(|why| self.wrong("config.unsloth.learningRate", text, &why))?;
                 &text.value
             }
         };

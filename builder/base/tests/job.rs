@@ -1,0 +1,175 @@
+//! A job is asked what a Honefile is asked, in the same words, whoever wrote it.
+
+use std::collections::BTreeMap;
+
+use hone_image::Digest;
+use hone_image::job::{Base, BaseFile, Job, Trainer};
+use hone_image::run::{Engine, RunRecord};
+use hone_plan::{JobParts, parse};
+use serde_json::{Value, json};
+
+const HONEFILE: &str = "\
+apiVersion: hone.dev/v1
+name: assistant
+base: {model: m.gguf}
+finetune:
+  steps: 20
+";
+
+fn job() -> Job {
+    let zero = Digest::of(b"");
+    let command = ["/hone/bin/hone-train", "train"].map(str::to_owned).to_vec();
+    let file = BaseFile { path: "sub/m.gguf".to_owned(), size: 1, digest: zero };
+    parse("Honefile", HONEFILE).expect("Honefile").job(JobParts {
+        base: Some(Base {
+            identity: zero,
+            path: "/models/assistant".to_owned(),
+            format: "gguf".to_owned(),
+            family: None,
+            files: vec![file],
+            tokenizer: None,
+        }),
+        trainer: Some(Trainer { name: "onnx".to_owned(), digest: zero, command, readonly_root: true }),
+        tensors: Some(BTreeMap::from([("a".to_owned(), vec![4, 4])])),
+        ..JobParts::default()
+    })
+}
+
+/// The job with a value at a pointer.
+fn with(pointer: &str, value: &Value) -> Vec<u8> {
+    let mut json = serde_json::to_value(job()).expect("JSON");
+    let (parent, key) = pointer.rsplit_once('/').expect("pointer");
+    json.pointer_mut(parent).expect("parent")[key] = value.clone();
+    json.to_string().into_bytes()
+}
+
+fn refused(pointer: &str, value: &Value) -> String {
+    Job::parse(&with(pointer, value)).expect_err(pointer).to_string()
+}
+
+/// The same value in a Honefile: what is said of it, without its place.
+fn honefile(pointer: &str, value: &Value) -> String {
+    let path: Vec<&str> = pointer.trim_start_matches('/').split('/').collect();
+    let text = match path.as_slice() {
+        ["name"] => HONEFILE.replace("assistant", &value.to_string()),
+        ["finetune", "steps"] => HONEFILE.replace("steps: 20", &format!("steps: {value}")),
+        ["finetune", key] => format!("{HONEFILE}  {key}: {value}\n"),
+        ["finetune", "dataset", "system"] => format!("{HONEFILE}  dataset: {{system: {value}}}\n"),
+        ["finetune", "dataset", key] => format!("{HONEFILE}  dataset: {{{key}: {value}}}\n"),
+        [section, key] => format!("{HONEFILE}{section}: {{{key}: {value}}}\n"),
+        other => panic!("{other:?}"),
+    };
+    parse("Honefile", &text).expect_err(pointer).message
+}
+
+/// Wants each value refused in both, for the same reason.
+fn both_refuse(section: &str, values: &[(&str, Value)]) {
+    for (key, value) in values {
+        let pointer = format!("{section}/{key}");
+        let want = honefile(&pointer, value);
+        assert_eq!(refused(&pointer, value), format!("read job: {want}"), "{pointer} {value}");
+    }
+}
+
+#[test]
+fn what_a_honefile_may_not_say_a_job_may_not_either() {
+    for name in ["Ab", "a/b", "../x", &"a".repeat(64)] {
+        both_refuse("", &[("name", json!(name))]);
+    }
+    let resources = [
+        ("cpu", json!(0)),
+        ("cpu", json!(5000)),
+        ("memory", json!(1000)),
+        ("memory", json!(9_007_199_254_740_994u64)),
+        ("pids", json!(0)),
+        ("pids", json!(4_194_305)),
+    ];
+    both_refuse("/resources", &resources);
+    for tag in ["latest", "{tag}", "{n} {n}", "../{n}"] {
+        both_refuse("/adapter", &[("tag", json!(tag))]);
+    }
+}
+
+#[test]
+fn what_a_honefile_may_not_ask_of_a_trainer_a_job_may_not_either() {
+    for (key, low, high) in [
+        ("rank", json!(0), json!(1025)),
+        ("alpha", json!(-1.5), json!(65537)),
+        ("alpha", json!(0), json!(1_000_000)),
+        ("steps", json!(0), json!(10_000_001)),
+        ("batch_size", json!(0), json!(1025)),
+        ("gradient_accumulation", json!(0), json!(4097)),
+        ("learning_rate", json!(0), json!(1.5)),
+        ("warmup", json!(1_000_001), json!(u64::MAX)),
+        ("max_length", json!(0), json!(1_048_577)),
+        ("targets", json!([]), json!(["q_proj", "lm_head"])),
+        ("targets", json!(["q_proj", "q_proj"]), json!(["q_proj", ""])),
+        ("method", json!("dora"), json!("")),
+        ("schedule", json!("warm"), json!("LINEAR")),
+    ] {
+        both_refuse("/finetune", &[(key, low), (key, high)]);
+    }
+    let dataset = [("format", json!("parquet")), ("system", json!("")), ("system", json!("x".repeat(65537)))];
+    both_refuse("/finetune/dataset", &dataset);
+}
+
+#[test]
+fn what_only_a_job_says_is_asked_too() {
+    for (pointer, value, want) in [
+        ("/finetune/epochs", json!(3), "finetune.epochs: give steps or epochs, not both"),
+        ("/trainer/command", json!([]), "trainer.command: want a program and its arguments"),
+        ("/trainer/command", json!(["", "x"]), "trainer.command: want a program and its arguments"),
+        ("/base/path", json!("/models/../etc"), "base.path: want a path without .., got `/models/../etc`"),
+        ("/base/path", json!("models"), "base.path: want a path without .., got `models`"),
+        ("/base/files/0/path", json!("../../x"), "base.files: want a path without .., got `../../x`"),
+        (
+            "/adapter/max_bytes",
+            json!(u64::MAX),
+            "adapter.max_bytes: want at most 1048769, got `18446744073709551615`",
+        ),
+        (
+            "/name",
+            json!("\u{1b}[2J"),
+            "name: want at most 63 lower case letters and digits, joined by single . _ or -, got `\\u{1b}[2J`",
+        ),
+    ] {
+        assert_eq!(refused(pointer, &value), format!("read job: {want}"));
+    }
+}
+
+#[test]
+fn a_job_is_checked_wherever_it_stands() {
+    let run = RunRecord { id: "r".to_owned(), engine: Engine::None, image: None, job: job() };
+    let good = serde_json::to_string(&run).expect("JSON");
+    assert_eq!(serde_json::from_str::<RunRecord>(&good).expect("a run record"), run);
+    let bad = good.replace("{tag}-v{n}", "latest");
+    let error = serde_json::from_str::<RunRecord>(&bad).expect_err("an endless search").to_string();
+    assert!(error.starts_with("read job: adapter.tag: want `{n}` in it"), "{error}");
+}
+
+#[test]
+fn jobs_that_are_right_are_read_back() {
+    assert_eq!(Job::parse(&job().to_bytes()).expect("a job"), job());
+    for edge in [
+        ("/finetune/rank", json!(1024)),
+        ("/finetune/seed", json!(u64::MAX)),
+        ("/finetune/learning_rate", json!(1)),
+        ("/resources/memory", json!(4 << 20)),
+        ("/adapter/tag", json!("{n}")),
+        ("/adapter/tag", json!("v{n}.{tag}")),
+        ("/name", json!("a.b-c_d1")),
+    ] {
+        Job::parse(&with(edge.0, &edge.1)).unwrap_or_else(|error| panic!("{}: {error}", edge.0));
+    }
+    // Jobs as they were written before: nothing but what is required, and a trainer of one's own with modules of its own.
+    let old = include_bytes!("../../../tests/fuzz/seeds/manifest/job");
+    assert_eq!(Job::parse(old).expect("an old job").name, "a");
+    let mut own = serde_json::to_value(job()).expect("JSON");
+    own["trainer"]["name"] = json!("rootfs");
+    own["finetune"]["targets"] = json!(["c_attn", "lm_head"]);
+    Job::parse(own.to_string().as_bytes()).expect("a trainer of one's own");
+    // As ever, a key of a later contract is not half understood.
+    let mut later = serde_json::to_value(job()).expect("JSON");
+    later["later"] = json!(1);
+    assert!(Job::parse(later.to_string().as_bytes()).is_err());
+}
