@@ -138,14 +138,18 @@ impl Image {
         Self::of_parts(Sealed::new(config), self.layers.clone(), self.manifest.value().annotations.clone())
     }
 
-    /// This image with an adapter: the manifest of a version whose configuration is `config`
-    /// (from [`version_config`] over this image's configuration).
+    /// This image with an adapter: the manifest of a version whose configuration is `config` (from [`version_config`]).
+    /// This image's layers stay as far as `config` has them: all of a base's, and a version's without its adapter.
     pub fn with_adapter(&self, config: Sealed<ImageConfig>, version: &VersionOf, adapter: Layer) -> Self {
-        let mut layers = self.layers_without_adapter().to_vec();
+        let stay = config.value().rootfs.diff_ids.len().saturating_sub(1).min(self.layers.len());
+        let mut layers = self.layers[..stay].to_vec();
         layers.push(adapter);
         let mut annotations = self.manifest.value().annotations.clone();
+        // A version's manifest names the base's, and hands that on.
+        let handed = annotations.get(media::BASE_DIGEST).filter(|_| stay < self.layers.len());
+        let base = handed.and_then(|text| text.parse().ok()).unwrap_or(self.digest());
         annotations.insert(media::BASE_NAME.to_owned(), version.lineage.clone());
-        annotations.insert(media::BASE_DIGEST.to_owned(), self.base_manifest().to_string());
+        annotations.insert(media::BASE_DIGEST.to_owned(), base.to_string());
         Self::of_parts(config, layers, annotations)
     }
 
@@ -194,19 +198,6 @@ impl Image {
         found.next().is_none().then_some(first)
     }
 
-    /// The layers but the adapter's: the base's, of a version too.
-    pub fn layers_without_adapter(&self) -> &[Layer] {
-        let all = &self.layers;
-        if is_version(self.config.value()) { &all[..all.len().saturating_sub(1)] } else { all }
-    }
-
-    /// Of a version: the base's manifest as annotated; of a base: its own.
-    fn base_manifest(&self) -> Digest {
-        let annotated = self.manifest.value().annotations.get(media::BASE_DIGEST);
-        let annotated = annotated.filter(|_| is_version(self.config.value()));
-        annotated.and_then(|text| text.parse().ok()).unwrap_or(self.digest())
-    }
-
     fn of_parts(config: Sealed<ImageConfig>, layers: Vec<Layer>, annotations: BTreeMap<String, String>) -> Self {
         let descriptors = layers.iter().map(|l| l.descriptor.clone()).collect();
         let manifest = Manifest::new(config.descriptor(media::CONFIG), descriptors, annotations);
@@ -214,21 +205,26 @@ impl Image {
     }
 }
 
-/// Whether a configuration is a version's: its last layer is then an adapter.
+/// Whether a configuration says that it is a version's. That is a hint at most: labels are handed on to images that are
+/// made from a version, and anybody can write them ([`crate::claim`]).
 pub fn is_version(config: &ImageConfig) -> bool {
     config.config.label(media::LABEL_VERSION).is_some()
 }
 
-/// The configuration of a version: `parent`'s, with its adapter layer (if it has one) replaced by `adapter`.
+/// The configuration of what a version is made on: a version's own, without its topmost layer.
+pub fn without_adapter(version: &ImageConfig) -> ImageConfig {
+    let mut config = version.clone();
+    config.rootfs.diff_ids.pop();
+    config.history.pop();
+    config
+}
+
+/// The configuration of a version: `below`'s, which has no adapter ([`without_adapter`]), and `adapter` on top.
 ///
-/// `parent` may come from an engine that knows no manifest: configuration and diff ids are enough. A version says of its
+/// `below` may come from an engine that knows no manifest: configuration and diff ids are enough. A version says of its
 /// age what its base says: the clock of the device that trained it would make the same run another image.
-pub fn version_config(parent: &ImageConfig, version: &VersionOf, adapter: &Layer) -> Sealed<ImageConfig> {
-    let mut config = parent.clone();
-    if is_version(parent) {
-        config.rootfs.diff_ids.pop();
-        config.history.pop();
-    }
+pub fn version_config(below: &ImageConfig, version: &VersionOf, adapter: &Layer) -> Sealed<ImageConfig> {
+    let mut config = below.clone();
     let created = config.created.get_or_insert_with(|| EPOCH.to_owned()).clone();
     config.rootfs.diff_ids.push(adapter.diff_id);
     if !config.history.is_empty() {
@@ -281,7 +277,9 @@ mod tests {
             number,
         };
         let adapter = layer(LayerKind::Adapter, seed);
-        let config = version_config(parent.config().value(), &of, &adapter);
+        let below = parent.config().value();
+        let below = if of.parent == of.base { below.clone() } else { without_adapter(below) };
+        let config = version_config(&below, &of, &adapter);
         parent.with_adapter(config, &of, adapter)
     }
 
@@ -307,6 +305,26 @@ mod tests {
         assert_eq!(config.history.len(), 4);
         assert_eq!(config.config.label(media::LABEL_PARENT), Some(v1.config().digest().to_string().as_str()));
         assert_eq!(v2.manifest().value().annotations[media::BASE_DIGEST], base().digest().to_string());
+    }
+
+    #[test]
+    fn what_was_put_on_a_version_stays_when_it_is_a_base() {
+        let v1 = version(&base(), 1, 9);
+        // `FROM assistant:base-v1` and a `RUN`: one layer more, and the labels are those of the version.
+        let mut config = v1.config().value().clone();
+        config.rootfs.diff_ids.push(Digest::of(&[7]));
+        let layers = [v1.layers(), &[layer(LayerKind::Other, 7)]].concat();
+        let derived = Image::of_parts(Sealed::new(config), layers, v1.manifest().value().annotations.clone());
+        let id = derived.config().digest();
+        let of = VersionOf { lineage: "mine:x".to_owned(), base: id, parent: id, number: 1 };
+        let adapter = layer(LayerKind::Adapter, 10);
+        let made =
+            derived.with_adapter(version_config(derived.config().value(), &of, &adapter), &of, adapter.clone());
+        assert_eq!(made.layers()[..5], *derived.layers());
+        assert_eq!(made.layers()[5], adapter);
+        assert_eq!(made.config().value().rootfs.diff_ids.len(), 6);
+        assert_eq!(made.config().value().config.label(media::LABEL_BASE_NAME), Some("mine:x"));
+        assert_eq!(made.manifest().value().annotations[media::BASE_DIGEST], derived.digest().to_string());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! This crate is pure: it touches no file, clock, network, environment or randomness. Bytes that own a digest
 //! are kept as they are and never serialized again ([`oci::Sealed`]).
 
+pub mod claim;
 pub mod codec;
 pub mod digest;
 pub mod document;

@@ -84,7 +84,7 @@ pub enum StoreError {
         /// To which version or lineage.
         reference: Reference,
         /// Why not.
-        why: &'static str,
+        why: String,
     },
     /// A file of the store is not what it should be.
     #[error("read {}: {why}", path.display())]

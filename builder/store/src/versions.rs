@@ -17,6 +17,8 @@ use crate::{Ingest, Store, StoreError, files};
 
 /// The form of the records this code writes.
 const RECORD: u32 = 1;
+/// Names that something else has are passed over; so many are not a person's.
+const MOST_TAKEN: u64 = 10_000;
 
 /// A version, as recorded when it was committed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +87,8 @@ pub struct NewVersion {
     pub base: Digest,
     /// Digest of the configuration that training began from.
     pub parent: Digest,
+    /// Its number is above this: that of a version made elsewhere that training began from, else 0.
+    pub after: u64,
     /// The adapter layer, stored already.
     pub adapter: Layer,
     /// The run it came from.
@@ -155,20 +159,20 @@ impl Ingest<'_> {
             (&v.run, v.parent, v.layer.digest) == (&new.run, new.parent, new.adapter.descriptor.digest)
         };
         let existing = known.iter().find(same);
-        let mut number = match existing {
+        let first = match existing {
             Some(version) => version.number,
-            None => self.store.last_number(&new.lineage)? + 1,
+            None => self.store.last_number(&new.lineage)?.max(new.after).saturating_add(1),
         };
-        let made = loop {
+        for number in first..first.saturating_add(MOST_TAKEN) {
             let lineage = new.lineage.to_string();
             let made = make(&VersionOf { lineage, base: new.base, parent: new.parent, number })?;
             // A tag that a person gave to something else is theirs.
             if existing.is_some() || names.get(&made.reference).is_none() {
-                break made;
+                return Ok(self.record(&mut names, new, number, made)?);
             }
-            number += 1;
-        };
-        Ok(self.record(&mut names, new, number, made)?)
+        }
+        let why = format!("the names of {MOST_TAKEN} versions after number {first} are taken by other images");
+        Err(StoreError::Refused { op: "name a version of", reference: new.lineage.clone(), why }.into())
     }
 
     /// Durable first, then visible: blobs, record, name.
@@ -254,9 +258,30 @@ impl Store {
     /// # Errors
     /// When a record cannot be read.
     pub fn version(&self, reference: &Reference) -> Result<Option<VersionRecord>, StoreError> {
+        self.find_version(|v| v.reference == *reference)
+    }
+
+    /// The version whose image has this configuration.
+    ///
+    /// # Errors
+    /// When a record cannot be read.
+    pub fn version_of_config(&self, config: Digest) -> Result<Option<VersionRecord>, StoreError> {
+        self.find_version(|v| v.config.digest == config)
+    }
+
+    /// The latest version that a run became.
+    ///
+    /// # Errors
+    /// When a record cannot be read.
+    pub fn version_of_run(&self, run: &str) -> Result<Option<VersionRecord>, StoreError> {
+        self.find_version(|v| v.run == run)
+    }
+
+    /// The latest one of the first lineage that has one.
+    fn find_version(&self, is: impl Fn(&VersionRecord) -> bool) -> Result<Option<VersionRecord>, StoreError> {
         for lineage in self.lineages()? {
-            if let Some(v) = self.versions(&lineage)?.into_iter().find(|v| v.reference == *reference) {
-                return Ok(Some(v));
+            if let Some(version) = self.versions(&lineage)?.into_iter().rev().find(&is) {
+                return Ok(Some(version));
             }
         }
         Ok(None)
@@ -291,7 +316,7 @@ impl Store {
             None => Err(StoreError::Refused {
                 op: "roll back",
                 reference: lineage.clone(),
-                why: "there is no version before the current one",
+                why: "there is no version before the current one".to_owned(),
             }),
         })
     }
@@ -304,7 +329,7 @@ impl Store {
         let mut names = self.names()?;
         let mut state = self.lineage_state(&version.lineage)?;
         if state.current == Some(version.number) {
-            let why = "it is the current version; roll back or promote another first";
+            let why = "it is the current version; roll back or promote another first".to_owned();
             return Err(StoreError::Refused { op: "remove", reference: version.reference.clone(), why });
         }
         names.unset(&version.reference)?;

@@ -58,6 +58,7 @@ fn commit(ingest: &Ingest<'_>, parent: &Image, run: &str, seed: u8) -> VersionRe
         lineage: name("m:base"),
         base: parent.config().digest(),
         parent: parent.config().digest(),
+        after: 0,
         adapter: adapter.clone(),
         run: run.to_owned(),
         finished_ms: 1,
@@ -298,4 +299,38 @@ fn skopeo_copies_out_of_the_store() {
         .status()
         .expect("skopeo is installed");
     assert!(status.success());
+}
+
+#[test]
+fn the_search_for_a_free_name_ends() {
+    let dir = tempfile::tempdir().expect("directory");
+    let store = Store::at(dir.path());
+    let ingest = store.ingest().expect("store");
+    let base = image(&ingest, 1);
+    ingest.put_image(&name("m:base"), &base).expect("base");
+    let adapter = adapter(&ingest, 1);
+    let digest = base.config().digest();
+    let new = NewVersion {
+        lineage: name("m:base"),
+        base: digest,
+        parent: digest,
+        after: 0,
+        adapter: adapter.clone(),
+        run: "r".to_owned(),
+        finished_ms: 1,
+    };
+    // What a template without the number makes: every version is called as the base is.
+    let stuck = |version: &VersionOf| -> Result<Made, StoreError> {
+        let config = version_config(base.config().value(), version, &adapter);
+        Ok(Made { reference: name("m:base"), config, pack: None })
+    };
+    let said = ingest.add_version(&new, stuck).expect_err("no end").to_string();
+    assert_eq!(said, "tag m:base: the names of 10000 versions after number 1 are taken by other images");
+    // Numbers have an end, too, and a version from elsewhere is passed.
+    let free = |version: &VersionOf| -> Result<Made, StoreError> {
+        let config = version_config(base.config().value(), version, &adapter);
+        Ok(Made { reference: name(&format!("m:base-v{}", version.number)), config, pack: None })
+    };
+    assert!(ingest.add_version(&NewVersion { after: u64::MAX, ..new.clone() }, free).is_err());
+    assert_eq!(ingest.add_version(&NewVersion { after: 7, ..new }, free).expect("version").number, 8);
 }

@@ -5,8 +5,8 @@ use std::io::Read as _;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TrySendError, channel, sync_channel};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hone_image::run::{ExitRecord, ImageRef, Outcome, RunRecord};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -17,10 +17,11 @@ use crate::staging::{Staging, StagingError};
 
 /// The status line is `<code> <signal>\n`; more than this is not one (bytes).
 const MAX_STATUS: u64 = 64;
-/// Questions to the engine before giving up, and the pause between them.
-const LOOKUPS: u32 = 5;
+/// The pause after a first question that got no answer; it doubles each time.
 const LOOKUP_PAUSE: Duration = Duration::from_secs(1);
-/// After the container's end the engine has this long to answer.
+/// The longest such pause: an engine that restarts is asked again soon enough, and a dead one is not bothered.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// After the container's end the engine has this long to answer, and is asked every [`LOOKUP_PAUSE`].
 const LAST_CALL: Duration = Duration::from_secs(10);
 
 /// What one keeper watches over.
@@ -57,7 +58,17 @@ pub enum KeepError {
         #[source]
         source: std::io::Error,
     },
-    /// `hone commit` did not succeed.
+    /// `hone commit` could not be seen through; it may be later.
+    #[error("{told} (all is kept in {kept:?}; `hone commit {id}` goes on with it)")]
+    Unfinished {
+        /// What it said.
+        told: String,
+        /// The run.
+        id: String,
+        /// The staging directory.
+        kept: PathBuf,
+    },
+    /// The run never becomes a version.
     #[error("nothing was committed: {reason} (all is kept in {kept:?})")]
     Refused {
         /// Why.
@@ -74,12 +85,12 @@ impl Keeper {
     /// See [`KeepError`]; whatever the trainer wrote is kept.
     pub fn run(self) -> Result<(), KeepError> {
         let mut record = self.staging.run()?;
-        let answer = ask_engine(&record);
+        let question = Question::ask(&record);
         let status = self.wait().map_err(KeepError::Wait)?;
         // Read before `delete` may remove the cgroup: it waits for this process.
         let oom = self.cgroup.as_deref().is_some_and(|dir| oom_kills(dir) > 0);
         if record.image.is_none() {
-            self.complete(&mut record, &answer)?;
+            self.complete(&mut record, &question)?;
         }
         if let Some((code, signal)) = status {
             let signal = (signal != 0).then_some(signal);
@@ -101,19 +112,16 @@ impl Keeper {
         }
     }
 
-    fn complete(&self, record: &mut RunRecord, answer: &Answer) -> Result<(), StagingError> {
-        match answer.recv_timeout(LAST_CALL) {
-            Ok(Ok(Some(image))) => {
+    fn complete(&self, record: &mut RunRecord, question: &Question) -> Result<(), StagingError> {
+        match question.last_call(LAST_CALL) {
+            Ok(Some(image)) => {
                 record.image = Some(image);
                 self.staging.set_run(record)
             }
-            Ok(Ok(None)) => Ok(()),
-            Ok(Err(error)) => {
-                self.log.write(Level::Warning, &chain(&error));
-                Ok(())
-            }
-            Err(_) => {
-                self.log.write(Level::Warning, "ask the engine for the container's image: no answer in time");
+            Ok(None) => Ok(()),
+            // The commit says what follows from it.
+            Err(why) => {
+                self.log.write(Level::Warning, &why);
                 Ok(())
             }
         }
@@ -128,38 +136,81 @@ impl Keeper {
             .stdin(Stdio::null())
             .output()
             .map_err(|source| KeepError::Start { program: self.hone.clone(), source })?;
+        let told = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         if output.status.success() {
+            // What the user should know of the version, for whoever reads the log.
+            if !told.is_empty() {
+                self.log.write(Level::Warning, &told);
+            }
             return Ok(());
         }
-        let told = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        let reason = match self.staging.outcome() {
-            Ok(Some(Outcome::Refused { reason })) => reason,
-            _ if !told.is_empty() => told,
-            _ => format!("hone commit: {}", output.status),
-        };
-        Err(KeepError::Refused { reason, kept: self.staging.dir().into() })
+        let kept: PathBuf = self.staging.dir().into();
+        if let Ok(Some(Outcome::Refused { reason })) = self.staging.outcome() {
+            return Err(KeepError::Refused { reason, kept });
+        }
+        let told = if told.is_empty() { format!("hone commit: {}", output.status) } else { told };
+        let id = kept.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Err(KeepError::Unfinished { told, id, kept })
     }
 }
 
-type Answer = Receiver<Result<Option<ImageRef>, LookupError>>;
+type Answer = Result<Option<ImageRef>, LookupError>;
 
-/// On a thread of its own: the engine may answer only after the container has started, or never.
-fn ask_engine(record: &RunRecord) -> Answer {
-    let (sender, receiver) = channel();
-    let (engine, id) = (record.engine.clone(), record.id.clone());
-    std::thread::spawn(move || {
-        let mut answer = image_of(&engine, &id);
-        for _ in 1..LOOKUPS {
-            if answer.is_ok() {
-                break;
+/// The question which image the container was made from, asked until the engine answers it or the keeper gives up.
+struct Question {
+    answers: Receiver<Answer>,
+    over: Sender<()>,
+}
+
+impl Question {
+    /// On a thread of its own: the engine may answer only after the container has started, or never.
+    fn ask(record: &RunRecord) -> Self {
+        let (engine, id) = (record.engine.clone(), record.id.clone());
+        Self::repeat(LOOKUP_PAUSE, move || image_of(&engine, &id))
+    }
+
+    fn repeat(first: Duration, ask: impl Fn() -> Answer + Send + 'static) -> Self {
+        let ((sender, answers), (over, ended)) = (sync_channel(1), channel());
+        std::thread::spawn(move || {
+            let mut pause = Some(first);
+            loop {
+                let answer = ask();
+                let done = answer.is_ok();
+                // An error that nobody has heard yet is as good as this one; nobody listens when the keeper has given up.
+                match sender.try_send(answer) {
+                    Err(TrySendError::Disconnected(_)) => return,
+                    Err(TrySendError::Full(answer)) if done => return drop(sender.send(answer)),
+                    _ if done => return,
+                    _ => {}
+                }
+                // Once the container has ended there is no time to lose.
+                let Some(wait) = pause else {
+                    std::thread::sleep(first);
+                    continue;
+                };
+                pause = match ended.recv_timeout(wait) {
+                    Err(RecvTimeoutError::Timeout) => Some((wait * 2).min(LONGEST_PAUSE)),
+                    _ => None,
+                };
             }
-            std::thread::sleep(LOOKUP_PAUSE);
-            answer = image_of(&engine, &id);
+        });
+        Self { answers, over }
+    }
+
+    /// The answer, after the container's end; the last error when there is none in time.
+    fn last_call(&self, timeout: Duration) -> Result<Option<ImageRef>, String> {
+        // A thread that has its answer has ended.
+        let _ = self.over.send(());
+        let end = Instant::now() + timeout;
+        let mut why = "ask the engine for the container's image: no answer in time".to_owned();
+        loop {
+            match self.answers.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(Ok(image)) => return Ok(image),
+                Ok(Err(error)) => why = chain(&error),
+                Err(_) => return Err(why),
+            }
         }
-        // Nobody listens any more when the keeper has given up.
-        let _ = sender.send(answer);
-    });
-    receiver
+    }
 }
 
 /// `<code> <signal>\n`, whole or not at all.
@@ -220,6 +271,34 @@ mod tests {
         for broken in ["", "0", "0 0", "0 0\n1", "x 0\n", "0\n"] {
             assert_eq!(parse_status(broken), None, "{broken:?}");
         }
+    }
+
+    #[test]
+    fn an_engine_that_comes_back_is_still_heard() {
+        let image = ImageRef { reference: "assistant:base".into(), config: hone_image::Digest::of(b"c") };
+        let want = image.clone();
+        let asked = std::sync::atomic::AtomicU32::new(0);
+        let question = Question::repeat(Duration::from_millis(5), move || {
+            // More often than any fixed number of tries.
+            match asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+                0..12 => Err(LookupError::Unknown("c1".into())),
+                _ => Ok(Some(image.clone())),
+            }
+        });
+        assert_eq!(question.last_call(Duration::from_secs(20)), Ok(Some(want)));
+    }
+
+    #[test]
+    fn an_engine_that_does_not_is_told_with_its_last_word() {
+        let question = Question::repeat(Duration::from_millis(5), || Err(LookupError::Unknown("c1".into())));
+        let why = question.last_call(Duration::from_millis(60)).expect_err("no answer");
+        assert!(why.contains("\"c1\""), "{why}");
+        let silent = Question::repeat(Duration::from_millis(5), || {
+            std::thread::sleep(Duration::from_secs(60));
+            Ok(None)
+        });
+        let why = silent.last_call(Duration::from_millis(60)).expect_err("no answer");
+        assert!(why.ends_with("no answer in time"), "{why}");
     }
 
     #[test]

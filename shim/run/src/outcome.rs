@@ -18,7 +18,6 @@ const INTERRUPTED: [i32; 2] = [2, 15];
 pub(crate) struct Ended<'a> {
     pub store: &'a Store,
     pub image: &'a Image,
-    pub lineage: &'a Reference,
     pub run: &'a str,
     pub staging: &'a Path,
     pub commits: bool,
@@ -55,9 +54,10 @@ fn committed(ended: &Ended<'_>, outcome: Option<&Outcome>) -> Result<Option<Stri
         return Ok(Some(reference.clone()));
     }
     // The staging of a published version is gone; its record names the run.
-    let versions = ended.store.versions(ended.lineage)?;
-    let ours = versions.iter().rfind(|version| version.run == ended.run && outcome.is_none() && ended.code == 0);
-    Ok(ours.map(|version| version.reference.to_string()))
+    if outcome.is_some() || ended.code != 0 {
+        return Ok(None);
+    }
+    Ok(ended.store.version_of_run(ended.run)?.map(|version| version.reference.to_string()))
 }
 
 fn announce(ended: &Ended<'_>, reference: &str) -> Result<String, RunError> {

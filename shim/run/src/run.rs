@@ -4,8 +4,7 @@ use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use hone_contract::quoted_path;
-use hone_image::media::LABEL_BASE_NAME;
-use hone_image::{Image, Reference};
+use hone_image::{Image, Reference, claim};
 use hone_store::{Reading, Store, this_machine};
 
 use crate::args::Args;
@@ -48,6 +47,9 @@ pub(crate) fn run(args: &Args) -> Result<u8, RunError> {
     if subject.trains {
         // Told before layers are unpacked, which may take a while.
         data::source(&args.volumes, &subject.reference)?;
+        if let Some(note) = disbelieved(&subject)? {
+            crate::tell(&format!("note: {note}"));
+        }
     }
     let snapshots = unpacked(&subject, held)?;
     let container = args.name.clone().unwrap_or_else(made_up_name);
@@ -117,6 +119,15 @@ fn subject(args: &Args, store: Store) -> Result<Subject, RunError> {
     Ok(Subject { store, image: resolved.image, reference, command, trains, commits })
 }
 
+/// What is said of an image whose labels call it a version that it is not: they decide nothing.
+fn disbelieved(subject: &Subject) -> Result<Option<String>, RunError> {
+    let Ok(name) = subject.reference.parse::<Reference>() else { return Ok(None) };
+    match subject.store.membership(&name, &subject.image)? {
+        Some(_) => Ok(None),
+        None => Ok(claim::disbelieved(&name, subject.image.config().value())),
+    }
+}
+
 fn process(args: &Args, subject: &Subject, bundle: &Bundle, container: &str) -> Result<Process, RunError> {
     let config = &subject.image.config().value().config;
     let user = args.user.as_deref().or(config.user.as_deref()).unwrap_or_default();
@@ -166,12 +177,9 @@ fn exclusive(root: &Path, run: &str) -> Result<File, RunError> {
 }
 
 fn report(subject: &Subject, training: &Training, code: u8) -> Result<u8, RunError> {
-    let base = subject.image.config().value().config.label(LABEL_BASE_NAME).unwrap_or(&subject.reference);
-    let Ok(lineage) = base.parse::<Reference>() else { return Ok(code) };
     outcome::report(&Ended {
         store: &subject.store,
         image: &subject.image,
-        lineage: &lineage,
         run: &training.run,
         staging: &training.staging,
         commits: subject.commits,

@@ -26,8 +26,8 @@ use parent::Parent;
 /// What became of a run.
 #[derive(Debug)]
 pub enum Committed {
-    /// It is this version, known to the engine that ran it.
-    Version(Box<VersionRecord>),
+    /// It is this version, known to the engine that ran it; and what the user should know of how it came to be that.
+    Version(Box<VersionRecord>, Option<String>),
     /// The Honefile wants no version of it.
     Unwanted(String),
 }
@@ -81,10 +81,10 @@ fn take(store: &Store, staged: &mut Staged, run: &RunRecord) -> Result<Committed
     // The image that ran, and the layers that an engine is sent, stay until all is done.
     let _held = store.reading()?;
     match advance(store, staged, run) {
-        Ok(record) => {
+        Ok((record, note)) => {
             staged.set_outcome(published(&record))?;
             staged.remove()?;
-            Ok(Committed::Version(Box::new(record)))
+            Ok(Committed::Version(Box::new(record), note))
         }
         Err(StepError::Failed(failure)) => Err(because(format!("commit run {id}"))(failure)),
         Err(StepError::Refused(reason)) => {
@@ -102,36 +102,37 @@ fn take(store: &Store, staged: &mut Staged, run: &RunRecord) -> Result<Committed
 /// A directory that is gone may be one whose version was published.
 fn already(store: &Store, path: &Path) -> Result<Committed, Failure> {
     let id = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    for lineage in store.lineages()? {
-        if let Some(version) = store.versions(&lineage)?.into_iter().rev().find(|v| v.run == id) {
-            return Ok(Committed::Version(Box::new(version)));
-        }
+    if let Some(version) = store.version_of_run(&id)? {
+        return Ok(Committed::Version(Box::new(version), None));
     }
     Err(format!("staging {}: not found; `hone staging ls` lists what is there", path.display()).into())
 }
 
-fn advance(store: &Store, staged: &mut Staged, run: &RunRecord) -> Result<VersionRecord, StepError> {
+/// The version that the run became, published, and a note.
+type Advanced = (VersionRecord, Option<String>);
+
+fn advance(store: &Store, staged: &mut Staged, run: &RunRecord) -> Result<Advanced, StepError> {
     if let Some(Outcome::Committed { reference, .. } | Outcome::Published { reference, .. }) = &staged.outcome
         && let Some(record) = recorded(store, reference)?
     {
-        return publish(store, run, record);
+        return Ok((publish(store, run, record)?, None));
     }
     let finished_ms = verdict::check(staged, run)?;
-    let parent = parent::find(store, run)?;
+    let parent = parent::find(store, run, staged)?;
     let ingest = store.ingest()?;
     let adapter = sealed(store, &ingest, staged, run)?;
     let new = NewVersion {
         lineage: parent.lineage.clone(),
         base: parent.base,
-        parent: parent.config.digest,
+        parent: parent.ran,
+        after: parent.after,
         adapter: adapter.clone(),
         run: staged.id.clone(),
         finished_ms,
     };
-    let template = &run.job.adapter.tag;
     let record: VersionRecord = ingest.add_version(&new, |version| -> Result<Made, StepError> {
-        let reference = tag_of(&parent, template, version.number)?;
-        let config = version_config(&parent.config.value, version, &adapter);
+        let reference = name_of(&parent, run, version.number)?;
+        let config = version_config(&parent.below, version, &adapter);
         let pack = parent.pack(&config, version, &adapter);
         Ok(Made { reference, config, pack })
     })?;
@@ -140,7 +141,7 @@ fn advance(store: &Store, staged: &mut Staged, run: &RunRecord) -> Result<Versio
         version: record.number,
         config: record.config.digest,
     })?;
-    publish(store, run, record)
+    Ok((publish(store, run, record)?, parent.note))
 }
 
 fn recorded(store: &Store, reference: &str) -> Result<Option<VersionRecord>, StepError> {
@@ -163,9 +164,9 @@ fn sealed(store: &Store, ingest: &Ingest<'_>, staged: &mut Staged, run: &RunReco
     Ok(layer)
 }
 
-fn tag_of(parent: &Parent, template: &str, number: u64) -> Result<Reference, StepError> {
-    let tag = template.replace("{tag}", parent.lineage.tag()).replace("{n}", &number.to_string());
-    parent.lineage.with_tag(&tag).map_err(|e| StepError::Refused(format!("adapter.tag makes no tag: {e}")))
+fn name_of(parent: &Parent, run: &RunRecord, number: u64) -> Result<Reference, StepError> {
+    let name = run.job.adapter.version_name(&parent.lineage, number);
+    name.map_err(|e| StepError::Refused(format!("adapter.tag makes no tag: {e}")))
 }
 
 /// The engine that ran the container learns of the version; it is sent what it lacks.

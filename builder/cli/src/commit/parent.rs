@@ -1,17 +1,26 @@
 //! The image that a run was made from: in the local store, or described by the engine that ran it.
+//!
+//! Where its version goes is never the image's word. A version that this store made is known by its record; one that
+//! another made is believed when its base, here or in the engine, bears it out ([`hone_image::claim`]); every other image
+//! is a base of its own, with all its layers, and its lineage is the name that the caller ran it by.
 
 use hone_engines::Found;
-use hone_image::image::VersionOf;
+use hone_image::claim::{self, Claim};
+use hone_image::image::{VersionOf, without_adapter};
 use hone_image::oci::{ImageConfig, RootFs, RuntimeConfig, Sealed};
-use hone_image::run::RunRecord;
-use hone_image::{Artifact, Digest, Image, Layer, Pack, Reference, media, modelpack};
+use hone_image::run::{Engine, RunRecord};
+use hone_image::{Artifact, Digest, Image, Layer, Pack, Reference, modelpack};
 use hone_store::Store;
+use hone_store::staging::Staged;
+use hone_store::versions::VersionRecord;
 
 use super::StepError;
 use crate::failure::{Failure, because};
 
 /// Registry that podman puts before names that have none.
 const PODMAN_LOCAL: &str = "localhost/";
+/// Digits of a digest that stand in a tag, where an image was called by its digest.
+const SHORT: usize = 12;
 
 /// What training began from.
 #[derive(Debug)]
@@ -20,19 +29,39 @@ pub struct Parent {
     pub lineage: Reference,
     /// Digest of the base's configuration.
     pub base: Digest,
-    /// The configuration.
-    pub config: ParentConfig,
-    /// The image, when it is in the local store.
-    pub image: Option<Image>,
+    /// Digest of the configuration of the image that ran.
+    pub ran: Digest,
+    /// The configuration that the adapter goes on top of.
+    pub below: ImageConfig,
+    /// The version's number is above this.
+    pub after: u64,
+    /// The documents that those of the version are made from, when they are in the local store.
+    pub documents: Option<Documents>,
+    /// What the user should know of it.
+    pub note: Option<String>,
+}
+
+/// An image of the local store.
+#[derive(Debug)]
+pub struct Documents {
+    image: Image,
     /// The model's artifact beside it.
-    pub model: Option<Artifact>,
+    model: Option<Artifact>,
+}
+
+impl Documents {
+    fn of(pack: &Pack, config: Digest) -> Option<Self> {
+        let image = pack.images().iter().find(|image| image.config().digest() == config)?.clone();
+        Some(Self { image, model: pack.model().cloned() })
+    }
 }
 
 impl Parent {
     /// The documents of a version of it, as far as its own are here.
     pub fn pack(&self, config: &Sealed<ImageConfig>, version: &VersionOf, adapter: &Layer) -> Option<Pack> {
-        let image = self.image.as_ref()?.with_adapter(config.clone(), version, adapter.clone());
-        Some(match &self.model {
+        let Documents { image, model } = self.documents.as_ref()?;
+        let image = image.with_adapter(config.clone(), version, adapter.clone());
+        Some(match model {
             Some(model) => {
                 let model = modelpack::with_adapter(model, &image, adapter);
                 Pack::new(vec![image], vec![model])
@@ -42,57 +71,180 @@ impl Parent {
     }
 }
 
-/// A configuration as far as it is known: an engine gives the content, and the digest of bytes it keeps.
-#[derive(Debug)]
-pub struct ParentConfig {
-    /// Its digest.
-    pub digest: Digest,
-    /// Its content.
-    pub value: ImageConfig,
+/// The image that ran, as far as it is known.
+struct Ran<'a> {
+    store: &'a Store,
+    run: &'a RunRecord,
+    config: Digest,
+    value: ImageConfig,
+    documents: Option<Documents>,
 }
 
 /// Finds it.
-pub fn find(store: &Store, run: &RunRecord) -> Result<Parent, StepError> {
+pub fn find(store: &Store, run: &RunRecord, staged: &Staged) -> Result<Parent, StepError> {
     let (digest, named) = match &run.image {
-        Some(image) => (image.config, Some(image.reference.as_str())),
-        None => (by_job(store, run)?, None),
+        Some(image) => (image.config, Some(image.reference.clone())),
+        None => who_ran(store, run, staged)?,
     };
     // A docker whose images are in containerd calls one by its manifest or index.
     let found = asked(store, run, digest)?;
-    let digest = found.as_ref().map_or(digest, |found| found.id);
-    let pack = store.pack_by_config(digest)?;
-    let of_run = |image: &&Image| image.config().digest() == digest;
-    let image = pack.as_ref().and_then(|p| p.images().iter().find(of_run)).cloned();
-    let model = pack.as_ref().and_then(|p| p.model().cloned());
-    let value = match (&image, store.config(digest), found) {
-        (Some(image), ..) => image.config().value().clone(),
-        (None, Ok(config), _) => config.value().clone(),
-        (None, Err(_), Some(found)) => described(found)?,
-        (None, Err(error), None) => return Err(Failure::from(error).into()),
+    let config = found.as_ref().map_or(digest, |found| found.id);
+    if let Some(version) = store.version_of_config(config)? {
+        return recorded(store, version);
+    }
+    let documents = store.pack_by_config(config)?.and_then(|pack| Documents::of(&pack, config));
+    let value = match (&documents, found) {
+        (Some(documents), _) => documents.image.config().value().clone(),
+        (None, Some(found)) => described(found)?,
+        (None, None) => store.config(config)?.value().clone(),
     };
-    let lineage = match value.config.label(media::LABEL_BASE_NAME) {
-        Some(name) => {
-            name.parse().map_err(|e| StepError::Refused(format!("label {}: {e}", media::LABEL_BASE_NAME)))?
-        }
-        None => lineage(store, run, pack.as_ref(), digest, named)?,
-    };
-    let labelled = value.config.label(media::LABEL_BASE_CONFIG).and_then(|text| text.parse().ok());
-    Ok(Parent { lineage, base: labelled.unwrap_or(digest), config: ParentConfig { digest, value }, image, model })
+    let ran = Ran { store, run, config, value, documents };
+    let name = ran.name(named.as_deref())?;
+    match ran.foreign(&name)? {
+        Some(parent) => Ok(parent),
+        None => Ok(ran.own(name)),
+    }
 }
 
-/// Nobody said which image ran; the job, which names the base by content, tells.
-fn by_job(store: &Store, run: &RunRecord) -> Result<Digest, StepError> {
-    for (_, _, pack) in store.packs()? {
+/// A version that this store made.
+fn recorded(store: &Store, version: VersionRecord) -> Result<Parent, StepError> {
+    let config = version.config.digest;
+    let pack = version.manifest.map(|manifest| store.pack(manifest)).transpose()?;
+    Ok(Parent {
+        lineage: version.lineage,
+        base: version.base,
+        ran: config,
+        below: without_adapter(store.config(config)?.value()),
+        after: 0,
+        documents: pack.and_then(|pack| Documents::of(&pack, config)),
+        note: None,
+    })
+}
+
+impl Ran<'_> {
+    /// What the caller called it; a person may also have typed an image id or a digest.
+    fn name(&self, named: Option<&str>) -> Result<Reference, StepError> {
+        let typed = named.map(|name| name.strip_prefix(PODMAN_LOCAL).unwrap_or(name));
+        let typed = typed.filter(|name| !self.config.hex().starts_with(name.trim_start_matches("sha256:")));
+        if let Some(name) = typed.and_then(called) {
+            return Ok(name);
+        }
+        match self.store.names_of_config(self.config)?.into_iter().next() {
+            Some(name) => Ok(name),
+            None => Err(later(format!(
+                "image {} has no name, and its version needs one; give it one here (`hone load {}:{} --tag NAME:TAG`)",
+                self.config,
+                kind(&self.run.engine),
+                &self.config.hex()[..SHORT]
+            ))),
+        }
+    }
+
+    /// A version of elsewhere: its own labels say so, and its base bears it out.
+    fn foreign(&self, name: &Reference) -> Result<Option<Parent>, StepError> {
+        let adapter = &self.run.job.adapter;
+        let top = self.documents.as_ref().and_then(|documents| documents.image.layers().last());
+        if let Some(found) = self.store.foreign(name, adapter, &self.value, top)? {
+            let base = found.image.config();
+            return Ok(Some(Parent {
+                lineage: found.lineage,
+                base: base.digest(),
+                ran: self.config,
+                below: base.value().clone(),
+                after: found.number,
+                documents: Documents::of(&found.base, base.digest()),
+                note: None,
+            }));
+        }
+        let Some((claim, lineage)) =
+            Claim::of(&self.value).and_then(|c| Some((c.clone(), c.lineage(name, adapter)?)))
+        else {
+            return Ok(None);
+        };
+        let Some(engine) = hone_engines::of(&self.run.engine) else { return Ok(None) };
+        let asking = || format!("not committed yet: ask {} for {lineage}", kind(&self.run.engine));
+        let Some(base) = engine.inspect(&lineage.to_string()).map_err(because(asking()))? else { return Ok(None) };
+        if !claim.holds(&self.value.rootfs.diff_ids, base.id, &base.diff_ids) {
+            return Ok(None);
+        }
+        Ok(Some(Parent {
+            lineage,
+            base: base.id,
+            ran: self.config,
+            below: described(base)?,
+            after: claim.number(),
+            documents: None,
+            note: None,
+        }))
+    }
+
+    /// A base of its own.
+    fn own(self, name: Reference) -> Parent {
+        let note = claim::disbelieved(&name, &self.value);
+        Parent {
+            lineage: name,
+            base: self.config,
+            ran: self.config,
+            below: self.value,
+            after: 0,
+            documents: self.documents,
+            note,
+        }
+    }
+}
+
+/// `NAME:TAG`, or `NAME@sha256:...`, whose tag is then made of the digest.
+fn called(text: &str) -> Option<Reference> {
+    let Some((name, digest)) = text.split_once('@') else {
+        return text.parse().ok();
+    };
+    let tagged = name.rsplit('/').next().is_some_and(|last| last.contains(':'));
+    let digits: Digest = digest.parse().ok()?;
+    let name: Reference = name.parse().ok()?;
+    if tagged { Some(name) } else { name.with_tag(&format!("sha256-{}", &digits.hex()[..SHORT])).ok() }
+}
+
+/// The image that ran, when the run record does not say: the engine is asked again, and without an engine the job, which
+/// names base and trainer by content, must be that of one image here.
+fn who_ran(store: &Store, run: &RunRecord, staged: &Staged) -> Result<(Digest, Option<String>), StepError> {
+    let Some(engine) = hone_engines::of(&run.engine) else {
+        return by_job(store, run);
+    };
+    let kind = kind(&run.engine);
+    // The keeper asks without the container's lock. While it lives the engine may hold that lock, and wait for it.
+    if staged.is_alive()? {
+        return Err(later(format!("{kind} did not say which image ran")));
+    }
+    let asking = because(format!("not committed yet: ask {kind} which image ran; its container must still be there"));
+    let image = engine.image_of(&run.id).map_err(asking)?;
+    Ok((image.config, Some(image.reference)))
+}
+
+fn by_job(store: &Store, run: &RunRecord) -> Result<(Digest, Option<String>), StepError> {
+    let mut found: Vec<(Digest, Reference)> = Vec::new();
+    for (name, _, pack) in store.packs()? {
         for image in pack.images() {
-            let version = hone_image::image::is_version(image.config().value());
+            let config = image.config().digest();
+            let version = store.version_of_config(config)?.is_some();
             if !version && store.job_of(image)?.as_ref() == Some(&run.job) {
-                return Ok(image.config().digest());
+                found.push((config, name.clone()));
             }
         }
     }
-    let reason =
-        format!("the image that ran is not known, and no image named {} in the store has its job", run.job.name);
-    Err(StepError::Refused(reason))
+    match found.as_slice() {
+        [(config, name)] => Ok((*config, Some(name.to_string()))),
+        [] => Err(StepError::Refused(format!(
+            "the image that ran is not known, and no image in the store has the job of {}",
+            run.job.name
+        ))),
+        several => {
+            let names: Vec<String> = several.iter().map(|(_, name)| name.to_string()).collect();
+            Err(StepError::Refused(format!(
+                "the image that ran is not known, and more than one has its job: {}",
+                names.join(", ")
+            )))
+        }
+    }
 }
 
 /// What the engine says of an image that the store does not know by its configuration's digest.
@@ -101,9 +253,10 @@ fn asked(store: &Store, run: &RunRecord, digest: Digest) -> Result<Option<Found>
     if store.config(digest).is_ok() {
         return Ok(None);
     }
-    let absent = || Failure::from(format!("image {digest}: it is neither in the local store nor in the engine"));
+    let absent = || later(format!("image {digest} is neither in the local store nor in the engine"));
     let engine = hone_engines::of(&run.engine).ok_or_else(absent)?;
-    let found = engine.inspect(&digest.to_string()).map_err(because(format!("look up image {digest}")))?;
+    let asking = format!("not committed yet: ask {} for image {digest}", kind(&run.engine));
+    let found = engine.inspect(&digest.to_string()).map_err(because(asking))?;
     Ok(Some(found.ok_or_else(absent)?))
 }
 
@@ -122,32 +275,15 @@ fn described(found: Found) -> Result<ImageConfig, StepError> {
     })
 }
 
-/// A base's own name: as the run has it, where that is a name of this image; else the store's; else the job's.
-fn lineage(
-    store: &Store,
-    run: &RunRecord,
-    pack: Option<&Pack>,
-    config: Digest,
-    named: Option<&str>,
-) -> Result<Reference, StepError> {
-    let typed = named.map(|name| name.strip_prefix(PODMAN_LOCAL).unwrap_or(name));
-    // A person may have typed (the beginning of) an image id; that is no name.
-    let typed = typed.filter(|name| !config.hex().starts_with(name.trim_start_matches("sha256:")));
-    let typed: Option<Reference> = typed.and_then(|name| name.parse().ok());
-    let known: Vec<Reference> = match pack {
-        Some(pack) => {
-            store.references()?.into_iter().filter(|(_, d)| d.digest == pack.digest()).map(|(r, _)| r).collect()
-        }
-        None => Vec::new(),
-    };
-    if let Some(name) = typed.filter(|name| known.is_empty() || known.contains(name)) {
-        return Ok(name);
+fn kind(engine: &Engine) -> &'static str {
+    match engine {
+        Engine::Docker { .. } => "docker",
+        Engine::Podman { .. } => "podman",
+        Engine::Embedded | Engine::None => "the store",
     }
-    match known.into_iter().next() {
-        Some(name) => Ok(name),
-        None => {
-            let name = format!("{}:base", run.job.name);
-            name.parse().map_err(|e| StepError::Refused(format!("the job's name makes no image name: {e}")))
-        }
-    }
+}
+
+/// What may come right by itself, or by what a person does: everything is kept, and the same command goes on.
+fn later(why: String) -> StepError {
+    StepError::Failed(Failure::from(format!("not committed yet: {why}")))
 }

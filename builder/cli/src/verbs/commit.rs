@@ -20,7 +20,10 @@ impl Commit {
     pub fn run(self, store: &Store) -> Result<(), Failure> {
         match commit(store, &staging::locate(store, &self.staging))? {
             Committed::Unwanted(reason) => output::report(&format!("not committed: {reason}\n")),
-            Committed::Version(version) => {
+            Committed::Version(version, note) => {
+                if let Some(note) = note {
+                    output::tell(&format!("note: {note}"));
+                }
                 let adapter = output::size(version.layer.size);
                 let base = match version.manifest {
                     Some(manifest) => {

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use clap::Args;
-use hone_image::{Digest, Reference, media};
+use hone_image::{Digest, Reference};
 use hone_store::versions::VersionRecord;
 use hone_store::{Store, this_machine};
 use serde::Serialize;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, chain};
 use crate::output;
 
 /// Arguments of `hone images`.
@@ -64,8 +64,12 @@ fn rows(store: &Store) -> Result<Vec<Row>, Failure> {
             store.notice(format!("image {reference}"), "it holds no image, and is not listed");
             continue;
         };
-        let label = |name| image.config().value().config.label(name).map(str::to_owned);
-        let version = label(media::LABEL_VERSION).and_then(|n| n.parse().ok());
+        // What its labels say counts when its layers bear it out.
+        let member = store.membership(&reference, image).unwrap_or_else(|error| {
+            store.notice(format!("image {reference}"), format!("its lineage is not known: {}", chain(&error)));
+            None
+        });
+        let (lineage, version) = member.unzip();
         let own =
             if version.is_some() { image.layers().last().map(|l| l.descriptor.size) } else { Some(image.size()) };
         rows.push(Row {
@@ -74,7 +78,7 @@ fn rows(store: &Store) -> Result<Vec<Row>, Failure> {
             config: image.config().digest(),
             size: Some(image.size()),
             own_size: own,
-            lineage: label(media::LABEL_BASE_NAME).and_then(|name| name.parse().ok()),
+            lineage,
             version,
         });
     }

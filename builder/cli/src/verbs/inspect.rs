@@ -149,10 +149,9 @@ fn of_image(store: &Store, found: &Resolved) -> Result<View, Failure> {
         .map(|r| (r.manifest.value().artifact_type.clone().unwrap_or_default(), r.manifest.digest()))
         .collect();
     view.size = image.size();
+    settle_lineage(store, found, &mut view)?;
     if let Some(base) = &mut view.base {
         base.digest = annotations.get(media::BASE_DIGEST).cloned();
-    } else {
-        view.lineage = found.references.first().map(Reference::to_string);
     }
     view.annotations = annotations;
     view.state = state(store, &view)?;
@@ -164,6 +163,20 @@ fn of_image(store: &Store, found: &Resolved) -> Result<View, Failure> {
         family: base.family,
     });
     Ok(view)
+}
+
+/// What the labels say of versions counts when the layers bear it out; every other image is a base of its own.
+fn settle_lineage(store: &Store, found: &Resolved, view: &mut View) -> Result<(), Failure> {
+    for name in &found.references {
+        if let Some((lineage, number)) = store.membership(name, &found.image)? {
+            view.lineage = Some(lineage.to_string());
+            view.version = Some(number);
+            return Ok(());
+        }
+    }
+    view.lineage = found.references.first().map(Reference::to_string);
+    (view.base, view.parent, view.version) = (None, None, None);
+    Ok(())
 }
 
 fn layer_view(layer: &Layer, total: f64, others: &BTreeMap<Digest, Vec<Reference>>) -> LayerView {

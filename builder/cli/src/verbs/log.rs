@@ -2,7 +2,7 @@
 
 use clap::Args;
 use hone_image::run::Outcome;
-use hone_image::{Digest, Reference, media};
+use hone_image::{Digest, Reference};
 use hone_store::staging::{self, Staged};
 use hone_store::versions::{State, VersionRecord};
 use hone_store::{Found, Store, StoreError};
@@ -84,9 +84,11 @@ pub fn lineage_of(store: &Store, image: &str) -> Result<Reference, Failure> {
     if let Some(version) = store.version_of(image)? {
         return Ok(version.lineage);
     }
-    let label = resolved.image.config().value().config.label(media::LABEL_BASE_NAME);
-    let lineage = label.and_then(|name| name.parse().ok()).or_else(|| resolved.references.first().cloned());
-    lineage.ok_or_else(|| StoreError::NoImage(image.to_owned()).into())
+    // What its labels say counts when its layers bear it out.
+    match resolved.references.first() {
+        Some(name) => Ok(store.lineage_of(name)?),
+        None => Err(StoreError::NoImage(image.to_owned()).into()),
+    }
 }
 
 fn versions(store: &Store, lineage: &Reference) -> Result<Vec<VersionView>, Failure> {
