@@ -51,6 +51,20 @@ pub enum BaseError {
     /// The trainer needs a tokenizer.
     #[error("base.model {}: no tokenizer in it; give one as base.tokenizer", quoted_path(.0))]
     NoTokenizer(PathBuf),
+    /// Examples longer than what the model was made for.
+    #[error("finetune.max_length: got {got}, want at most the model's {positions} positions")]
+    MaxLength {
+        /// As the Honefile says.
+        got: u32,
+        /// The model's.
+        positions: u64,
+    },
+    /// Chats cannot be written out without a template.
+    #[error(
+        "finetune.dataset.format: got chat, but the model has no chat template; put chat_template.jinja beside its \
+         tokenizer.json, or use data of format alpaca or text"
+    )]
+    NoTemplate,
     /// A name that no image can hold.
     #[error("{}: its name is not UTF-8, and an image's names are", quoted_path(.0))]
     Name(PathBuf),

@@ -36,6 +36,10 @@ pub struct BaseModel {
     pub tokenizer: Option<String>,
     /// The tensors of an adapter for it, when it is understood and something trains.
     pub tensors: Option<BTreeMap<String, Vec<u64>>>,
+    /// How many positions it has, when Hone's own trainer is to use it.
+    pub positions: Option<u64>,
+    /// What the user should know before the image is on a device.
+    pub notes: Vec<String>,
     /// What its own files say of it, for ModelPack.
     pub facts: ModelFacts,
 }
@@ -78,9 +82,12 @@ pub fn understand(model: &Sources, apart: Option<&Sources>, plan: &BuildPlan) ->
         tokenizer_files: Vec::new(),
         tokenizer: None,
         tensors: None,
+        positions: None,
+        notes: Vec::new(),
         facts,
     };
     base.facts.family = base.family.clone();
+    settle_training(&mut base, apart, understood.as_ref(), plan)?;
     settle_tokenizer(&mut base, model, apart, understood.as_mut(), plan)?;
     if let (Some(known), Some(finetune)) = (&understood, &plan.finetune) {
         let tensors = adapter_tensors(&known.config, &finetune.targets, u64::from(finetune.rank));
@@ -90,6 +97,54 @@ pub fn understand(model: &Sources, apart: Option<&Sources>, plan: &BuildPlan) ->
         };
     }
     Ok(base)
+}
+
+/// Refuses what Hone's own trainer would refuse on the device; notes what it will refuse if the data is what nobody said
+/// that it is.
+fn trainable(
+    plan: &BuildPlan,
+    known: &Understood,
+    texts: &[SourceFile],
+    apart: Option<&Sources>,
+) -> Result<Option<String>, BaseError> {
+    let Some(finetune) = &plan.finetune else { return Ok(None) };
+    let positions = known.config.max_positions;
+    if plan.said.max_length && u64::from(finetune.max_length) > positions {
+        return Err(BaseError::MaxLength { got: finetune.max_length, positions });
+    }
+    if finetune.dataset.format != "chat" {
+        return Ok(None);
+    }
+    let inside = known.gguf_tokenizer.as_ref().and_then(|(_, tokenizer)| tokenizer.as_ref().ok());
+    if apart.is_none() && inside.is_some_and(|tokenizer| tokenizer.chat_template.is_some()) {
+        return Ok(None);
+    }
+    for file in apart.map_or(texts, |apart| &apart.files) {
+        if tokenizer::has_template(file)? {
+            return Ok(None);
+        }
+    }
+    if plan.said.format {
+        return Err(BaseError::NoTemplate);
+    }
+    let what = "the model has no chat template, so data of format chat, the default, will be refused on the device";
+    Ok(Some(format!(
+        "{what}; say finetune.dataset.format: alpaca or text, or put chat_template.jinja beside its tokenizer.json"
+    )))
+}
+
+/// What Hone's own trainer can do with it.
+fn settle_training(
+    base: &mut BaseModel,
+    apart: Option<&Sources>,
+    understood: Option<&Understood>,
+    plan: &BuildPlan,
+) -> Result<(), BaseError> {
+    if let (TrainerPlan::BuiltIn(_), Some(known)) = (&plan.trainer, understood) {
+        base.notes.extend(trainable(plan, known, &base.texts, apart)?);
+        base.positions = Some(known.config.max_positions);
+    }
+    Ok(())
 }
 
 fn settle_tokenizer(

@@ -38,6 +38,23 @@ struct Added {
     id: u64,
 }
 
+/// Whether a file gives the tokenizer beside it a chat template, as the trainer reads it.
+pub(crate) fn has_template(file: &SourceFile) -> Result<bool, BaseError> {
+    match file.name.as_str() {
+        "chat_template.jinja" => Ok(true),
+        "tokenizer_config.json" => {
+            let json: Value = serde_json::from_slice(&read::small(file)?)
+                .map_err(|source| BaseError::Json { path: file.source.clone(), source })?;
+            Ok(match &json["chat_template"] {
+                Value::String(_) => true,
+                Value::Array(all) => all.iter().any(|one| one["template"].is_string()),
+                _ => false,
+            })
+        }
+        _ => Ok(false),
+    }
+}
+
 /// The files of a tokenizer that is kept apart from the model: `tokenizer.json`, or a file that is one under another
 /// name, and its companions.
 pub(crate) fn find(given: &Sources, vocabulary: Option<u64>) -> Result<Vec<SourceFile>, BaseError> {

@@ -332,3 +332,54 @@ fn a_part_of_a_split_model_is_told() {
     }
     assert!(site(&["renamed.gguf"], "trainer: none\n").expect_err("renamed").contains("split into 3; its name"));
 }
+
+/// The golden llama, of 128 positions, with a tokenizer, and what `more` writes beside it.
+fn llama(finetune: &str, more: &[(&str, &str)]) -> Result<BaseModel, String> {
+    let dir = tempfile::tempdir().expect("directory");
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/golden/llama");
+    for name in ["config.json", "model.safetensors"] {
+        fs::copy(golden.join(name), dir.path().join(name)).expect("golden");
+    }
+    let tokenizer = r#"{"model":{"type":"BPE","vocab":{"a":0},"merges":[]}}"#;
+    for (name, content) in [&[("tokenizer.json", tokenizer)], more].concat() {
+        fs::write(dir.path().join(name), content).expect("file");
+    }
+    look(dir.path(), &format!("finetune: {{{finetune}}}\n"))
+}
+
+#[test]
+fn examples_longer_than_the_model_s_positions_are_refused_at_build() {
+    let said = llama("max_length: 129", &[]).expect_err("too long");
+    assert_eq!(said, "finetune.max_length: got 129, want at most the model's 128 positions");
+    assert!(llama("max_length: 128", &[]).is_ok());
+    // What nobody asked for is fitted to the model.
+    let model = llama("", &[]).expect("the default");
+    let job = plan("").job(hone_plan::JobParts { positions: model.positions, ..hone_plan::JobParts::default() });
+    assert_eq!(job.finetune.expect("finetune").max_length, 128);
+}
+
+#[test]
+fn chats_without_a_template_are_refused_at_build() {
+    let chat = "dataset: {format: chat}";
+    for more in [
+        &[][..],
+        &[("tokenizer_config.json", "{}")],
+        &[("tokenizer_config.json", r#"{"chat_template": null}"#)],
+        &[("tokenizer_config.json", r#"{"chat_template": []}"#)],
+    ] {
+        let said = llama(chat, more).expect_err("no template");
+        assert!(said.starts_with("finetune.dataset.format: got chat, but the model has no chat template"), "{said}");
+        for other in ["dataset: {format: alpaca}", "dataset: {format: text}"] {
+            assert!(llama(other, more).expect("no chats").notes.is_empty());
+        }
+        let notes = llama("", more).expect("nobody said what the data is").notes;
+        assert!(notes[0].starts_with("the model has no chat template"), "{notes:?}");
+    }
+    for more in [
+        ("chat_template.jinja", "{{ messages }}"),
+        ("tokenizer_config.json", r#"{"chat_template": "{{ messages }}"}"#),
+        ("tokenizer_config.json", r#"{"chat_template": [{"name": "default", "template": "{{ messages }}"}]}"#),
+    ] {
+        assert!(llama(chat, &[more]).expect("a template").notes.is_empty(), "{more:?}");
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! Whether anybody looks decides nothing: bars and lines that cannot be written are lost, and the work goes on.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -65,6 +65,17 @@ impl Progress {
             tell(&json!({"event": "begin", "step": label, "bytes": total}).to_string());
         }
         Step { show: self.show, label: label.to_owned(), bar }
+    }
+
+    /// What the user should know, though it keeps nothing from being done.
+    pub fn note(&self, text: &str) {
+        let line = match self.show {
+            Show::Nothing => return,
+            Show::Json => json!({"event": "note", "text": text}).to_string(),
+            Show::Bars | Show::Lines => format!("note: {text}"),
+        };
+        // Who does not listen has the image all the same.
+        let _ = writeln!(std::io::stderr(), "{line}");
     }
 }
 

@@ -532,3 +532,17 @@ fn skopeo_reads_the_store_and_saved_layouts() {
         assert_eq!(String::from_utf8_lossy(&output.stdout), digest, "{layout}");
     }
 }
+
+#[test]
+fn what_will_be_refused_on_the_device_is_noted_at_build() {
+    let mut site = Site::new();
+    site.with_trainer();
+    site.write("Honefile", ONNX);
+    site.write("tiny.gguf", Gguf::llama(16, 16).bytes());
+    let output = site.command(&["build", "-t", "tiny:base"]).output().expect("hone");
+    let said = String::from_utf8(output.stderr).expect("UTF-8");
+    let last = said.lines().last().expect("a line");
+    assert!(output.status.success() && last.starts_with("note: the model has no chat template"), "{said}");
+    let output = site.command(&["build", "-q", "-t", "tiny:base"]).output().expect("hone");
+    assert!(output.status.success() && output.stderr.is_empty());
+}

@@ -183,6 +183,7 @@ impl Build<'_> {
             base: model.map(|model| model.found.base.clone()),
             trainer: trainer.job.clone(),
             tensors: model.and_then(|model| model.found.tensors.clone()),
+            positions: model.and_then(|model| model.found.positions),
         };
         let job = self.plan.job(parts);
         // A trainer's image may say no command; what is found out on the device is found out too late.

@@ -65,6 +65,8 @@ pub struct Inspected {
     pub annotations: BTreeMap<String, String>,
     /// The tensors of an adapter.
     pub tensors: Option<BTreeMap<String, Vec<u64>>>,
+    /// The positions of the model, when Hone's own trainer is to use it.
+    pub positions: Option<u64>,
     /// Every directory of the model in the image.
     pub dirs: BTreeSet<String>,
     /// A layer each.

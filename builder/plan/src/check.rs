@@ -6,7 +6,7 @@ use hone_image::rules::{self, Amount, BUILT_IN, Choice, TARGETS, Whole};
 use serde_saphyr::Spanned;
 
 use crate::error::{HonefileError, Source, distance};
-use crate::plan::{AdapterPlan, BasePlan, BuildPlan, Origin, OwnTrainer, Platform, TrainerPlan, TrainerSource};
+use crate::plan::{AdapterPlan, BasePlan, BuildPlan, Origin, OwnTrainer, Platform, Said, TrainerPlan, TrainerSource};
 use crate::quantity::{amount, memory, whole};
 use crate::raw::{self, Raw, Text};
 use crate::source;
@@ -25,10 +25,14 @@ pub(crate) fn check(file: &Source<'_>, raw: Raw) -> Result<BuildPlan, HonefileEr
         return Err(file.whole(NO_MODEL.to_owned()));
     }
     let platforms = raw.platforms.map(|list| check.platforms(&list)).transpose()?.unwrap_or_default();
+    let said = raw.finetune.as_ref().map_or_else(Said::default, |finetune| Said {
+        max_length: finetune.value.max_length.is_some(),
+        format: finetune.value.dataset.as_ref().is_some_and(|dataset| dataset.format.is_some()),
+    });
     let finetune = check.finetune(raw.finetune, &trainer)?;
     let resources = check.resources(raw.resources.unwrap_or_default())?;
     let adapter = check.adapter(raw.adapter.unwrap_or_default())?;
-    Ok(BuildPlan { name, base, trainer, platforms, finetune, resources, adapter })
+    Ok(BuildPlan { name, base, trainer, platforms, finetune, said, resources, adapter })
 }
 
 struct Check<'a> {

@@ -16,6 +16,8 @@ pub struct JobParts {
     pub trainer: Option<Trainer>,
     /// The tensors an adapter of this model must have, when the model is understood.
     pub tensors: Option<BTreeMap<String, Vec<u64>>>,
+    /// How many positions the model has, when Hone's own trainer is to use it.
+    pub positions: Option<u64>,
 }
 
 impl BuildPlan {
@@ -25,12 +27,17 @@ impl BuildPlan {
             Some(tensors) => largest(tensors),
             None => MOST_UNKNOWN_ADAPTER,
         };
+        let mut finetune = self.finetune.clone();
+        if let (Some(finetune), Some(positions), false) = (&mut finetune, parts.positions, self.said.max_length) {
+            let positions = u32::try_from(positions).unwrap_or(u32::MAX);
+            finetune.max_length = finetune.max_length.min(positions);
+        }
         Job {
             contract: CONTRACT,
             name: self.name.clone(),
             base: parts.base,
             trainer: parts.trainer,
-            finetune: self.finetune.clone(),
+            finetune,
             resources: self.resources.clone(),
             adapter: AdapterSpec {
                 commit: self.adapter.commit,

@@ -26,7 +26,7 @@ pub use check::API_VERSION;
 pub use error::HonefileError;
 pub use job::JobParts;
 pub use plan::{
-    AdapterPlan, BasePlan, BuildPlan, ModelSource, Origin, OwnTrainer, Platform, TrainerPlan, TrainerSource,
+    AdapterPlan, BasePlan, BuildPlan, ModelSource, Origin, OwnTrainer, Platform, Said, TrainerPlan, TrainerSource,
 };
 
 pub use source::{layout, platform};

@@ -18,10 +18,22 @@ pub struct BuildPlan {
     pub platforms: Vec<Platform>,
     /// How to train; absent when nothing is trained, or a user's own trainer decides by itself.
     pub finetune: Option<Finetune>,
+    /// Which of its values the Honefile says itself.
+    pub said: Said,
     /// Limits asked for.
     pub resources: Resources,
     /// What becomes of a successful run.
     pub adapter: AdapterPlan,
+}
+
+/// Values that depend on the model, when the Honefile says them: what nobody asked for is fitted to the model, and what
+/// somebody asked for is refused where it does not fit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Said {
+    /// `finetune.max_length`.
+    pub max_length: bool,
+    /// `finetune.dataset.format`.
+    pub format: bool,
 }
 
 /// Where the base model is, as written: paths are relative to the Honefile.

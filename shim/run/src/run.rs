@@ -79,7 +79,7 @@ fn unpacked(subject: &Subject, held: Reading) -> Result<Snapshots, RunError> {
     let snapshots = snapshot::prepare(&subject.store, &subject.image)?;
     drop(held);
     for problem in subject.store.problems() {
-        eprintln!("warning: {}", hone_contract::printable(&problem.to_string()));
+        crate::tell(&format!("warning: {problem}"));
     }
     Ok(snapshots)
 }
@@ -148,7 +148,9 @@ fn training(args: &Args, subject: &Subject, process: &Process) -> Result<Option<
     let data = data::files(data::source(&args.volumes, &subject.reference)?, &process.user)?;
     if let Some(first) = data.special.first() {
         let (more, first) = (data.special.len(), quoted_path(first));
-        eprintln!("data {first}: a FIFO, socket or device, which is no data and was not read ({more} such in all)");
+        crate::tell(&format!(
+            "data {first}: a FIFO, socket or device, which is no data and was not read ({more} such in all)"
+        ));
     }
     let run = identity::run_id(subject.image.config().digest(), &subject.reference, &data.files);
     let lock = exclusive(subject.store.root(), &run)?;

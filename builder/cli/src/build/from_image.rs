@@ -155,6 +155,8 @@ fn base_model(job: &Job, base: &Base, origin: &Model) -> BaseModel {
         tokenizer_files: origin.tokenizer.iter().flat_map(|t| t.files.iter().cloned()).collect(),
         tokenizer: base.tokenizer.clone(),
         tensors: None,
+        positions: None,
+        notes: Vec::new(),
         facts,
     }
 }

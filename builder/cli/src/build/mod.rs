@@ -83,6 +83,8 @@ pub fn build(site: &Site<'_>, path: &Path) -> Result<Built, Failure> {
     let facts = model.as_ref().map(|m| provenance.over(m.facts.clone()));
     let pack = assemble(site, &ingest, each.collect(), facts, &provenance)?;
     site.finish(&ingest, &pack)?;
+    // Last, where a person looks; an error would be all that counts.
+    model.iter().flat_map(|model| &model.notes).for_each(|note| progress.note(note));
     Ok(Built { pack, held: ingest.reading()? })
 }
 
@@ -103,6 +105,7 @@ impl Assembly {
             base: base.map(|b| b.base.clone()),
             trainer: trainer.job,
             tensors: model.and_then(|m| m.tensors.clone()),
+            positions: model.and_then(|m| m.positions),
         });
         Self {
             trainer: trainer.layers,

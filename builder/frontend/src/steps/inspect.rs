@@ -31,6 +31,7 @@ pub fn inspect(model: &Path, tokenizer: Option<&Path>) -> Result<Inspected, Step
         tokenizer: placed(TOKENIZER_DIR.trim_start_matches('/'), &base.tokenizer_files),
         dirs: base.dirs(),
         tensors: base.tensors.clone(),
+        positions: base.positions,
         base: named,
         annotations,
     })
