@@ -30,6 +30,7 @@ fn world() -> World {
 }
 
 /// Kills `work` at `kills()` moments over 1.1 times its usual duration; every time the same command must then succeed.
+#[allow(clippy::print_stdout, reason = "docs/testing.md quotes it")]
 fn killed(world: &World, who: &str, name: &str, work: &str) {
     let work = format!("{who}./h --root tried/root {work}");
     let begin = Instant::now();

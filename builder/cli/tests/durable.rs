@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use common::Site;
+use common::{Site, skipped};
 
 /// Runs `hone` and gives what it synced, in order; `None` where programs cannot be watched.
 fn synced(site: &Site, args: &[&str]) -> Option<Vec<PathBuf>> {
@@ -23,7 +23,7 @@ fn synced(site: &Site, args: &[&str]) -> Option<Vec<PathBuf>> {
     }
     let watched = Command::new("strace").args(["-o", "/dev/null", "true"]).stderr(Stdio::null()).status();
     if !watched.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: strace cannot watch a program here");
+        skipped("strace cannot watch a program here");
         return None;
     }
     let output = strace.output().expect("strace");

@@ -447,8 +447,7 @@ fn a_kill_before_any_step_leaves_the_old_names_or_the_new_ones() {
     // Every call that changes the layout, by strace's own injection.
     const STEPS: &str = "mkdir,mkdirat,rename,renameat,renameat2,fsync,chmod,fchmod,fchmodat,unlink,unlinkat,flock";
     if !Command::new("strace").args(["-o", "/dev/null", "true"]).status().is_ok_and(|s| s.success()) {
-        assert!(std::env::var_os("CI").is_none(), "no strace here, and in CI nothing is skipped");
-        eprintln!("skipped: no strace here");
+        common::skipped("no strace here");
         return;
     }
     let (site, cases) = changing();

@@ -164,9 +164,8 @@ fn an_image_that_cannot_be_read_hides_no_other_and_can_be_removed() {
     assert!(site.ok(&["rm", "other:base"]).starts_with("removed other:base\n"));
 }
 
-/// A version whose base only the engine has: every verb that needs the whole says where it is, and the others work.
-#[test]
-fn a_version_whose_base_is_in_an_engine_is_told_from_one_that_is_not_there() {
+/// A site with `assistant:base-v1`, the current version, whose base only the engine has.
+fn engine_only() -> Site {
     let mut site = Site::new();
     site.llama_image();
     let dir = site.stage("run1", "assistant:base", exited(0));
@@ -176,6 +175,13 @@ fn a_version_whose_base_is_in_an_engine_is_told_from_one_that_is_not_there() {
     site.ok(&["rm", "assistant:base"]);
     site.ok(&["commit", "run1"]);
     site.ok(&["promote", "assistant:base-v1"]);
+    site
+}
+
+/// Every verb that needs the whole says where it is, and the others work.
+#[test]
+fn a_version_whose_base_is_in_an_engine_is_told_from_one_that_is_not_there() {
+    let site = engine_only();
     let config =
         site.json(&["inspect", "--json", "assistant:base-v1"])["config"].as_str().expect("config").to_owned();
     let forms = [
@@ -204,7 +210,11 @@ fn a_version_whose_base_is_in_an_engine_is_told_from_one_that_is_not_there() {
     let rows = site.json(&["images", "--json"]);
     assert_eq!(rows.as_array().map(Vec::len), Some(1), "{rows}");
     assert_eq!(rows[0]["digest"], Value::Null);
-    // When something is brought here under its name, the name and `:current` stand for that, and it is listed once.
+}
+
+#[test]
+fn what_was_brought_here_under_its_name_is_what_the_name_and_current_stand_for() {
+    let site = engine_only();
     site.ok(&["build", ".", "-t", "assistant:base"]);
     site.ok(&["save", "assistant:base", "-o", "docker-archive:brought.tar"]);
     site.ok(&["load", "docker-archive:brought.tar", "-t", "assistant:base-v1"]);

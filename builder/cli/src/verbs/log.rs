@@ -130,7 +130,8 @@ fn belongs(store: &Store, staged: &Staged, lineage: &Reference) -> Result<bool, 
         return Ok(false);
     };
     match run.image.as_ref().map(|image| image.reference.parse::<Reference>()) {
-        Some(Ok(reference)) => Ok(lineage_of(store, &reference.to_string()).is_ok_and(|of| of == *lineage)),
+        // An image that cannot be read any more is known by its name.
+        Some(Ok(name)) => Ok(lineage_of(store, &name.to_string()).unwrap_or(name) == *lineage),
         _ => Ok(run.job.name == lineage.name()),
     }
 }

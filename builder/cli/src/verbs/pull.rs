@@ -32,7 +32,7 @@ pub struct Pull {
     /// REGISTRY/NAME:TAG or NAME@sha256:...
     #[arg(value_name = "NAME")]
     name: Pinned,
-    /// The name it gets here [default: the same; of a digest NAME:sha256-<its first digits>]
+    /// The name it gets here [default: the same, or a tag made of the digest]
     #[arg(short, long, value_name = "NAME:TAG")]
     tag: Option<Reference>,
     /// Fetch the images for all processors, not only this machine's

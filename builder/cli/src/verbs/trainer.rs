@@ -162,7 +162,7 @@ fn others(dir: &Path, tag: &str, architecture: &str) -> Result<Vec<Image>, Failu
             }
         };
     };
-    let pack = layout.store().pack_of(&named)?;
+    let pack = layout.store().pack_of(named)?;
     Ok(pack.images().iter().filter(|i| i.config().value().architecture != architecture).cloned().collect())
 }
 

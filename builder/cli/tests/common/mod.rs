@@ -21,6 +21,16 @@ pub fn golden(family: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/golden").join(family)
 }
 
+/// Says why a test is not run here.
+///
+/// # Panics
+/// In CI (`CI` is set): nothing is skipped there.
+#[allow(clippy::print_stderr, reason = "a test's runner reads it")]
+pub fn skipped(reason: &str) {
+    assert!(std::env::var_os("CI").is_none(), "{reason}, and in CI nothing is skipped");
+    eprintln!("skipped: {reason}");
+}
+
 /// A place of its own, removed in the end.
 pub struct Site {
     pub dir: tempfile::TempDir,
