@@ -66,7 +66,7 @@ fn a_fifo_in_a_layout_or_a_model_keeps_nobody_waiting() {
         let (done, said) = ends(&site, &other);
         // A manifest of an index may be elsewhere; what is left of this index is no image.
         let shown = place.file_name().expect("a name").to_string_lossy();
-        let want = if what == "manifest" { "images that are not here" } else { &*shown };
+        let want = if what == "manifest" { "an index without images" } else { &*shown };
         assert!(!done && said.contains(want), "{what}: {said}");
         // Nobody holds the lock any more, either.
         assert!(ends(&site, &["--root", "elsewhere", "images"]).0);

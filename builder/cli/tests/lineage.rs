@@ -137,7 +137,7 @@ fn a_stranger_cannot_move_another_s_versions() {
     let labels = [(LABEL_BASE_NAME, "assistant:base"), (LABEL_BASE_CONFIG, base.as_str()), (LABEL_VERSION, "1")];
     derive(&site, "assistant:base", "evil:x", &labels, |_| {});
     let said = site.fails(&["rollback", "evil:x"]);
-    assert!(said.ends_with("there is no version before the current one to roll back to"), "{said}");
+    assert!(said.ends_with("roll back evil:x: there is no version before the current one"), "{said}");
     let current = site.json(&["inspect", "--json", "assistant:current"]);
     assert_eq!(current["references"], json!(["assistant:base-v2"]));
     assert_eq!(site.json(&["log", "--json", "evil:x"])["versions"], json!([]));

@@ -59,7 +59,7 @@ pub enum KeepError {
         source: std::io::Error,
     },
     /// `hone commit` could not be seen through; it may be later.
-    #[error("{told} (all is kept in {kept:?}; `hone commit {id}` goes on with it)")]
+    #[error("nothing was committed: {told} (all is kept in {kept:?}; `hone commit {id}` goes on with it)")]
     Unfinished {
         /// What it said.
         told: String,

@@ -55,10 +55,10 @@ fn load(ingest: &Ingest<'_>, from: &str, tag: Option<&Reference>) -> Result<(Vec
         }
     }
     if lines.is_empty() {
-        Err("it holds no image with a name; give one with --tag".into())
-    } else {
-        Ok((lines, found.left))
+        let has = listed(found.left.into_iter(), "give one with --tag");
+        return Err(format!("it holds no image with a name; {has}").into());
     }
+    Ok((lines, found.left))
 }
 
 /// Which images of a source are brought.
