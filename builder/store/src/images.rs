@@ -18,7 +18,8 @@ impl Ingest<'_> {
     /// Stores one image, without an index, under a name. Its layers must be there already.
     ///
     /// # Errors
-    /// When a layer is not, or the disk refuses; the name then stands for what it stood for before.
+    /// When a layer is not, the name is a version's, or the disk refuses; the name then stands for what it stood for
+    /// before.
     pub fn put_image(&self, reference: &Reference, image: &Image) -> Result<(), StoreError> {
         self.put_pack(reference, &Pack::alone(image.clone()))
     }
@@ -26,13 +27,14 @@ impl Ingest<'_> {
     /// Stores a pack under a name. Its layers must be there already.
     ///
     /// # Errors
-    /// When a layer is not, it holds no image, or the disk refuses; the name then stands for what it stood for before.
+    /// When a layer is not, it holds no image, the name is a version's, or the disk refuses; the name then stands for what
+    /// it stood for before.
     pub fn put_pack(&self, reference: &Reference, pack: &Pack) -> Result<(), StoreError> {
         if pack.images().is_empty() {
             return Err(self.store.empty(pack));
         }
         let descriptor = self.put_documents(pack)?;
-        self.store.names()?.set(reference, descriptor)
+        self.store.names()?.give(reference, descriptor)
     }
 
     /// Stores a statement about an image that is there: a manifest with `subject`, which has no name of its own.

@@ -118,6 +118,22 @@ impl Names<'_> {
         self.index.manifests.iter().find(|entry| entry.is(reference))?.descriptor()
     }
 
+    /// Points `reference` at what a person wants it to stand for. The name of a version stands for that version as long
+    /// as there is one: what is promoted is what runs.
+    pub(crate) fn give(&mut self, reference: &Reference, manifest: Descriptor) -> Result<(), StoreError> {
+        if let Some(version) = self.store.version(reference)?
+            && !self.store.is_version(&manifest, &version)
+        {
+            let why = format!(
+                "it is the name of version {} of {}; give another tag, or remove that version first with `hone rm \
+                 {reference}`",
+                version.number, version.lineage
+            );
+            return Err(StoreError::Refused { op: "name an image", reference: reference.clone(), why });
+        }
+        self.set(reference, manifest)
+    }
+
     /// Points `reference` at a manifest; what it stood for before loses the name.
     pub(crate) fn set(&mut self, reference: &Reference, mut manifest: Descriptor) -> Result<(), StoreError> {
         manifest.annotations.insert(media::REF_NAME.to_owned(), reference.to_string());

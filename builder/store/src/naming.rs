@@ -18,7 +18,7 @@ impl Store {
     /// meanwhile.
     ///
     /// # Errors
-    /// When it is not there any more, or the store cannot be written.
+    /// When it is not there any more, the name is another version's, or the store cannot be written.
     pub fn tag(&self, descriptor: &Descriptor, reference: &Reference) -> Result<(), StoreError> {
         let _held = self.reading()?;
         if let Some(absent) = self.absent(descriptor)? {
@@ -28,7 +28,7 @@ impl Store {
         if let Some(origin) = self.origin(descriptor.digest)? {
             descriptor.annotations.entry(media::PULLED_FROM.to_owned()).or_insert(origin);
         }
-        self.names()?.set(reference, descriptor)
+        self.names()?.give(reference, descriptor)
     }
 
     /// Where a manifest or an index was pulled from, when one of its names says so.

@@ -166,6 +166,11 @@ impl<'s> Needed<'s> {
         loop {
             let (found, left): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|(_, of)| self.contains(&of.hex()));
             waiting = left;
+            if found.is_empty() && self.absent {
+                // They may be about a manifest of the index that is not there.
+                waiting.into_iter().for_each(|(digest, _)| self.document(&format!("statement {digest}"), digest));
+                return orphans;
+            }
             if found.is_empty() {
                 orphans.extend(waiting.iter().map(|(digest, _)| digest));
                 return orphans;

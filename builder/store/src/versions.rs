@@ -261,6 +261,14 @@ impl Store {
         self.find_version(|v| v.reference == *reference)
     }
 
+    /// Whether what is described is this version: as it was recorded, or as it came back from an engine or an archive,
+    /// which write the same image with another manifest.
+    pub(crate) fn is_version(&self, descriptor: &Descriptor, version: &VersionRecord) -> bool {
+        let image = || self.pack_of(descriptor).and_then(|pack| self.image_of(&pack));
+        version.manifest == Some(descriptor.digest)
+            || image().is_ok_and(|image| image.config().digest() == version.config.digest)
+    }
+
     /// The version whose image has this configuration.
     ///
     /// # Errors

@@ -159,6 +159,67 @@ fn a_version_outlives_the_name_of_its_base() {
     assert_eq!(store.version(&name("m:base-v1")).expect("store"), Some(record));
 }
 
+/// The version's name is gone or was never given, and so is its base's: what it is made of is kept all the same.
+#[test]
+fn a_version_without_its_name_is_kept_whole() {
+    let (_dir, store) = site();
+    let record = {
+        let ingest = store.ingest().expect("ingest");
+        let base = image(&ingest, 1);
+        ingest.put_image(&name("m:base"), &base).expect("put");
+        commit(&ingest, &base, "run1", 1)
+    };
+    // As a commit leaves it that was killed between the record and the name.
+    store.untag(&record.reference).expect("untag");
+    store.untag(&name("m:base")).expect("untag");
+    let before = blobs(&store);
+    // The base's own manifest and configuration go.
+    assert_eq!(store.collect().expect("collect").map(|swept| swept.blobs), Some(2));
+    assert_eq!(blobs(&store), before - 2);
+    store.promote(&record).expect("promote");
+    let found = store.resolve("m:current").expect("found").image;
+    assert!(found.layers().iter().all(|l| store.has(l.descriptor.digest, l.descriptor.size)));
+    // The twin: a version that is removed keeps nothing.
+    let ingest = store.ingest().expect("ingest");
+    let other = commit(&ingest, &found, "run2", 2);
+    drop(ingest);
+    store.promote(&other).expect("promote");
+    store.remove_version(&record).expect("remove");
+    let left = [record.config.digest, record.layer.digest, record.manifest.expect("manifest")];
+    store.collect().expect("collect");
+    assert!(store.has(other.layer.digest, other.layer.size) && !store.blob_path(left[2]).exists());
+}
+
+#[test]
+fn the_name_of_a_version_is_given_to_nothing_else() {
+    let (_dir, store) = site();
+    let ingest = store.ingest().expect("ingest");
+    let (base, other) = (image(&ingest, 1), image(&ingest, 2));
+    ingest.put_image(&name("m:base"), &base).expect("put");
+    ingest.put_image(&name("m:other"), &other).expect("put");
+    let versions: Vec<_> = (1..=2).map(|n| commit(&ingest, &base, &format!("run{n}"), n)).collect();
+    store.promote(&versions[1]).expect("promote");
+    for version in &versions {
+        let want = format!(
+            "name an image {0}: it is the name of version {1} of m:base; give another tag, or remove that version first \
+             with `hone rm {0}`",
+            version.reference, version.number
+        );
+        let said = store.tag(&other.descriptor(), &version.reference).expect_err("tag").to_string();
+        assert_eq!(said, want);
+        let said = ingest.put_image(&version.reference, &other).expect_err("put").to_string();
+        assert_eq!(said, want);
+        let image = store.image(&version.reference).expect("store").expect("there");
+        assert_eq!(image.config().digest(), version.config.digest);
+        // The twins: its own name is its own, however often it is given, and so is any other.
+        store.tag(&image.descriptor(), &version.reference).expect("the same again");
+        ingest.put_image(&version.reference, &image).expect("the same again");
+        store.tag(&image.descriptor(), &name("my:favourite")).expect("another name");
+    }
+    store.remove_version(&versions[0]).expect("remove");
+    store.tag(&other.descriptor(), &versions[0].reference).expect("free again");
+}
+
 #[test]
 fn numbers_go_up_and_a_tag_that_a_person_gave_is_left_alone() {
     let (_dir, store) = site();
