@@ -306,10 +306,16 @@ impl Store {
     /// Makes a version the current one: one file replaced.
     ///
     /// # Errors
-    /// When the store cannot be written.
+    /// When it was removed meanwhile, or the store cannot be written.
     pub fn promote(&self, version: &VersionRecord) -> Result<LineageState, StoreError> {
-        self.change_state(&version.lineage, |state| {
-            state.promote(version.number);
+        let VersionRecord { lineage, number, reference, .. } = version;
+        self.change_state(lineage, |state| {
+            // It may have been removed since it was looked up.
+            if !self.is_recorded(lineage, *number)? {
+                let why = "it is not there any more; `hone log` lists the versions of a base".to_owned();
+                return Err(StoreError::Refused { op: "promote", reference: reference.clone(), why });
+            }
+            state.promote(*number);
             Ok(())
         })
     }
@@ -317,15 +323,15 @@ impl Store {
     /// Makes the previous version current again, and the current one rejected.
     ///
     /// # Errors
-    /// When there is no previous version, or the store cannot be written.
+    /// When there is no previous version, or it is not there any more, or the store cannot be written.
     pub fn roll_back(&self, lineage: &Reference) -> Result<LineageState, StoreError> {
-        self.change_state(lineage, |state| match state.roll_back() {
-            Some(_) => Ok(()),
-            None => Err(StoreError::Refused {
-                op: "roll back",
-                reference: lineage.clone(),
-                why: "there is no version before the current one".to_owned(),
-            }),
+        self.change_state(lineage, |state| {
+            let why = match state.roll_back() {
+                Some(number) if self.is_recorded(lineage, number)? => return Ok(()),
+                Some(number) => format!("version {number}, which was current before, is not there any more"),
+                None => "there is no version before the current one".to_owned(),
+            };
+            Err(StoreError::Refused { op: "roll back", reference: lineage.clone(), why })
         })
     }
 
@@ -361,6 +367,11 @@ impl Store {
         change(&mut state)?;
         files::replace_json(&self.lineage_dir(lineage).join("state.json"), &state, &self.tmp())?;
         Ok(state)
+    }
+
+    fn is_recorded(&self, lineage: &Reference, number: u64) -> Result<bool, StoreError> {
+        let path = self.lineage_dir(lineage).join(format!("{number}.json"));
+        path.try_exists().map_err(StoreError::at("look for", &path))
     }
 
     fn last_number(&self, lineage: &Reference) -> Result<u64, StoreError> {

@@ -262,6 +262,31 @@ fn states_follow_promotion_and_rollback() {
 }
 
 #[test]
+fn what_was_removed_meanwhile_is_not_made_current() {
+    let (_dir, store) = site();
+    let ingest = store.ingest().expect("ingest");
+    let base = image(&ingest, 1);
+    ingest.put_image(&name("m:base"), &base).expect("put");
+    let versions: Vec<_> = (1..=3).map(|n| commit(&ingest, &base, &format!("run{n}"), n)).collect();
+    let state = || store.lineage_state(&name("m:base")).expect("state");
+    store.promote(&versions[0]).expect("promote");
+    store.remove_version(&versions[1]).expect("remove");
+    let said = store.promote(&versions[1]).expect_err("it was looked up before").to_string();
+    assert_eq!(said, "promote m:base-v2: it is not there any more; `hone log` lists the versions of a base");
+    assert_eq!(state().current, Some(1));
+    // Nor by going back to it: as a release left it that did not look.
+    store.promote(&versions[2]).expect("the twin");
+    let lineage = store.root().join("lineages/m:base");
+    fs::rename(lineage.join("1.json"), lineage.join("1.removed")).expect("rename");
+    let before = state();
+    let said = store.roll_back(&name("m:base")).expect_err("it is gone").to_string();
+    assert_eq!(said, "roll back m:base: version 1, which was current before, is not there any more");
+    assert_eq!(state(), before);
+    fs::rename(lineage.join("1.removed"), lineage.join("1.json")).expect("rename");
+    assert_eq!(store.roll_back(&name("m:base")).expect("the twin").current, Some(1));
+}
+
+#[test]
 fn writers_at_the_same_time_lose_nothing() {
     let (_dir, store) = site();
     let ingest = store.ingest().expect("ingest");
