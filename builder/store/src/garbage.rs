@@ -1,8 +1,11 @@
 //! What nothing names any more is removed: temporary files of dead writers, downloads that nobody goes on with, and blobs.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
+
+use hone_files::open_regular;
+use hone_image::oci::Descriptor;
 
 use crate::error::chain;
 use crate::files::{self, Lock};
@@ -48,8 +51,13 @@ impl Store {
         self.sweep_tmp();
         self.sweep_partials(&mut swept)?;
         let (needed, orphans) = Needed::of(self, names.entries())?;
-        names.retain(|d| d.annotations.contains_key(hone_image::media::REF_NAME) || !orphans.contains(&d.digest))?;
         if !needed.is_unknown() {
+            for gone in orphans.iter().filter(|digest| !self.blob_path(**digest).exists()) {
+                let why = "it is not in the store; its entry in index.json is removed";
+                self.notice(format!("statement {gone}"), why);
+            }
+            let named = |d: &Descriptor| d.annotations.contains_key(hone_image::media::REF_NAME);
+            names.retain(|d| named(d) || !orphans.contains(&d.digest))?;
             self.sweep_blobs(&needed, &mut swept)?;
             self.sweep_cache()?;
         }

@@ -46,6 +46,8 @@ pub(crate) struct Needed<'s> {
     mentioned: HashSet<String>,
     seen: HashSet<Digest>,
     unknown: bool,
+    /// A document is not there: nobody can tell what it named.
+    absent: bool,
 }
 
 impl Store {
@@ -92,7 +94,7 @@ impl<'s> Needed<'s> {
     /// Looks at everything; and which entries without a name are about nothing any more.
     pub(crate) fn of(store: &'s Store, entries: &[Entry]) -> Result<(Self, HashSet<Digest>), StoreError> {
         let (blobs, mentioned, seen) = Default::default();
-        let mut needed = Self { store, blobs, mentioned, seen, unknown: false };
+        let mut needed = Self { store, blobs, mentioned, seen, unknown: false, absent: false };
         for entry in entries {
             match entry.descriptor() {
                 Some(descriptor) if is_named(descriptor) => needed.entry(&entry.called(), descriptor),
@@ -156,10 +158,7 @@ impl<'s> Needed<'s> {
             match self.store.parts(digest) {
                 _ if !is_document(descriptor) => drop(self.blobs.insert(digest.hex())),
                 Ok(Parts { subject: Some(subject), .. }) => waiting.push((digest, subject)),
-                Err(StoreError::NoBlob(_)) => {
-                    self.store.notice(what, "it is not in the store; its entry in index.json is removed");
-                    orphans.insert(digest);
-                }
+                Err(StoreError::NoBlob(_)) => drop(orphans.insert(digest)),
                 _ => self.document(&what, digest),
             }
         }
@@ -191,8 +190,11 @@ impl<'s> Needed<'s> {
                 let Some(number) = number else { continue };
                 let what = format!("version {number} of {}", quoted(&lineage.replace('+', "/")));
                 if let Some(version) = self.record::<VersionRecord>(&what, &dir.join(&name)) {
-                    let digests = [version.config.digest, version.layer.digest].into_iter().chain(version.manifest);
-                    self.blobs.extend(digests.map(|digest| digest.hex()));
+                    self.blobs.extend([version.config.digest, version.layer.digest].map(|digest| digest.hex()));
+                    // Whole, whether or not it has its name: a commit may have been killed before it gave that.
+                    if let Some(manifest) = version.manifest {
+                        self.document(&what, manifest);
+                    }
                 }
             }
         }
@@ -225,9 +227,11 @@ impl<'s> Needed<'s> {
     fn unread(&mut self, what: &str, error: &StoreError, path: &Path) {
         let why = chain(error);
         match error {
-            StoreError::NoBlob(_) => self
-                .store
-                .notice(what, format!("{why}; build or pull it again, or take its name away with `hone rm`")),
+            StoreError::NoBlob(_) => {
+                self.absent = true;
+                let then = "build or pull it again, or take its name away with `hone rm`";
+                self.store.notice(what, format!("{why}; {then}"));
+            }
             StoreError::Io { .. } | StoreError::Denied { .. } | StoreError::Full { .. } => {
                 self.no_telling(what, &why)
             }

@@ -6,8 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use hone_image::image::{BaseImage, Image};
-use hone_image::oci::{Descriptor, Index, RuntimeConfig, Sealed};
-use hone_image::{Digest, Layer, LayerKind, Reference, media};
+use hone_image::oci::{Descriptor, Index, Manifest, RuntimeConfig, Sealed};
+use hone_image::{Artifact, Digest, Layer, LayerKind, Reference, media};
 use hone_store::{Ingest, Store, StoreError};
 use serde_json::{Value, json};
 
@@ -221,6 +221,51 @@ fn entries_without_a_name_are_kept_and_a_statement_that_is_gone_is_not() {
     assert!(store.has(layer_of(&other), 100) && store.has(index.digest, index.size));
     store.collect().expect("collect");
     assert!(store.problems().is_empty(), "said once");
+}
+
+/// A statement about `subject`, and its entry in index.json.
+fn statement(ingest: &Ingest<'_>, subject: Descriptor) -> Descriptor {
+    let config = Sealed::new(json!({}));
+    let manifest = Manifest::artifact("application/x", config.descriptor("application/json"), Vec::new());
+    let artifact = Artifact { manifest: Sealed::new(Manifest { subject: Some(subject), ..manifest }), config };
+    ingest.put_referrer(&artifact).expect("statement");
+    artifact.descriptor()
+}
+
+#[test]
+fn a_statement_is_no_orphan_while_nobody_can_tell() {
+    let (_dir, store) = site();
+    let (index, about) = {
+        let ingest = store.ingest().expect("ingest");
+        let part = image(&ingest, "m:part", 1);
+        store.untag(&name("m:part")).expect("untag");
+        let index = Sealed::new(Index::new(vec![part.descriptor()]));
+        ingest.put(index.bytes()).expect("put");
+        let index = index.descriptor(media::INDEX);
+        store.tag(&index, &name("m:index")).expect("tag");
+        (index, statement(&ingest, part.descriptor()))
+    };
+    let entries = || fs::read(store.root().join("index.json")).expect("index.json");
+    let before = entries();
+    store.collect().expect("collect");
+    assert!(entries() == before && store.has(about.digest, about.size), "the twin: all is there");
+    // The index is lost: what it named is not known.
+    let bytes = fs::read(store.blob_path(index.digest)).expect("index");
+    fs::remove_file(store.blob_path(index.digest)).expect("remove");
+    store.collect().expect("collect");
+    assert!(entries() == before && store.has(about.digest, about.size));
+    // Something cannot be read at all: then nothing is removed, entries neither.
+    fs::write(store.blob_path(index.digest), bytes).expect("write");
+    store.untag(&name("m:index")).expect("untag");
+    let before = entries();
+    let unreadable = store.root().join("lineages/m:base/1.json");
+    fs::create_dir_all(&unreadable).expect("a directory in place of a record");
+    store.collect().expect("collect");
+    assert!(entries() == before && store.has(about.digest, about.size));
+    // The twin: it is about nothing here any more.
+    fs::remove_dir(&unreadable).expect("remove");
+    store.collect().expect("collect");
+    assert!(entries() != before && !store.has(about.digest, about.size));
 }
 
 #[test]

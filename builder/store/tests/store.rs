@@ -411,7 +411,10 @@ fn the_search_for_a_free_name_ends() {
         Ok(Made { reference: name("m:base"), config, pack: None })
     };
     let said = ingest.add_version(&new, stuck).expect_err("no end").to_string();
-    assert_eq!(said, "name a version of m:base: the names of 10000 versions after number 1 are taken by other images");
+    assert_eq!(
+        said,
+        "name a version of m:base: the names of 10000 versions after number 1 are taken by other images"
+    );
     // Numbers have an end, too, and a version from elsewhere is passed.
     let free = |version: &VersionOf| -> Result<Made, StoreError> {
         let config = version_config(base.config().value(), version, &adapter);
