@@ -29,7 +29,7 @@ impl Ingest<'_> {
     /// When no file can be made.
     pub fn blob(&self) -> Result<BlobWriter<'_>, StoreError> {
         let tmp = self.store.tmp();
-        let file = NamedTempFile::new_in(&tmp).map_err(StoreError::at("make temporary file in", &tmp))?;
+        let file = files::temporary(&tmp).map_err(StoreError::at("make temporary file in", &tmp))?;
         Ok(BlobWriter { ingest: self, file, hasher: Sha256::new(), size: 0 })
     }
 

@@ -128,7 +128,7 @@ impl Store {
             serde_json::to_vec(known).map_err(|e| StoreError::Record { path: path.clone(), why: e.to_string() })?;
         // Not synced: a record that a power cut takes, or leaves half written, is one that does not parse.
         let replace = || -> io::Result<()> {
-            let mut file = tempfile::NamedTempFile::new_in(self.tmp())?;
+            let mut file = files::temporary(&self.tmp())?;
             io::Write::write_all(&mut file, &bytes)?;
             file.persist(&path).map(drop).map_err(|e| e.error)
         };

@@ -2,7 +2,8 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{self as unix, DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use hone_contract::quoted;
@@ -18,6 +19,15 @@ use crate::StoreError;
 
 /// A record larger than this is refused unread (bytes).
 pub(crate) const MAX_RECORD: u64 = 8 << 20;
+
+/// Whose store a lock is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The one that the program works in: whoever else does so, root and its owner, must see the same locks.
+    Own,
+    /// A layout that is read from, which anybody may have made.
+    Foreign,
+}
 
 /// An flock, released when dropped.
 #[derive(Debug)]
@@ -40,8 +50,9 @@ impl Lock {
     }
 
     /// Without making the file or writing to it; `None` when it is not there, or not for this user to open. In a foreign
-    /// layout somebody may have put anything in its place, or hold its lock for ever: that is none.
-    pub(crate) fn shared_if_there(path: &Path) -> Result<Option<Self>, StoreError> {
+    /// layout somebody may have put anything in its place, or hold its lock for ever: what is neither root's nor this
+    /// user's is none there.
+    pub(crate) fn shared_if_there(path: &Path, place: Place) -> Result<Option<Self>, StoreError> {
         let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits() as i32;
         let file = match File::options().read(true).custom_flags(flags).open(path) {
             Err(error) if is_absent(&error) || error.kind() == io::ErrorKind::PermissionDenied => return Ok(None),
@@ -52,8 +63,11 @@ impl Lock {
             result => result.map_err(StoreError::at("open", path))?,
         };
         let meta = file.metadata().map_err(StoreError::at("stat", path))?;
-        let ours = [0, geteuid().as_raw()].contains(&meta.uid());
-        if !meta.is_file() || !ours {
+        let trusted = match place {
+            Place::Own => true,
+            Place::Foreign => [0, geteuid().as_raw()].contains(&meta.uid()),
+        };
+        if !meta.is_file() || !trusted {
             return Ok(None);
         }
         Self::of(file, path, FlockOperation::LockShared)?.ok_or_else(|| busy(path)).map(Some)
@@ -65,9 +79,7 @@ impl Lock {
     }
 
     fn take(path: &Path, operation: FlockOperation) -> Result<Option<Self>, StoreError> {
-        // Nobody else may open it: whoever can read a file can hold its lock for ever.
-        let mut options = File::options();
-        let file = options.create(true).append(true).mode(0o600).open(path).map_err(StoreError::at("open", path))?;
+        let file = opened(path).map_err(StoreError::at("open", path))?;
         Self::of(file, path, operation)
     }
 
@@ -83,18 +95,63 @@ impl Lock {
     }
 }
 
+/// Opens a lock file, which is made when it is not there.
+fn opened(path: &Path) -> io::Result<File> {
+    // Nobody waits for the other end of a FIFO.
+    let options = || File::options().append(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).to_owned();
+    match options().open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        result => return result,
+    }
+    // Nobody else may open it: whoever can read a file can hold its lock for ever.
+    match options().create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => options().open(path),
+        result => result.and_then(|file| owned(&file, path).map(|()| file)),
+    }
+}
+
+/// What root makes in a user's store is that user's, whom it would lock out: it belongs to whom the directory belongs that
+/// it lies in. Since that holds for directories, too, all of a store belongs to the owner of its root.
+fn owned(made: impl AsFd, path: &Path) -> io::Result<()> {
+    let Some(dir) = path.parent().filter(|_| geteuid().is_root()) else { return Ok(()) };
+    let dir = fs::metadata(dir)?;
+    if dir.uid() == 0 {
+        return Ok(());
+    }
+    match unix::fchown(made, Some(dir.uid()), Some(dir.gid())) {
+        // An owner whom this user namespace does not know, or a server that takes no orders from root.
+        Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::INVAL | Errno::PERM)) => Ok(()),
+        result => result,
+    }
+}
+
+/// A new file in `tmp/`, to become another one.
+pub(crate) fn temporary(tmp: &Path) -> io::Result<NamedTempFile> {
+    let file = NamedTempFile::new_in(tmp)?;
+    owned(file.as_file(), file.path())?;
+    Ok(file)
+}
+
 /// A blocking flock does not answer "would block"; a file system that does anyway has no locks to offer.
 fn busy(path: &Path) -> StoreError {
     StoreError::io("lock", path, io::ErrorKind::WouldBlock.into())
 }
 
-/// Makes a directory, and those above it, unless it is there; the mode is `mode` whatever the umask is. Each name that is
-/// made is durable.
-pub(crate) fn make_dir(path: &Path, mode: u32) -> Result<(), StoreError> {
+/// Makes a store's root, and the directories above it, unless it is there. It belongs to whom it is made by.
+pub(crate) fn make_root(path: &Path, mode: u32) -> Result<(), StoreError> {
     if path.is_dir() {
         return Ok(());
     }
     make_above(path)?;
+    make(path, mode, |_| Ok(()))
+}
+
+/// Makes a directory in a store unless it is there; the mode is `mode` whatever the umask is. Its name is durable.
+pub(crate) fn make_dir(path: &Path, mode: u32) -> Result<(), StoreError> {
+    if path.is_dir() { Ok(()) } else { make(path, mode, |dir| owned(dir, path)) }
+}
+
+fn make(path: &Path, mode: u32, own: impl FnOnce(File) -> io::Result<()>) -> Result<(), StoreError> {
     match DirBuilder::new().mode(0o700).create(path) {
         // Somebody else did, and may not have synced it yet.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return sync_name(path),
@@ -102,6 +159,10 @@ pub(crate) fn make_dir(path: &Path, mode: u32) -> Result<(), StoreError> {
     }
     let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
     fs::set_permissions(path, mode).map_err(StoreError::at("set mode of", path))?;
+    // A link that was put in its place since is not followed.
+    let flags = (OFlags::DIRECTORY | OFlags::NOFOLLOW).bits().cast_signed();
+    let made = File::options().read(true).custom_flags(flags).open(path);
+    made.and_then(own).map_err(StoreError::at("set owner of", path))?;
     sync_name(path)
 }
 
@@ -129,7 +190,7 @@ pub(crate) fn sync_name(path: &Path) -> Result<(), StoreError> {
 /// Replaces `path` by `bytes`: temporary file in `tmp` (same file system), sync, rename, sync of the directory.
 pub(crate) fn replace(path: &Path, bytes: &[u8], tmp: &Path) -> Result<(), StoreError> {
     let write = || -> io::Result<()> {
-        let mut file = NamedTempFile::new_in(tmp)?;
+        let mut file = temporary(tmp)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
         file.persist(path).map_err(|e| e.error)?;

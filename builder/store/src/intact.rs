@@ -141,7 +141,7 @@ impl Store {
 
     fn note_state(&self, digest: Digest, state: State) {
         let note = || -> io::Result<()> {
-            let mut file = tempfile::NamedTempFile::new_in(self.tmp())?;
+            let mut file = files::temporary(&self.tmp())?;
             serde_json::to_writer(&mut file, &state)?;
             file.persist(record(self, digest)).map(drop).map_err(|e| e.error)
         };

@@ -120,7 +120,7 @@ impl Store {
     }
 
     fn make_layout(&self) -> Result<(), StoreError> {
-        files::make_dir(&self.root, 0o711)?;
+        files::make_root(&self.root, 0o711)?;
         for (dir, mode) in [
             ("blobs", 0o700),
             ("blobs/sha256", 0o700),

@@ -2,7 +2,7 @@
 
 use std::sync::PoisonError;
 
-use crate::files::Lock;
+use crate::files::{Lock, Place};
 use crate::{Ingest, Store, StoreError, is_store_root};
 
 /// Leave to read over time: what is in the store when this is taken stays there until it is dropped, whatever is removed
@@ -22,8 +22,12 @@ impl Store {
     /// # Errors
     /// When the lock cannot be taken.
     pub fn reading(&self) -> Result<Reading, StoreError> {
+        self.held_open(Place::Own)
+    }
+
+    fn held_open(&self, place: Place) -> Result<Reading, StoreError> {
         let path = self.ingest_lock();
-        if let Some(shared) = Lock::shared_if_there(&path)? {
+        if let Some(shared) = Lock::shared_if_there(&path, place)? {
             return Ok(Reading { _shared: Some(shared) });
         }
         // A store that lost its lock gets another; a layout of somebody else's gets none.
@@ -39,12 +43,12 @@ impl Store {
 }
 
 impl Ingest<'_> {
-    /// Holds another store open, too, as long as this lives: one that is read from.
+    /// Holds another store open, too, as long as this lives: one that is read from, and that anybody may have made.
     ///
     /// # Errors
     /// When its lock cannot be taken.
     pub fn hold(&self, other: &Store) -> Result<(), StoreError> {
-        let held = other.reading()?;
+        let held = other.held_open(Place::Foreign)?;
         self.held.lock().unwrap_or_else(PoisonError::into_inner).push(held);
         Ok(())
     }

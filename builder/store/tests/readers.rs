@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use hone_image::image::{BaseImage, Image};
 use hone_image::oci::{Descriptor, RuntimeConfig};
 use hone_image::{Digest, Layer, LayerKind, Reference, media};
-use hone_store::{Ingest, Store, StoreError};
+use hone_store::{Ingest, Store, StoreError, WeightFile};
 
 fn site() -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().expect("temporary directory");
@@ -114,6 +115,62 @@ fn what_a_foreign_layout_has_for_a_lock_is_not_waited_for() {
     assert_eq!(other.collect().expect("collect"), None);
     drop(ingest);
     assert!(other.collect().expect("collect").is_some());
+}
+
+/// A user of whom nobody knows.
+const USER: u32 = 54_321;
+
+#[test]
+fn root_and_the_owner_of_a_store_see_the_same_locks() {
+    let (dir, store) = site();
+    image(&store.ingest().expect("ingest"), "m:base", 1);
+    for path in [store.root().to_owned(), store.root().join("ingest.lock")] {
+        if std::os::unix::fs::chown(&path, Some(USER), Some(USER)).is_err() {
+            eprintln!("skipped: needs root, to read another user's store");
+            return;
+        }
+    }
+    let held = store.reading().expect("reading");
+    assert_eq!(store.collect().expect("collect"), None, "as the owner's `rm` sees it");
+    drop(held);
+    assert!(store.collect().expect("collect").is_some());
+    // The twin: in a layout that is read from a lock that is somebody's may be held for ever.
+    let theirs = fs::File::open(store.root().join("ingest.lock")).expect("open");
+    theirs.lock().expect("lock");
+    let mine = Store::at(dir.path().join("mine"));
+    mine.ingest().expect("ingest").hold(&store).expect("not waited for");
+}
+
+#[test]
+fn what_root_makes_in_a_user_s_store_is_the_user_s() {
+    let (dir, store) = site();
+    fs::create_dir(store.root()).expect("root");
+    if std::os::unix::fs::chown(store.root(), Some(USER), Some(USER)).is_err() {
+        eprintln!("skipped: needs root, to make another user's store");
+        return;
+    }
+    let (foreign, mine) = (&store, &Store::at(dir.path().join("mine")));
+    for (store, owner) in [(foreign, USER), (mine, 0)] {
+        let ingest = store.ingest().expect("ingest");
+        let file = store.root().join("w");
+        fs::write(&file, [1; 100]).expect("write");
+        std::os::unix::fs::chown(&file, Some(owner), Some(owner)).expect("chown");
+        let weight = WeightFile { path: "models/m/w", source: &file, offset: 0, size: 100, digest: None };
+        ingest.weight(&weight, &|_| {}).expect("weight");
+        image(&ingest, "m:base", 1);
+        drop(ingest);
+        let mut left = vec![store.root().to_owned()];
+        let mut seen = 0;
+        while let Some(path) = left.pop() {
+            let meta = fs::symlink_metadata(&path).expect("stat");
+            assert_eq!((meta.uid(), meta.gid()), (owner, owner), "{}", path.display());
+            seen += 1;
+            if meta.is_dir() {
+                left.extend(fs::read_dir(&path).expect("list").map(|entry| entry.expect("entry").path()));
+            }
+        }
+        assert!(seen > 15, "{seen}");
+    }
 }
 
 /// Reads all that is listed, and what has this name; whether something has.
