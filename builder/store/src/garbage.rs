@@ -131,5 +131,5 @@ impl Store {
 /// Whether somebody writes the download: then they hold its lock. Nobody does who does not hold the store open, too, in
 /// this release.
 fn in_use(path: &Path) -> bool {
-    File::open(path).is_ok_and(|file| file.try_lock().is_err())
+    open_regular(path).is_ok_and(|file| file.try_lock().is_err())
 }

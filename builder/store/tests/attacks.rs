@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
 
 use hone_image::oci::{Descriptor, Index, Manifest, Platform, Sealed};
 use hone_image::{Digest, Image, Layer, LayerKind, Reference, media};
@@ -355,6 +356,28 @@ fn a_fifo_in_a_layout_is_refused_and_never_waited_for() {
     let (other, taken) = (store.clone(), layer.descriptor);
     let (_there, into) = site();
     assert!(ends(move || into.ingest().expect("ingest").take(&taken, &other).is_err()), "a blob of a layout");
+}
+
+#[test]
+fn a_fifo_in_place_of_a_download_or_a_lock_is_not_waited_for() {
+    let (_dir, store) = site();
+    drop(store.ingest().expect("ingest"));
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(8 * 24 * 60 * 60);
+    let partial = |name: &str| store.root().join("partial").join(name);
+    let (fifo, twin) = (partial(&Digest::of(b"fifo").hex()), partial(&Digest::of(b"file").hex()));
+    make_fifo(&fifo);
+    fs::write(&twin, b"half").expect("write");
+    for path in [&fifo, &twin] {
+        let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+        let file = fs::File::options().read(true).custom_flags(flags).open(path).expect("open");
+        file.set_modified(old).expect("time");
+    }
+    let other = store.clone();
+    let swept = ends(move || other.collect()).expect("collect").expect("alone");
+    assert_eq!((swept.partials, fifo.exists(), twin.exists()), (2, false, false));
+    make_fifo(&store.root().join("ingest.lock"));
+    let other = store.clone();
+    assert!(ends(move || other.collect().is_err()), "the lock");
 }
 
 #[test]
