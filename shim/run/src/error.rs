@@ -33,8 +33,6 @@ pub(crate) enum RunError {
     Entry { layer: Digest, path: String, why: &'static str },
     #[error("layer {layer}: unpack \"{}\"", quoted(path))]
     Unpack { layer: Digest, path: String, source: io::Error },
-    #[error("unpack image {image}: {got} different layers, want at most {want}; build it with fewer")]
-    Layers { image: Digest, got: usize, want: usize },
     #[error(
         "unpack image {image}: {got} bytes are free in {}, want at least {want}; make room, `hone rm` frees what no image needs",
         quoted_path(path)

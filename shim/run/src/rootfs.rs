@@ -12,10 +12,9 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use crate::error::RunError;
 
-/// Most layers of one overlay (the kernel's OVL_MAX_STACK).
-pub(crate) const MAX_LAYERS: usize = 500;
 /// In the bundle: a link to each layer, named by its place. The kernel takes one page of mount options, in which
-/// there is room for all of [`MAX_LAYERS`] by such names, and for 55 by their digests.
+/// there is room for as many layers as it stacks (500) by such names, and for 55 by their digests; an image may have
+/// more ([`hone_image::image::MAX_LAYERS`]).
 const LINKS: &str = "lower";
 
 /// `ROOT/run/<container>`: the bundle. Dropped, everything of it goes.

@@ -223,6 +223,9 @@ fn root_layers_drawn_by_lot_and_repeated_are_what_they_make_one_after_the_other(
     }
 }
 
+/// Most layers of one overlay (the kernel's OVL_MAX_STACK); an image that can be read has fewer.
+const MAX_LAYERS: usize = 500;
+
 #[test]
 fn root_five_hundred_layers_are_mounted() {
     if !root() {

@@ -17,7 +17,7 @@ use hone_image::{Digest, Image, Layer};
 use hone_store::{Budget, Store};
 
 use crate::error::RunError;
-use crate::rootfs::{MAX_LAYERS, private_dir};
+use crate::rootfs::private_dir;
 use crate::unpack::{Allowance, unpack};
 
 /// Layers that are unpacked and stay so.
@@ -41,7 +41,7 @@ pub(crate) fn prepare(store: &Store, image: &Image) -> Result<Snapshots, RunErro
     lock.lock_shared().map_err(RunError::io("lock", &path))?;
     let layers = distinct(image.layers());
     let missing: Vec<_> = layers.iter().copied().filter(|layer| !at(&dir, layer).is_dir()).collect();
-    promise(image.digest(), layers.len(), &missing, &dir)?;
+    promise(image.digest(), &missing, &dir)?;
     let (budget, mut allowance) = (Budget::of_image(image), Allowance::of_image());
     let unpacked = missing.iter().try_for_each(|layer| one(store, layer, (&budget, &mut allowance), &dir));
     if unpacked.is_err() && lock.try_lock().is_ok() {
@@ -62,10 +62,7 @@ pub(crate) fn distinct(layers: &[Layer]) -> Vec<&Layer> {
 }
 
 /// Refuses, before anything is unpacked, what is known to come to nothing.
-fn promise(image: Digest, layers: usize, missing: &[&Layer], dir: &Path) -> Result<(), RunError> {
-    if layers > MAX_LAYERS {
-        return Err(RunError::Layers { image, got: layers, want: MAX_LAYERS });
-    }
+fn promise(image: Digest, missing: &[&Layer], dir: &Path) -> Result<(), RunError> {
     let stat = rustix::fs::statvfs(dir).map_err(RunError::io("ask for the free space of", dir))?;
     let got = stat.f_bavail.saturating_mul(stat.f_frsize);
     // No layer unpacks to less than it takes compressed, roughly: more than this is found out on the way.
