@@ -104,7 +104,7 @@ fn a_sealed_adapter_that_is_damaged_is_sealed_again() {
     }
 }
 
-/// A registry that has what a directory of blobs has, and one tag.
+/// A registry that has what a directory of blobs has, and one tag; while a file `down` lies there, it is out of order.
 fn registry(blobs: PathBuf, root: Digest) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
     let host = listener.local_addr().expect("address").to_string();
@@ -127,6 +127,7 @@ fn answer(mut stream: &TcpStream, blobs: &Path, root: Digest) -> std::io::Result
     let served = request.contains("/manifests/") || request.contains("/blobs/");
     let body = served.then(|| fs::read(blobs.join(digest.trim_start_matches("sha256:"))).ok()).flatten();
     let (status, body) = match body {
+        _ if blobs.join("down").exists() => ("503 Service Unavailable", Vec::new()),
         Some(body) => ("200 OK", body),
         None if wanted.is_empty() => ("200 OK", Vec::new()),
         None => ("404 Not Found", Vec::new()),
@@ -189,6 +190,62 @@ fn a_version_made_here_is_mended_from_where_its_base_was_pulled() {
     let repair = run(&site, &["verify", &version, "--repair"]);
     assert_eq!(repair.status.code(), Some(1), "{repair:?}");
     assert!(!adapter.exists() && site.ok(&["verify", &base]).contains(": ok"), "{repair:?}");
+}
+
+#[test]
+fn what_a_registry_did_not_answer_for_is_kept() {
+    let (source, site) = (site(), Site::new());
+    let view = source.json(&["inspect", "assistant:base", "--json"]);
+    let root: Digest = view["digest"].as_str().expect("digest").parse().expect("digest");
+    let blobs = source.root().join("blobs/sha256");
+    let host = registry(blobs.clone(), root);
+    let name = format!("{host}/assistant:base");
+    site.ok(&["pull", &name]);
+    let weight = layer(&site, &name, "weight");
+    damage(&weight);
+    let damaged = fs::read(&weight).expect("weight");
+    let index = site.root().join("index.json");
+    let before = fs::read_to_string(&index).expect("index.json");
+    fs::write(blobs.join("down"), "").expect("down");
+    for nobody in [None, Some("127.0.0.1:1/")] {
+        let there = nobody.map_or(before.clone(), |nobody| before.replace(&format!("{host}/"), nobody));
+        fs::write(&index, there).expect("index.json");
+        let image = format!("{}assistant:base", nobody.map_or(format!("{host}/"), str::to_owned));
+        let repair = run(&site, &["verify", &image, "--repair"]);
+        assert_eq!(repair.status.code(), Some(1), "{repair:?}");
+        assert!(text(&repair.stderr).contains("1 damaged blob is kept, since"), "{repair:?}");
+        assert!(!text(&repair.stdout).contains("removed"), "{repair:?}");
+        assert_eq!(fs::read(&weight).expect("kept"), damaged);
+    }
+    // The twin: it was a passing error.
+    fs::remove_file(blobs.join("down")).expect("up again");
+    fs::write(&index, before).expect("index.json");
+    site.ok(&["verify", &name, "--repair"]);
+}
+
+#[test]
+fn a_document_that_is_refused_for_what_it_says_is_not_called_damaged() {
+    let site = site();
+    let view = site.json(&["inspect", "assistant:base", "--json"]);
+    let mut manifest: Value =
+        serde_json::from_slice(&fs::read(blob(&site, &view["manifest"])).expect("blob")).expect("JSON");
+    manifest["manifests"] = serde_json::json!([]);
+    let bytes = serde_json::to_vec(&manifest).expect("JSON");
+    let digest = site.store().ingest().expect("ingest").put(&bytes).expect("put");
+    let path = site.root().join("index.json");
+    let mut index: Value = serde_json::from_slice(&fs::read(&path).expect("index")).expect("JSON");
+    index["manifests"].as_array_mut().expect("entries").push(serde_json::json!({
+        "mediaType": manifest["mediaType"], "digest": digest.to_string(), "size": bytes.len(),
+        "annotations": {"org.opencontainers.image.ref.name": "two:things"},
+    }));
+    fs::write(&path, index.to_string()).expect("index");
+    let repair = run(&site, &["verify", "two:things", "--repair"]);
+    assert_eq!(repair.status.code(), Some(1), "{repair:?}");
+    assert!(text(&repair.stdout).contains("programs would read it differently"), "{repair:?}");
+    let said = text(&repair.stderr);
+    assert!(said.contains("two:things: 1 document is whole and refused for what it says"), "{said}");
+    assert!(!said.contains("nowhere") && !text(&repair.stdout).contains("damaged"), "{repair:?}");
+    assert!(site.store().blob_path(digest).exists());
 }
 
 #[test]

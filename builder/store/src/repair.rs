@@ -12,7 +12,7 @@ use crate::intact::{self, drain};
 use crate::needed::is_document;
 use crate::{Store, StoreError, Verified};
 
-/// A blob that is not there, or not what its name says.
+/// A blob that is not there, or not what its name says, or a document that is refused.
 #[derive(Debug)]
 pub struct Damage {
     /// What it should be; of a size that is not known, 0.
@@ -21,6 +21,13 @@ pub struct Damage {
     pub document: bool,
     /// What is wrong with it.
     pub why: StoreError,
+}
+
+impl Damage {
+    /// Whether its bytes are those of its name, and what they say is refused: then there is nothing to mend.
+    pub fn is_refused(&self) -> bool {
+        self.document && matches!(self.why, StoreError::Parse { .. })
+    }
 }
 
 impl Store {
