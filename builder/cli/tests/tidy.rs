@@ -36,7 +36,7 @@ fn rm_removes_unpacked_layers_that_no_image_has_any_more() {
     let base = unpacked(&site, "assistant:base");
     let version = unpacked(&site, "assistant:base-v1");
     let said = site.ok(&["rm", "assistant:base-v1"]);
-    assert!(said.contains(" blobs, ") && said.ends_with(" in 1 unpacked layers\n"), "{said}");
+    assert!(said.contains(" blobs, ") && said.ends_with(" in 1 unpacked layer\n"), "{said}");
     assert!(base.iter().all(|dir| dir.exists()) && !version.last().expect("adapter").exists());
     // While a container reads there, all of it stays, and that is said.
     let lock = File::create(site.root().join("snapshots.lock")).expect("lock");
@@ -87,6 +87,38 @@ fn prune_leaves_blobs_while_a_build_goes_on_and_says_so() {
     assert!(stray.exists());
     drop(ingest);
     site.ok(&["prune"]);
+    assert!(!stray.exists());
+}
+
+#[test]
+fn whoever_reads_keeps_blobs_and_rm_and_prune_say_so_alike() {
+    let site = site();
+    let store = site.store();
+    let reading = store.reading().expect("a push");
+    let stray = site.write(&format!("root/blobs/sha256/{}", "1".repeat(64)), [1; 30_000]);
+    for args in [&["rm", "assistant:base"][..], &["prune"]] {
+        let output = site.command(args).output().expect("hone");
+        let want =
+            "hone: the store is being read or written: blobs stay; `hone prune` removes them when that is done\n";
+        assert_eq!(String::from_utf8_lossy(&output.stderr), want, "{args:?}");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && !said.contains("the store") && !said.contains("in use"), "{said}");
+        assert!(stray.exists(), "{args:?}");
+    }
+    drop(reading);
+    site.ok(&["prune"]);
+    assert!(!stray.exists());
+}
+
+#[test]
+fn what_is_one_is_said_to_be_one() {
+    let site = site();
+    site.ok(&["build", ".", "-t", "assistant:base"]);
+    fs::create_dir_all(site.root().join("snapshots").join("4".repeat(64))).expect("layer");
+    site.ok(&["tag", "assistant:base", "second:name"]);
+    let stray = site.write(&format!("root/blobs/sha256/{}", "1".repeat(64)), [1; 30_000]);
+    let said = site.ok(&["rm", "second:name"]);
+    assert!(said.contains(" in 1 blob, ") && said.ends_with(" in 1 unpacked layer\n"), "{said}");
     assert!(!stray.exists());
 }
 

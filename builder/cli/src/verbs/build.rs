@@ -79,7 +79,7 @@ impl Build {
             Ok(pack)
         });
         // What a failed build, or the image that had this name before, left behind. Whether that can be removed
-        // now decides nothing: the next build or `hone rm` does it otherwise.
+        // now decides nothing: the next build, `hone rm` or `hone prune` does it otherwise.
         if let Err(error) = store.collect() {
             store.notice("what is left over", chain(&error));
         }

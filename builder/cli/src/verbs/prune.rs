@@ -5,7 +5,7 @@
 use clap::Args;
 use hone_store::Store;
 
-use super::rm::unpacked;
+use super::rm::{collect, unpacked};
 use crate::failure::Failure;
 use crate::output;
 
@@ -29,11 +29,8 @@ impl Prune {
         // One that goes on now stays.
         let partials = store.drop_partials()?;
         row("downloads that did not end", partials.blobs, partials.bytes);
-        match store.collect()? {
-            Some(swept) => row("blobs", swept.blobs, swept.bytes),
-            None => {
-                output::tell("hone: a build, a load or a pull is going on: blobs stay; prune again when it is done")
-            }
+        if let Some(swept) = collect(store)? {
+            row("blobs", swept.blobs, swept.bytes);
         }
         if let Some(layers) = unpacked(store) {
             row("unpacked layers", layers.blobs, layers.bytes);

@@ -49,19 +49,25 @@ impl Rm {
             output::report(&format!("removed {name}\n"))?;
         }
         let mut rows = Vec::new();
-        match store.collect()? {
-            Some(swept) => {
-                rows.extend(freed(swept.blobs, swept.bytes, "blobs"));
-                let what = "downloads that nobody went on with for a week";
-                rows.extend(freed(swept.partials, swept.partial_bytes, what));
-            }
-            None => {
-                output::report("the store is in use; what is left over goes with the next build or `hone rm`\n")?;
-            }
+        if let Some(swept) = collect(store)? {
+            rows.extend(freed(swept.blobs, swept.bytes, ["blob", "blobs"]));
+            let what = ["download", "downloads"].map(|what| format!("{what} that nobody went on with for a week"));
+            rows.extend(freed(swept.partials, swept.partial_bytes, what.each_ref().map(String::as_str)));
         }
-        rows.extend(unpacked(store).and_then(|swept| freed(swept.blobs, swept.bytes, "unpacked layers")));
+        let what = ["unpacked layer", "unpacked layers"];
+        rows.extend(unpacked(store).and_then(|swept| freed(swept.blobs, swept.bytes, what)));
         if rows.is_empty() { Ok(()) } else { output::report(&format!("freed {}\n", rows.join(", "))) }
     }
+}
+
+/// Sweeps the blobs that nothing names; says why, where they stay.
+pub fn collect(store: &Store) -> Result<Option<Swept>, Failure> {
+    let swept = store.collect()?;
+    if swept.is_none() {
+        let why = "the store is being read or written: blobs stay; `hone prune` removes them when that is done";
+        output::tell(&format!("hone: {why}"));
+    }
+    Ok(swept)
 }
 
 /// Sweeps the layers that `hone run` unpacked; says why, where they stay.
@@ -78,8 +84,9 @@ pub fn unpacked(store: &Store) -> Option<Swept> {
     None
 }
 
-/// What was freed, when anything was.
-fn freed(number: u64, bytes: u64, what: &str) -> Option<String> {
+/// What was freed, when anything was; what it is called when it is one, and when it is more.
+fn freed(number: u64, bytes: u64, [one, more]: [&str; 2]) -> Option<String> {
+    let what = if number == 1 { one } else { more };
     (number > 0).then(|| format!("{} in {number} {what}", output::size(bytes)))
 }
 
@@ -97,6 +104,10 @@ fn target(store: &Store, text: &str) -> Result<Target, Failure> {
         Found::Version(version) => return Ok(Target::Version(version)),
         Found::Image(resolved) => resolved,
     };
+    // It may have got the name since the names were looked at above: what is written in full is what is meant.
+    if let Some(name) = text.parse().ok().filter(|name| resolved.references.contains(name)) {
+        return Ok(Target::Name(name));
+    }
     let repository = text.split_once('@').and_then(|(name, _)| name.parse::<Reference>().ok());
     let meant = |r: &&Reference| repository.as_ref().is_none_or(|name| name.name() == r.name());
     let names: Vec<&Reference> = resolved.references.iter().filter(meant).collect();
