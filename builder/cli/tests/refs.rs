@@ -7,7 +7,9 @@ use std::process::Command;
 
 use common::registry::Registry;
 use common::{Site, exited};
+use hone_image::image::VersionOf;
 use hone_image::run::Engine;
+use hone_image::{Layer, LayerKind, Reference};
 use serde_json::{Value, json};
 
 /// `assistant:base`, and `assistant:base-v1` of it, which is the current version.
@@ -134,9 +136,8 @@ fn what_has_several_names_or_none_is_said() {
     ] {
         for verb in ["inspect", "log", "verify", "promote", "rollback", "rm", "push"] {
             let said = site.fails(&[verb, absent]);
-            let known = said == format!("hone: image {absent}: not found; `hone images` lists what is there")
-                || (verb == "rollback" && said.ends_with("there is no version before the current one"));
-            assert!(known, "{verb} {absent}: {said}");
+            let want = format!("hone: image {absent}: not found; `hone images` lists what is there");
+            assert_eq!(said, want, "{verb}");
         }
     }
     // Named twice is named once.
@@ -145,6 +146,52 @@ fn what_has_several_names_or_none_is_said() {
     // Nothing goes when one of several is not there.
     site.fails(&["rm", "assistant:base", "nothing:here"]);
     assert!(site.ok(&["images"]).contains("assistant:base "));
+}
+
+#[test]
+fn a_base_whose_name_is_gone_is_known_by_its_versions_and_its_runs() {
+    let site = site();
+    site.stage("run2", "assistant:base", exited(1));
+    site.ok(&["rm", "assistant:base"]);
+    let view = site.json(&["log", "assistant:base", "--json"]);
+    assert_eq!((view["versions"][0]["version"].clone(), view["runs"][0]["id"].clone()), (json!(1), json!("run2")));
+    let said = site.fails(&["rollback", "assistant:base"]);
+    assert_eq!(said, "hone: roll back assistant:base: there is no version before the current one");
+    fs::remove_dir_all(site.root().join("lineages")).expect("remove");
+    assert_eq!(site.json(&["log", "assistant:base", "--json"])["runs"][0]["id"], "run2", "its runs do");
+    fs::remove_dir_all(site.root().join("staging")).expect("remove");
+    for verb in ["log", "rollback"] {
+        let want = "hone: image assistant:base: not found; `hone images` lists what is there";
+        assert_eq!(site.fails(&[verb, "assistant:base"]), want, "{verb}");
+    }
+}
+
+/// What is promoted is what runs: no verb gives a version's name to anything else.
+#[test]
+fn the_name_of_a_version_is_taken_from_it_by_no_verb() {
+    let site = site();
+    site.ok(&["build", ".", "-t", "other:1", "--created", "1"]);
+    site.ok(&["save", "other:1", "-o", "docker-archive:other.tar"]);
+    let before = site.json(&["inspect", "--json", "assistant:current"])["digest"].clone();
+    for args in [
+        &["tag", "other:1", "assistant:base-v1"][..],
+        &["build", ".", "-t", "assistant:base-v1"],
+        &["load", "docker-archive:other.tar", "-t", "assistant:base-v1"],
+    ] {
+        let said = site.fails(args);
+        let want = "it is the name of version 1 of assistant:base; give another tag, or remove that version first with \
+                    `hone rm assistant:base-v1`";
+        assert!(said.ends_with(want), "{args:?}: {said}");
+        site.ok(&["rm", "other:1"]);
+        site.ok(&["build", ".", "-t", "other:1", "--created", "1"]);
+        assert_eq!(site.json(&["inspect", "--json", "assistant:current"])["digest"], before, "{args:?}");
+    }
+    site.ok(&["rm", "assistant:base"]);
+    assert!(site.ok(&["verify", "assistant:current"]).contains(": ok ("));
+    // The twin: what comes back is the version.
+    site.ok(&["save", "assistant:base-v1", "-o", "docker-archive:mine.tar"]);
+    site.ok(&["load", "docker-archive:mine.tar", "-t", "assistant:base-v1"]);
+    assert!(site.ok(&["verify", "assistant:current"]).contains(": ok ("));
 }
 
 #[test]
@@ -216,7 +263,21 @@ fn a_version_whose_base_is_in_an_engine_is_told_from_one_that_is_not_there() {
 fn what_was_brought_here_under_its_name_is_what_the_name_and_current_stand_for() {
     let site = engine_only();
     site.ok(&["build", ".", "-t", "assistant:base"]);
-    site.ok(&["save", "assistant:base", "-o", "docker-archive:brought.tar"]);
+    site.ok(&["save", "assistant:base", "-o", "docker-archive:base.tar"]);
+    let said = site.fails(&["load", "docker-archive:base.tar", "-t", "assistant:base-v1"]);
+    assert!(said.contains("it is the name of version 1 of assistant:base"), "its base is not the version: {said}");
+    // What the engine has: the base's layers and the adapter, and the configuration that it was given.
+    let store = site.store();
+    let name = |text: &str| text.parse::<Reference>().expect("name");
+    let record = store.version(&name("assistant:base-v1")).expect("store").expect("version");
+    let base = store.resolve("assistant:base").expect("base").image;
+    let lineage = record.lineage.to_string();
+    let version = VersionOf { lineage, base: record.base, parent: record.parent, number: record.number };
+    let adapter = Layer::tar(LayerKind::Adapter, record.layer.digest, record.layer.size);
+    let image = base.with_adapter(store.config(record.config.digest).expect("config"), &version, adapter);
+    store.ingest().expect("ingest").put_image(&name("in:engine"), &image).expect("put");
+    site.ok(&["save", "in:engine", "-o", "docker-archive:brought.tar"]);
+    site.ok(&["rm", "in:engine"]);
     site.ok(&["load", "docker-archive:brought.tar", "-t", "assistant:base-v1"]);
     assert!(site.ok(&["verify", "assistant:current"]).starts_with("assistant:current: ok ("));
     let rows = site.json(&["images", "--json"]);

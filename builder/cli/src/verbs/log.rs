@@ -62,10 +62,6 @@ impl Log {
         let _held = store.reading()?;
         let lineage = lineage_of(store, &self.image)?;
         let view = View { versions: versions(store, &lineage)?, runs: runs(store, &lineage)?, lineage };
-        let known = !view.versions.is_empty() || !view.runs.is_empty();
-        if !known {
-            store.look_up(&self.image)?;
-        }
         if self.json { output::json(&view) } else { output::print(&text(&view)) }
     }
 }
@@ -73,22 +69,28 @@ impl Log {
 /// The lineage that an image belongs to: a version's base, or the image itself. A name that is not here may still be that
 /// of a base: its versions, or its runs, tell.
 pub fn lineage_of(store: &Store, image: &str) -> Result<Reference, Failure> {
+    match (lineage_here(store, image)?, image.parse::<Reference>()) {
+        (Some(lineage), _) => Ok(lineage),
+        (None, Ok(name)) if !store.versions(&name)?.is_empty() || !runs(store, &name)?.is_empty() => Ok(name),
+        (None, _) => Err(StoreError::NoImage(image.to_owned()).into()),
+    }
+}
+
+/// The same of an image, or a version, that is here.
+fn lineage_here(store: &Store, image: &str) -> Result<Option<Reference>, Failure> {
     let found = match store.look_up(image) {
-        Err(error @ StoreError::NoImage(_)) => return image.parse().map_err(|_| error.into()),
+        Err(StoreError::NoImage(_)) => return Ok(None),
         found => found?,
     };
     let resolved = match found {
-        Found::Version(version) => return Ok(version.lineage),
+        Found::Version(version) => return Ok(Some(version.lineage)),
         Found::Image(resolved) => resolved,
     };
     if let Some(version) = store.version_of(image)? {
-        return Ok(version.lineage);
+        return Ok(Some(version.lineage));
     }
     // What its labels say counts when its layers bear it out.
-    match resolved.references.first() {
-        Some(name) => Ok(store.lineage_of(name)?),
-        None => Err(StoreError::NoImage(image.to_owned()).into()),
-    }
+    Ok(resolved.references.first().map(|name| store.lineage_of(name)).transpose()?)
 }
 
 fn versions(store: &Store, lineage: &Reference) -> Result<Vec<VersionView>, Failure> {
@@ -131,7 +133,7 @@ fn belongs(store: &Store, staged: &Staged, lineage: &Reference) -> Result<bool, 
     };
     match run.image.as_ref().map(|image| image.reference.parse::<Reference>()) {
         // An image that cannot be read any more is known by its name.
-        Some(Ok(name)) => Ok(lineage_of(store, &name.to_string()).unwrap_or(name) == *lineage),
+        Some(Ok(name)) => Ok(lineage_here(store, &name.to_string()).ok().flatten().unwrap_or(name) == *lineage),
         _ => Ok(run.job.name == lineage.name()),
     }
 }
