@@ -1,7 +1,9 @@
 //! dockerd's daemon.json: the member `runtimes.hone`, beside whatever else the user has there.
 //!
 //! ROOT/install/docker.json keeps the file as it was found, and as it was left. As long as nobody has changed it
-//! since, uninstall puts back those very bytes; afterwards it removes the one member, and the object made for it.
+//! since, uninstall puts back those very bytes; afterwards it removes the one member, and the object made for it. A
+//! runtime `hone` of somebody else is refused, and so is to take away the one that is docker's default: docker would not
+//! start.
 
 use serde_json::{Value, json};
 
@@ -11,15 +13,23 @@ use crate::error::Error;
 
 const ENGINE: &str = "docker";
 const PATH: [&str; 2] = ["runtimes", "hone"];
+const POINTER: &str = "/runtimes/hone";
+/// By this argument Hone knows its own entry.
+const MARK: &str = "--hone-root";
 
 pub(super) fn install(install: &Install, host: &str) -> Result<bool, Error> {
-    let before = files::read(install.config())?;
+    let before = files::replaceable(install.config())?;
     let value = checked(install, before.as_deref())?;
+    if value.pointer(POINTER).is_some_and(|entry| !is_ours(entry)) {
+        let reason =
+            "it has a runtime hone already, which is not of `hone install`; give that another name".to_owned();
+        return Err(Error::Config { path: install.config().to_owned(), reason });
+    }
     let entry = json!({
         "path": install.runtime,
-        "runtimeArgs": ["--hone-root", install.root, "--hone-engine", format!("docker={host}")],
+        "runtimeArgs": [MARK, install.root, "--hone-engine", format!("docker={host}")],
     });
-    if value.pointer("/runtimes/hone") == Some(&entry) {
+    if value.pointer(POINTER) == Some(&entry) {
         return Ok(false);
     }
     let after = json::set(before.as_deref().unwrap_or(""), &PATH, &entry.to_string());
@@ -32,12 +42,15 @@ pub(super) fn uninstall(install: &Install) -> Result<bool, Error> {
     let now = files::read(install.config())?;
     let value = checked(install, now.as_deref())?;
     let record = Record::read(install, ENGINE)?;
-    let changed = value.pointer("/runtimes/hone").is_some();
+    let changed = value.pointer(POINTER).is_some_and(is_ours);
     let left = match (&record, &now) {
         (Some(Record { before, after, .. }), Some(now)) if after == now => Some(before.clone()),
         (_, Some(now)) if changed => Some(without(install, now, record.as_ref())?),
         _ => None,
     };
+    if let Some(Some(text)) = &left {
+        refuse_default(install, text)?;
+    }
     match left {
         Some(Some(text)) => files::write(install.config(), &text, 0o644)?,
         Some(None) => files::remove(install.config())?,
@@ -45,6 +58,24 @@ pub(super) fn uninstall(install: &Install) -> Result<bool, Error> {
     }
     Record::forget(record, install, ENGINE)?;
     Ok(changed)
+}
+
+/// Whether `hone install` wrote this runtime.
+fn is_ours(entry: &Value) -> bool {
+    let args = entry.get("runtimeArgs").and_then(Value::as_array);
+    args.is_some_and(|args| args.iter().any(|arg| arg == MARK))
+}
+
+/// Refuses to leave what docker does not start with: a default runtime that it does not know.
+fn refuse_default(install: &Install, left: &str) -> Result<(), Error> {
+    let value = checked(install, Some(left))?;
+    if value.get("default-runtime").is_some_and(|name| name == "hone") && value.pointer(POINTER).is_none() {
+        let reason = "default-runtime is hone, and docker would not start without that runtime; \
+                      name another one there first, or remove the line"
+            .to_owned();
+        return Err(Error::Config { path: install.config().to_owned(), reason });
+    }
+    Ok(())
 }
 
 /// The file without the member, and without what was made for it; `None` when that is all of it.
@@ -197,6 +228,96 @@ mod tests {
             assert_eq!(now.as_deref().map(value), want.map(value), "{before:?} {added:?}");
             assert!(dir.path().join("etc").exists() && !dir.path().join("root/install").exists());
         }
+    }
+
+    /// A configuration as a user wrote it.
+    fn with(dir: &tempfile::TempDir, text: &str) -> Install {
+        let install = at(dir);
+        fs::create_dir_all(install.config().parent().unwrap()).unwrap();
+        fs::write(install.config(), text).unwrap();
+        install
+    }
+
+    #[test]
+    fn the_default_runtime_is_not_taken_away() {
+        for before in [None, Some("{\"runtimes\": {\"crun\": {\"path\": \"/usr/bin/crun\"}}}")] {
+            for (said, key) in
+                [("hone", "default-runtime"), ("hone", "default\\u002druntime"), ("runc", "default-runtime")]
+            {
+                let dir = tempfile::tempdir().unwrap();
+                let install = before.map_or_else(|| at(&dir), |text| with(&dir, text));
+                install.install().unwrap();
+                let text = fs::read_to_string(install.config()).unwrap();
+                let text = text.replacen('{', &format!("{{\"{key}\": \"{said}\", "), 1);
+                fs::write(install.config(), &text).unwrap();
+                let done = install.uninstall();
+                let now = fs::read_to_string(install.config()).unwrap();
+                if said == "runc" {
+                    assert!(done.unwrap().changed && !now.contains("hone"), "{now}");
+                    continue;
+                }
+                let error = done.unwrap_err().to_string();
+                assert!(
+                    error.contains("default-runtime is hone") && error.ends_with("nothing was changed"),
+                    "{error}"
+                );
+                assert_eq!(now, text);
+                // Once it says another one, all is as it was.
+                fs::write(install.config(), text.replacen(&format!("\"{key}\": \"hone\", "), "", 1)).unwrap();
+                assert!(install.uninstall().unwrap().changed);
+                assert_eq!(fs::read_to_string(install.config()).ok().as_deref(), before);
+            }
+        }
+        // It stood there before: without the record, and with it.
+        for lost in [true, false] {
+            let dir = tempfile::tempdir().unwrap();
+            let install = with(&dir, "{\"default-runtime\": \"hone\"}");
+            install.install().unwrap();
+            if lost {
+                fs::remove_dir_all(&install.root).unwrap();
+            }
+            let text = fs::read_to_string(install.config()).unwrap();
+            assert!(install.uninstall().unwrap_err().to_string().contains("default-runtime is hone"));
+            assert_eq!(fs::read_to_string(install.config()).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn a_runtime_of_somebody_else_with_this_name_stays() {
+        for entry in ["{\"path\": \"/opt/mine/hone\"}", "{\"path\": \"/m\", \"runtimeArgs\": [\"--root\"]}", "null"] {
+            let dir = tempfile::tempdir().unwrap();
+            let text = format!("{{\"runtimes\": {{\"hone\": {entry}}}}}");
+            let install = with(&dir, &text);
+            let error = install.install().unwrap_err().to_string();
+            assert!(error.contains("it has a runtime hone already"), "{error}");
+            assert!(!install.uninstall().unwrap().changed);
+            assert_eq!(fs::read_to_string(install.config()).unwrap(), text);
+            assert!(!install.root.exists());
+        }
+        // One that took the place of Hone's since is not Hone's either.
+        let dir = tempfile::tempdir().unwrap();
+        let install = at(&dir);
+        install.install().unwrap();
+        let text = "{\"runtimes\": {\"hone\": {\"path\": \"/opt/mine/hone\"}}}";
+        fs::write(install.config(), text).unwrap();
+        assert!(!install.uninstall().unwrap().changed);
+        assert_eq!(fs::read_to_string(install.config()).unwrap(), text);
+    }
+
+    #[test]
+    fn a_second_file_is_told_and_each_is_given_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = with(&dir, "{ }\n");
+        let second = Install { config: Some(dir.path().join("new/daemon.json")), ..first.clone() };
+        for install in [&first, &second] {
+            assert!(install.install().unwrap().changed);
+        }
+        for install in [&first, &second] {
+            assert!(install.uninstall().unwrap().changed);
+        }
+        assert_eq!(fs::read_to_string(first.config()).unwrap(), "{ }\n");
+        let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(left, ["etc"]);
     }
 
     #[test]

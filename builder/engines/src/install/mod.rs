@@ -14,6 +14,7 @@ mod toml;
 use std::path::{Path, PathBuf};
 
 pub use daemon::{docker_config, docker_host};
+use hone_contract::quoted_path;
 
 use crate::error::Error;
 
@@ -78,47 +79,58 @@ impl Install {
     /// Registers the runtime `hone`.
     ///
     /// # Errors
-    /// When a file cannot be read or written, or is not what the engine would accept: then nothing was changed.
+    /// When a file cannot be read or written, is not what the engine would accept, or has such a runtime of somebody else:
+    /// then nothing was changed.
     pub fn install(&self) -> Result<Done, Error> {
         let changed = match &self.target {
             Target::Docker { host } => docker::install(self, host)?,
             Target::Podman { last, .. } => podman::install(self, last.as_deref())?,
         };
-        let mut done = self.done(changed);
-        let lines: Vec<String> =
-            [done.next].into_iter().chain(self.absent()).filter(|line| !line.is_empty()).collect();
-        done.next = lines.join("\n");
-        Ok(done)
+        let lines = [self.reload(changed), self.reads(changed), self.absent()];
+        Ok(self.done(changed, lines.into_iter().flatten()))
     }
 
     /// Takes back what [`Install::install`] did, and no more.
     ///
     /// # Errors
-    /// As [`Install::install`].
+    /// As [`Install::install`]; when the engine would not start without the runtime.
     pub fn uninstall(&self) -> Result<Done, Error> {
         let changed = match &self.target {
             Target::Docker { .. } => docker::uninstall(self)?,
             Target::Podman { .. } => podman::uninstall(self)?,
         };
-        Ok(self.done(changed))
+        let kept = match &self.target {
+            Target::Docker { .. } => Vec::new(),
+            Target::Podman { .. } => podman::named_by(self)?,
+        };
+        let kept = kept.into_iter().map(|file| {
+            let shown = quoted_path(&file);
+            let way = match file == self.config() {
+                true => "take its line out there".to_owned(),
+                false => format!("hone uninstall podman --config {shown}"),
+            };
+            format!("the launcher stays, because {shown} names it still: {way}")
+        });
+        Ok(self.done(changed, self.reload(changed).into_iter().chain(kept)))
     }
 
-    fn done(&self, changed: bool) -> Done {
-        let next = match &self.target {
-            Target::Docker { host } if changed && daemon::is_of_user(host) => {
-                "docker reads it on reload: systemctl --user reload docker, or kill -HUP the pid of dockerd"
-                    .to_owned()
-            }
-            Target::Docker { .. } if changed => {
-                "docker reads it on reload: systemctl reload docker, or kill -HUP the pid of dockerd".to_owned()
-            }
-            Target::Podman { alone: Some(file), .. } if changed && self.config.is_none() => {
-                format!("podman reads it as long as CONTAINERS_CONF is {}", file.display())
-            }
-            // podman reads its configuration anew each time it starts.
-            _ => String::new(),
-        };
-        Done { config: self.config().to_owned(), changed, next }
+    fn done(&self, changed: bool, next: impl Iterator<Item = String>) -> Done {
+        Done { config: self.config().to_owned(), changed, next: next.collect::<Vec<_>>().join("\n") }
+    }
+
+    /// How the engine is told to read its configuration; podman reads it anew each time it starts.
+    fn reload(&self, changed: bool) -> Option<String> {
+        let Target::Docker { host } = &self.target else { return None };
+        let user = if daemon::is_of_user(host) { "--user " } else { "" };
+        let way = format!("systemctl {user}reload docker, or kill -HUP the pid of dockerd");
+        changed.then(|| format!("docker reads it on reload: {way}"))
+    }
+
+    /// When podman reads what it was told.
+    fn reads(&self, changed: bool) -> Option<String> {
+        let Target::Podman { alone: Some(file), .. } = &self.target else { return None };
+        let is_read = changed && self.config.is_none();
+        is_read.then(|| format!("podman reads it as long as CONTAINERS_CONF is {}", file.display()))
     }
 
     /// What a user should know who registered a runtime for a daemon that is not there.

@@ -16,20 +16,19 @@ const MARK: &str = "# Written by `hone install podman`; `hone uninstall podman` 
 pub(super) fn install(install: &Install, last: Option<&Path>) -> Result<bool, Error> {
     refuse_other(last)?;
     let launcher = launcher(install);
-    let before = files::read(install.config())?;
+    let before = files::replaceable(install.config())?;
     ours(install, before.as_deref())?;
     let script = format!(
         "#!/bin/sh\nexec {} --hone-root {} --hone-engine podman \"$@\"\n",
         shell(&install.runtime.to_string_lossy()),
         shell(&install.root.to_string_lossy()),
     );
-    let value = format!("[{}]", serde_json::Value::from(launcher.to_string_lossy()));
-    let text = match before.as_deref().filter(|text| is_others(text)) {
-        None => format!("{MARK}\n[engine.runtimes]\nhone = {value}\n"),
-        Some(text) => {
-            toml::add(text, &value).map_err(|reason| Error::Config { path: install.config().to_owned(), reason })?
-        }
-    };
+    let value = format!("[{}]", named(&launcher));
+    // Its lines are marked each in a drop-in, too: whoever writes more into it makes it a file of others.
+    let beside = before.as_deref().filter(|text| is_others(text));
+    let text = toml::add(beside.unwrap_or(""), &value)
+        .map_err(|reason| Error::Config { path: install.config().to_owned(), reason })?;
+    let text = if beside.is_none() { format!("{MARK}\n{text}") } else { text };
     let changed = files::read(&launcher)?.as_deref() != Some(&script) || before.as_deref() != Some(&text);
     if changed {
         Record::write(install, ENGINE, before, &text, std::slice::from_ref(&launcher))?;
@@ -41,8 +40,10 @@ pub(super) fn install(install: &Install, last: Option<&Path>) -> Result<bool, Er
 
 pub(super) fn uninstall(install: &Install) -> Result<bool, Error> {
     let now = files::read(install.config())?;
-    ours(install, now.as_deref())?;
     let record = Record::read(install, ENGINE)?;
+    if record.is_none() {
+        ours(install, now.as_deref())?;
+    }
     let left = match (&record, &now) {
         (Some(Record { before, after, .. }), Some(now)) if after == now => before.clone(),
         // Changed since, or nobody knows what was there: what others wrote stays.
@@ -50,14 +51,47 @@ pub(super) fn uninstall(install: &Install) -> Result<bool, Error> {
         _ => None,
     };
     let changed = now.is_some() && now != left;
+    if let Some(text) = left.as_deref().filter(|text| changed && toml::is_default(text)) {
+        refuse_default(install, text)?;
+    }
     match left {
         Some(text) if changed => files::write(install.config(), &text, 0o644)?,
         None if changed => files::remove(install.config())?,
         _ => {}
     }
-    files::remove(&launcher(install))?;
+    if named_by(install)?.is_empty() {
+        files::remove(&launcher(install))?;
+    }
     Record::forget(record, install, ENGINE)?;
     Ok(changed)
+}
+
+/// Files that `hone install` has told of the launcher, and that name it still: without it podman would refuse them.
+pub(super) fn named_by(install: &Install) -> Result<Vec<PathBuf>, Error> {
+    let name = named(&launcher(install));
+    let names = |path: &PathBuf| match files::read(path) {
+        Ok(text) => text.is_some_and(|text| text.contains(&name)),
+        // Nobody knows: what can be there stays of use.
+        Err(_) => true,
+    };
+    let own = [install.config().to_owned()];
+    Ok(own.into_iter().chain(Record::others(install, ENGINE)?).filter(names).collect())
+}
+
+/// A path as a string of TOML.
+fn named(launcher: &Path) -> String {
+    serde_json::Value::from(launcher.to_string_lossy()).to_string()
+}
+
+/// Refuses to leave what podman does not start with: a default runtime that it does not know.
+fn refuse_default(install: &Install, left: &str) -> Result<(), Error> {
+    if toml::has_other(left) {
+        return Ok(());
+    }
+    let reason = "runtime in [engine] is hone, and podman would not start without that runtime; \
+                  name another one there first, or remove the line"
+        .to_owned();
+    Err(Error::Config { path: install.config().to_owned(), reason })
 }
 
 /// Refuses a drop-in that somebody else has written. A file that podman reads alone is the user's, and gets a line.
@@ -154,6 +188,115 @@ mod tests {
     }
 
     #[test]
+    fn the_launcher_stays_while_another_file_names_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let conf = dir.path().join("own.conf");
+        let text = "[engine]\nruntime = \"crun\"\n";
+        fs::write(&conf, text).unwrap();
+        let alone = Target::Podman { alone: Some(conf.clone()), last: None };
+        let own = Install { target: alone, config: None, ..at(&dir, "root") };
+        let usual = at(&dir, "root");
+        for both in [false, true] {
+            own.install().unwrap();
+            if both {
+                usual.install().unwrap();
+            }
+            let done = usual.uninstall().unwrap();
+            assert_eq!(done.changed, both);
+            let way = format!("{} names it still: hone uninstall podman --config {0}", conf.display());
+            assert!(done.next.contains(&way), "{}", done.next);
+            assert!(launcher(&usual).exists() && fs::read_to_string(&conf).unwrap().contains("hone = ["));
+            // As it says.
+            let named = Install { config: Some(conf.clone()), ..usual.clone() };
+            let done = named.uninstall().unwrap();
+            assert!(done.changed && done.next.is_empty(), "{done:?}");
+            assert_eq!(fs::read_to_string(&conf).unwrap(), text);
+            assert!(!usual.root.exists() && !usual.config().exists());
+        }
+        // A file that is gone, or names it no more, keeps nothing.
+        for after in [None, Some("[engine]\n")] {
+            fs::write(&conf, text).unwrap();
+            own.install().unwrap();
+            usual.install().unwrap();
+            match after {
+                Some(text) => fs::write(&conf, text).unwrap(),
+                None => fs::remove_file(&conf).unwrap(),
+            }
+            assert!(usual.uninstall().unwrap().next.is_empty());
+            assert!(!launcher(&usual).exists());
+            own.uninstall().unwrap();
+            assert!(!usual.root.exists());
+        }
+    }
+
+    #[test]
+    fn more_in_a_file_that_install_made_stays_and_the_launcher_goes_with_the_last_line() {
+        for mark in [true, false] {
+            let dir = tempfile::tempdir().unwrap();
+            let install = at(&dir, "root");
+            install.install().unwrap();
+            let text = fs::read_to_string(install.config()).unwrap();
+            // Whoever takes the marks out makes the line his.
+            let text = if mark { text } else { text.replace(" # by `hone install podman`", "") };
+            fs::write(install.config(), format!("# mine\n{text}")).unwrap();
+            let done = install.uninstall().unwrap();
+            let now = fs::read_to_string(install.config()).unwrap();
+            assert_eq!(now.contains("hone-podman"), !mark, "{now}");
+            assert_eq!((launcher(&install).exists(), done.next.contains("take its line out there")), (!mark, !mark));
+            assert!(now.starts_with("# mine\n"));
+        }
+    }
+
+    #[test]
+    fn the_default_runtime_is_not_taken_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let conf = dir.path().join("own.conf");
+        let alone = Target::Podman { alone: Some(conf.clone()), last: None };
+        let own = Install { target: alone, config: None, ..at(&dir, "root") };
+        for (line, refused) in
+            [("runtime = \"hone\"", true), ("runtime='hone' # mine", true), ("runtime = \"crun\"", false)]
+        {
+            fs::write(&conf, "").unwrap();
+            own.install().unwrap();
+            let text = format!("[engine]\n{line}\n{}", fs::read_to_string(&conf).unwrap());
+            fs::write(&conf, &text).unwrap();
+            let done = own.uninstall();
+            assert_eq!(done.is_err(), refused, "{line}");
+            if let Err(error) = done {
+                assert!(error.to_string().contains("runtime in [engine] is hone"), "{error}");
+                assert_eq!(fs::read_to_string(&conf).unwrap(), text);
+                assert!(launcher(&own).exists());
+                fs::write(&conf, text.replacen(line, "", 1)).unwrap();
+                own.uninstall().unwrap();
+            }
+            assert!(!own.root.exists());
+        }
+    }
+
+    #[test]
+    fn a_link_to_nothing_is_not_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("etc")).unwrap();
+        let podman = at(&dir, "root");
+        let docker = Install { target: Target::Docker { host: "unix:///d.sock".into() }, ..podman.clone() };
+        for install in [podman, docker] {
+            std::os::unix::fs::symlink("nowhere", install.config()).unwrap();
+            assert!(install.install().unwrap_err().to_string().contains("it is a link to nothing"));
+            assert!(install.config().is_symlink() && !install.root.exists());
+            assert!(!install.uninstall().unwrap().changed, "nothing was done");
+            // Behind a link to a file, that file is changed.
+            fs::write(dir.path().join("etc/nowhere"), "").unwrap();
+            install.install().unwrap();
+            assert!(install.config().is_symlink());
+            assert!(fs::read_to_string(dir.path().join("etc/nowhere")).unwrap().contains("hone"));
+            install.uninstall().unwrap();
+            for gone in [install.config(), &dir.path().join("etc/nowhere")] {
+                fs::remove_file(gone).unwrap();
+            }
+        }
+    }
+
+    #[test]
     fn the_file_that_podman_reads_alone_gets_a_line() {
         let dir = tempfile::tempdir().unwrap();
         let conf = dir.path().join("mine.conf");
@@ -169,7 +312,8 @@ mod tests {
             let with = fs::read_to_string(&conf).unwrap();
             assert!(with.contains("hone = [") && with.contains(&launcher(&install).display().to_string()), "{with}");
             assert!(!install.install().unwrap().changed);
-            assert!(install.uninstall().unwrap().changed);
+            let done = install.uninstall().unwrap();
+            assert!(done.changed && done.next.is_empty(), "{done:?}");
             assert_eq!(fs::read_to_string(&conf).ok().as_deref(), before);
             let _ = fs::remove_file(&conf);
         }

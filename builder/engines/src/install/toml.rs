@@ -54,6 +54,15 @@ pub(super) fn remove(text: &str) -> String {
     left
 }
 
+/// Whether the runtime `hone` is the one that podman takes when none is named.
+pub(super) fn is_default(text: &str) -> bool {
+    let value = |item: &Item| {
+        let value = text[item.start..item.end].split_once('=').map_or("", |(_, value)| value.trim_start());
+        ["\"hone\"", "'hone'"].iter().any(|name| value.starts_with(name))
+    };
+    items(text).iter().any(|item| !item.is_table && item.name == "engine.runtime" && value(item))
+}
+
 /// Whether the text has a runtime `hone` that Hone did not write.
 pub(super) fn has_other(text: &str) -> bool {
     items(&remove(text)).iter().any(|item| item.name == RUNTIME)
