@@ -225,10 +225,11 @@ impl Engine for Containerd {
     }
 
     fn save(&self, reference: &str, dir: &Path) -> Result<Archive, Error> {
+        let size = self.inspect(reference)?.map_or(0, |found| found.size);
         saved::saved(reference, dir, |file| {
             let export = |more: &[&str]| {
                 let mut command = self.command(&["images", "export"]);
-                output_within(command.args(more).arg(file).arg(canonical(reference)), writing(file)).map(drop)
+                output_within(command.args(more).arg(file).arg(canonical(reference)), writing(file, size)).map(drop)
             };
             // With all platforms the model's artifact comes along; that fails where some were never pulled.
             export(&["--all-platforms"]).or_else(|error| if error.is_silence() { Err(error) } else { export(&[]) })

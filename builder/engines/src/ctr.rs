@@ -52,6 +52,7 @@ pub(crate) fn found(image: &Image) -> Result<Found, Error> {
             .map_err(|source| Error::Answer { command: format!("ctr content get {digest}"), source })?["config"]
             .take(),
         diff_ids: value.rootfs.diff_ids.clone(),
+        size: image.layers().iter().map(|layer| layer.descriptor.size).fold(0, u64::saturating_add),
     })
 }
 

@@ -140,8 +140,10 @@ impl Engine for Docker {
     }
 
     fn save(&self, reference: &str, dir: &Path) -> Result<Archive, Error> {
+        // What is not there save says in docker's own words.
+        let size = self.described(reference)?.map_or(0, |found| found.size);
         saved::saved(reference, dir, |file| {
-            output_within(self.command(&["save", "--output"]).arg(file).arg(reference), writing(file)).map(drop)
+            output_within(self.command(&["save", "--output"]).arg(file).arg(reference), writing(file, size)).map(drop)
         })
     }
 

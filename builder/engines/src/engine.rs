@@ -24,6 +24,8 @@ pub struct Found {
     pub config: serde_json::Value,
     /// Digests of its uncompressed layers, lowest first.
     pub diff_ids: Vec<Digest>,
+    /// Bytes of its layers, as the engine counts them; 0 when it does not say.
+    pub size: u64,
 }
 
 /// What it took to make an image known to an engine.

@@ -21,6 +21,8 @@ struct Image {
     config: serde_json::Value,
     #[serde(rename = "RootFS")]
     root_fs: RootFs,
+    #[serde(default)]
+    size: i64,
 }
 
 #[derive(Deserialize)]
@@ -104,8 +106,8 @@ pub(crate) fn images(json: &[u8], command: &str) -> Result<Vec<Found>, Error> {
     let found = images.into_iter().map(|image| {
         let layers = image.root_fs.layers.unwrap_or_default();
         let diff_ids = layers.iter().map(|l| digest(l)).collect::<Result<_, _>>()?;
-        let Image { id, architecture, os, config, .. } = image;
-        Ok(Found { id: digest(&id)?, architecture, os, config, diff_ids })
+        let Image { id, architecture, os, config, size, .. } = image;
+        Ok(Found { id: digest(&id)?, architecture, os, config, diff_ids, size: size.try_into().unwrap_or(0) })
     });
     found.collect::<Result<_, _>>().map_err(bad)
 }
@@ -137,19 +139,23 @@ mod tests {
         for id in [ID.to_owned(), format!("sha256:{ID}")] {
             let json = format!(
                 r#"[{{"Id":"{id}","Architecture":"amd64","Os":"linux","Config":{{"Cmd":["sh"]}},
-                     "RootFS":{{"Type":"layers","Layers":["sha256:{ID}"]}},"Size":1}}]"#
+                     "RootFS":{{"Type":"layers","Layers":["sha256:{ID}"]}},"Size":20000000000}}]"#
             );
             let found = images(json.as_bytes(), "x").unwrap().remove(0);
             assert_eq!(found.id.hex(), ID);
             assert_eq!(found.diff_ids, [found.id]);
             assert_eq!(found.config["Cmd"][0], "sh");
+            assert_eq!(found.size, 20_000_000_000);
         }
     }
 
     #[test]
     fn an_image_without_layers_is_an_image() {
         let json = format!(r#"[{{"Id":"{ID}","Architecture":"","Os":"","RootFS":{{"Type":"layers"}}}}]"#);
-        assert!(images(json.as_bytes(), "x").unwrap()[0].diff_ids.is_empty());
+        let found = images(json.as_bytes(), "x").unwrap().remove(0);
+        assert!(found.diff_ids.is_empty() && found.size == 0);
+        let json = json.replace("\"Os\":", "\"Size\":-1,\"Os\":");
+        assert_eq!(images(json.as_bytes(), "x").unwrap()[0].size, 0);
     }
 
     #[test]

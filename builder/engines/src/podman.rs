@@ -108,11 +108,13 @@ impl Engine for Podman {
 
     fn save(&self, reference: &str, dir: &Path) -> Result<Archive, Error> {
         let name = reference.strip_prefix("sha256:").unwrap_or(reference);
+        // What is not there save says in podman's own words.
+        let size = self.inspect(reference)?.map_or(0, |found| found.size);
         saved::saved(reference, dir, |file| {
             // As an OCI archive podman would compress every layer with gzip, model weights, too; a docker archive
             // has the tars whose digests the configuration names.
             let mut command = self.command(&["save", "--quiet", "--format", "docker-archive", "--output"]);
-            output_within(command.arg(file).arg(name), writing(file)).map(drop)
+            output_within(command.arg(file).arg(name), writing(file, size)).map(drop)
         })
     }
 

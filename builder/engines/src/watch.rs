@@ -1,7 +1,7 @@
 //! How long an engine may show no sign of life, and who ends it then.
 //!
 //! Not how long it may take: loading twenty gigabytes onto an SD card takes as long as it takes. Bytes that go in or come out
-//! are signs, and so are files that grow.
+//! are signs, and so are files that grow. For what an engine does where nobody sees it, it has time by the bytes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,8 @@ use rustix::process::{Pid, Signal, kill_process_group};
 /// Without a sign for so long an engine hangs. While a slow disk writes what the page cache has taken nothing moves for
 /// some minutes.
 const QUIET: Duration = Duration::from_secs(600);
-/// An engine that has all its input says nothing until it has stored that: the slowest that may be (bytes a second).
+/// An engine that has all its input says nothing until it has stored that, and one that is asked for an image writes it
+/// into a directory of its own first: the slowest that may be (bytes a second).
 const RATE: u64 = 1 << 20;
 /// How often a program is looked at, at most.
 const TICK: Duration = Duration::from_secs(1);
@@ -26,6 +27,8 @@ const TICK: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub(crate) struct Patience {
     quiet: Duration,
+    /// What is stored in silence (bytes).
+    stored: u64,
     grows: Option<PathBuf>,
 }
 
@@ -37,17 +40,17 @@ impl Patience {
 
     /// For so long without a sign.
     pub(crate) fn of(quiet: Duration) -> Self {
-        Self { quiet, grows: None }
+        Self { quiet, stored: 0, grows: None }
     }
 
     /// For a program that writes files into this directory.
     pub(crate) fn growing(dir: &Path) -> Self {
-        Self { quiet: QUIET, grows: Some(dir.to_owned()) }
+        Self { grows: Some(dir.to_owned()), ..Self::usual() }
     }
 
-    /// For an engine that has got so many bytes, and stores them.
+    /// For an engine that stores so many bytes, besides what it is to store already.
     pub(crate) fn storing(self, bytes: u64) -> Self {
-        Self { quiet: self.quiet.saturating_add(Duration::from_secs(bytes / RATE)), ..self }
+        Self { stored: self.stored.saturating_add(bytes), ..self }
     }
 
     /// The same with another bound.
@@ -58,7 +61,7 @@ impl Patience {
 
     /// The bound.
     pub(crate) fn quiet(&self) -> Duration {
-        self.quiet
+        self.quiet.saturating_add(Duration::from_secs(self.stored / RATE))
     }
 
     fn grown(&self) -> u64 {
@@ -146,8 +149,8 @@ fn until_quiet(patience: &Patience, progress: &Progress, ended: &Receiver<()>) -
             (seen, since) = (now, Instant::now());
             continue;
         }
-        let stored = if whole { progress.fed.load(Ordering::Relaxed) } else { 0 };
-        let bound = patience.clone().storing(stored).quiet();
+        let fed = if whole { progress.fed.load(Ordering::Relaxed) } else { 0 };
+        let bound = patience.clone().storing(fed).quiet();
         if since.elapsed() >= bound {
             return Some(bound);
         }
