@@ -3,15 +3,19 @@
 use std::fmt;
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use hone_engines::{Delivery, write_docker_archive, write_oci_archive};
+use hone_files::open_unlinked;
 use hone_image::oci::Descriptor;
 use hone_image::{Pack, Reference};
 use hone_registry::Client;
 use hone_store::Store;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::retry_on_intr;
+use tempfile::NamedTempFile;
 
 use crate::failure::{Failure, because};
 use crate::layout::{self, Adding, Place};
@@ -23,6 +27,8 @@ use crate::ship::{Sink, local_image, oci_shipment, shipment};
 const STDOUT: &str = "-";
 /// Bytes written at a time.
 const BUFFER: usize = 1 << 20;
+/// How an archive is called that is not in its place yet. Whoever writes it holds an flock of it.
+const NEW: &str = ".hone-archive-";
 
 /// Where an image goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -200,11 +206,40 @@ fn file(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<Delivery, Fail
         false => path.to_owned(),
     };
     let parent = directory(path);
-    let mut new = tempfile::Builder::new().prefix(".hone-archive-").tempfile_in(parent)?;
+    remove_left(parent);
+    let mut new = temporary(parent)?;
     let sent = through(new.as_file_mut())?;
     new.as_file().set_permissions(PermissionsExt::from_mode(0o644))?;
     new.as_file().sync_all()?;
     new.persist(path).map_err(|error| error.error)?;
     fs::File::open(parent)?.sync_all()?;
     Ok(sent)
+}
+
+/// A file beside its place, which nobody takes for one that a kill left.
+fn temporary(dir: &Path) -> io::Result<NamedTempFile> {
+    loop {
+        let new = tempfile::Builder::new().prefix(NEW).tempfile_in(dir)?;
+        // On a disk that has no locks nobody gets one to remove it, either.
+        let _ = retry_on_intr(|| flock(&new, FlockOperation::LockExclusive));
+        // Before it was locked another writer may have removed it.
+        if new.as_file().metadata()?.nlink() > 0 {
+            return Ok(new);
+        }
+    }
+}
+
+/// Removes the archives of writers that were killed. One that cannot be opened, locked or removed is another user's, or
+/// is being written: none of that is in the way of a new one.
+fn remove_left(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if !layout::is_temporary(&entry.file_name(), NEW) || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            continue;
+        }
+        let Ok(file) = fs::canonicalize(&path).and_then(|path| open_unlinked(&path)) else { continue };
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            let _ = fs::remove_file(&path);
+        }
+    }
 }

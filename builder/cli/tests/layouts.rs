@@ -323,6 +323,75 @@ fn a_saved_layout_is_loaded_and_what_is_no_image_is_said_to_be_left() {
 }
 
 #[test]
+fn what_is_not_certainly_left_by_a_kill_is_not_removed() {
+    let site = site(&[("tiny:one", 16)]);
+    // In no layout nothing is: not a directory that is called nearly so, not one that is, and no other writer's archive.
+    for (n, file) in [
+        ".hone-notes/mine",
+        ".hone-archive-Ab12cd",
+        ".hone-layout-notes",
+        ".hone-layout-Ab12cd",
+        ".hone-layout-Ab12cd/mine",
+        ".hone-Ab12cd",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let place = format!("d{n}");
+        site.write(&format!("{place}/{file}"), "mine");
+        let before = tree(&site.path(&place));
+        let said = site.fails(&["save", "tiny:one", "-o", &format!("oci:{place}")]);
+        assert!(said.contains("something else is there, not an OCI layout"), "{file}: {said}");
+        assert_eq!(tree(&site.path(&place)), before, "{file}");
+        // In a layout what a killed writer has left is removed, and no more.
+        let layout = format!("l{n}");
+        site.ok(&["save", "tiny:one", "-o", &format!("oci:{layout}")]);
+        let made = site.write(&format!("{layout}/{file}"), "mine");
+        symlink("index.json", site.path(&layout).join(".hone-layout-a0a0a0")).expect("link");
+        site.ok(&["save", "tiny:one", "-o", &format!("oci:{layout}")]);
+        assert_eq!(made.exists(), !file.starts_with(".hone-layout-Ab12cd"), "{file}");
+        assert!(site.path(&layout).join(".hone-layout-a0a0a0").is_symlink());
+    }
+    // Killed in its first step.
+    site.write("first/.hone-layout-Ab12cd", r#"{"imageLay"#);
+    site.ok(&["save", "tiny:one", "-o", "oci:first"]);
+    assert_eq!(fs::read_dir(site.path("first")).expect("layout").count(), 3);
+}
+
+#[test]
+fn archives_of_killed_writers_go_and_those_that_are_being_written_stay() {
+    let site = site(&[("tiny:one", 16)]);
+    for kind in ["oci-archive", "docker-archive"] {
+        let left = site.write("out/.hone-archive-Ab12cd", "left");
+        let held = site.write("out/.hone-archive-Zy98xw", "held");
+        let lock = fs::File::open(&held).expect("open");
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).expect("lock");
+        let mine = [".hone-archive-notes", ".hone-layout-Ab12cd", ".hone-archive-a1b2c3/mine", "other.tar"];
+        let mine = mine.map(|name| site.write(&format!("out/{name}"), "mine"));
+        let link = site.path("out/.hone-archive-l1n2k3");
+        let _ = symlink("other.tar", &link);
+        site.ok(&["save", "tiny:one", "-o", &format!("{kind}:out/a.tar")]);
+        assert!(!left.exists() && held.exists() && link.is_symlink(), "{kind}");
+        assert!(mine.iter().all(|path| path.exists()), "{kind}");
+    }
+}
+
+#[test]
+fn writers_of_archives_in_one_directory_leave_each_other_alone() {
+    let site = site(&[("tiny:one", 16)]);
+    fs::create_dir(site.path("out")).expect("directory");
+    let start = |n: usize| {
+        let mut save = site.command(&["save", "tiny:one", "-o", &format!("oci-archive:out/{}.tar", n % 4)]);
+        save.stderr(Stdio::piped()).spawn().expect("hone")
+    };
+    for child in (0..16).map(start).collect::<Vec<_>>() {
+        let output = child.wait_with_output().expect("hone");
+        assert!(output.status.success(), "{output:?}");
+    }
+    assert_eq!(fs::read_dir(site.path("out")).expect("directory").count(), 4);
+}
+
+#[test]
 fn a_saved_layout_is_a_model_s_place_too() {
     let site = site(&[("tiny:two", 32)]);
     site.ok(&["build", "-q", "-t", "tiny:one", "--sbom", "-o", "oci:l"]);

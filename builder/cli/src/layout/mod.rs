@@ -5,6 +5,7 @@
 mod read;
 mod write;
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -88,6 +89,12 @@ pub fn outside_of_stores(path: &Path, own: &Store) -> Result<(), Failure> {
             .into())
         }
     }
+}
+
+/// Whether a file is called as tempfile calls one with this prefix.
+pub fn is_temporary(name: &OsStr, prefix: &str) -> bool {
+    let random = name.as_encoded_bytes().strip_prefix(prefix.as_bytes());
+    random.is_some_and(|random| random.len() == 6 && random.iter().all(u8::is_ascii_alphanumeric))
 }
 
 /// A small file of a layout, whole; `None` when it is not there.

@@ -2,7 +2,8 @@
 //!
 //! Blobs come first and are synced, then index.json is replaced by a rename: whoever reads the layout, and whoever comes
 //! after a kill, finds the names from before or those from after. What a failure leaves is taken away; what a kill
-//! leaves, blobs that nothing names and files called `.hone-*`, is used or removed by the next writer.
+//! leaves, blobs that nothing names and files called `.hone-layout-*`, is used or removed by the next writer. Nothing is
+//! removed that can be somebody else's.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
@@ -16,11 +17,13 @@ use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
-use super::{INDEX, MARK, is_marked, small_file};
+use super::{INDEX, MARK, is_marked, is_temporary, small_file};
 use crate::failure::{Failure, because};
 
 /// How our own files begin that are not in their place yet.
-const OURS: &str = ".hone-";
+const OURS: &str = ".hone-layout-";
+/// What the mark says: the first that is written.
+const MARKED: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 /// Bytes written at a time.
 const BUFFER: usize = 1 << 20;
 
@@ -54,24 +57,27 @@ pub fn check(dir: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Removes what a writer left that was killed; whoever holds the lock is the only one.
+/// Removes from a layout what a writer left that was killed; whoever holds the lock is the only one.
 fn remove_left(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
-        if entry.file_name().as_encoded_bytes().starts_with(OURS.as_bytes()) {
-            match entry.file_type()?.is_dir() {
-                true => fs::remove_dir_all(entry.path())?,
-                false => fs::remove_file(entry.path())?,
-            }
+        let kind = entry.file_type()?;
+        match is_temporary(&entry.file_name(), OURS) {
+            true if kind.is_dir() => fs::remove_dir_all(entry.path())?,
+            true if kind.is_file() => fs::remove_file(entry.path())?,
+            _ => {}
         }
     }
     Ok(())
 }
 
-/// Nothing is in it, but perhaps what a writer left that was killed in its first step.
+/// Nothing is in it, but perhaps what a writer left that was killed in its first step: a beginning of the mark.
 fn is_empty(dir: &Path) -> io::Result<bool> {
     for entry in fs::read_dir(dir)? {
-        if !entry?.file_name().as_encoded_bytes().starts_with(OURS.as_bytes()) {
+        let entry = entry?;
+        let is_ours = is_temporary(&entry.file_name(), OURS) && entry.file_type()?.is_file();
+        // One that is gone again was another writer's, which has got further.
+        if !is_ours || !small_file(&entry.path())?.is_none_or(|bytes| MARKED.starts_with(&bytes)) {
             return Ok(false);
         }
     }
@@ -116,14 +122,14 @@ impl Adding {
         let lock = lock(dir, made)?;
         // Between the check and the lock somebody else may have been here.
         check(dir)?;
-        remove_left(dir)?;
         if !is_marked(dir)? {
             let mark = dir.join(MARK);
             let mut file = temporary(dir)?;
-            file.write_all(br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+            file.write_all(MARKED)?;
             place(file, &mark, 0o644)?;
             made.push(mark);
         }
+        remove_left(dir)?;
         for name in ["blobs", "blobs/sha256"] {
             make_dir(&dir.join(name), Some(0o755), made)?;
         }
