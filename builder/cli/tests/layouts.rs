@@ -162,6 +162,18 @@ fn a_name_follows_the_colon_out_and_in() {
     }
 }
 
+#[test]
+fn what_can_be_loaded_is_said_alike_in_the_help_and_in_the_error() {
+    let site = Site::new();
+    let plain = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let (help, error) = (plain(site.ok(&["load", "--help"])), plain(site.fails(&["load", "nonsense"])));
+    let words = error.split_once("want ").expect("what is wanted").1;
+    assert!(help.contains(words), "{help}\n{error}");
+    for word in ["oci:DIR:TAG", "docker:NAME", "containerd:NAME", "containerd=NAMESPACE:NAME"] {
+        assert!(words.contains(word), "{word}: {words}");
+    }
+}
+
 /// Two stores with an image, and links into the first.
 fn stores() -> Site {
     let mut site = site(&[("tiny:one", 16)]);
@@ -320,6 +332,63 @@ fn a_saved_layout_is_loaded_and_what_is_no_image_is_said_to_be_left() {
     // What is named, and is no image, is not loaded as one.
     let said = site.fails(&["--root", "e", "load", "oci:l:one-modelpack", "-t", "mine:1"]);
     assert!(said.contains("no image of containers"), "{said}");
+}
+
+/// A layout with `tiny:one` and `tiny:two`, and these entries before and after them.
+fn beside(site: &Site, strangers: &[Value]) {
+    for name in ["tiny:one", "tiny:two"] {
+        site.ok(&["save", "--no-index", name, "-o", "oci:l"]);
+    }
+    let mut own = index(&site.path("l"));
+    let good = own["manifests"].as_array().expect("entries").clone();
+    own["manifests"] = json!([&strangers[..1], &good, &strangers[1..]].concat());
+    fs::write(site.path("l/index.json"), own.to_string()).expect("write");
+}
+
+#[test]
+fn an_entry_that_cannot_be_read_takes_no_other_with_it() {
+    let site = site(&[("tiny:one", 16), ("tiny:two", 32)]);
+    let manifest = "application/vnd.oci.image.manifest.v1+json";
+    let hash = "0".repeat(64);
+    let called = |name: &str| json!({ NAME: name });
+    beside(
+        &site,
+        &[
+            json!({ "mediaType": manifest, "digest": format!("sha512:{hash}{hash}"), "size": 9, "annotations": called("t:7") }),
+            json!({ "mediaType": manifest, "digest": format!("sha256:{hash}"), "size": 9, "annotations": called("gone:1") }),
+            json!({ "mediaType": manifest, "digest": "sha256:\u{1b}[2J", "size": -1, "annotations": called("odd:\u{1b}[2J") }),
+            json!(5),
+        ],
+    );
+    let (one, two) = (digest(&site, "tiny:one"), digest(&site, "tiny:two"));
+    let (said, left) = load(&site, "a", &["oci:l"]);
+    // The image's own manifest is there alone, in the place of its index.
+    assert_eq!(
+        said.lines().map(|l| l.split(' ').next().expect("name")).collect::<Vec<_>>(),
+        ["tiny:one", "tiny:two"]
+    );
+    assert!(!said.contains(&one) && !said.contains(&two), "{said}");
+    for want in [
+        "left in oci:l: t:7: its entry in index.json is no descriptor of an image: ",
+        "left in oci:l: gone:1: it cannot be read: ",
+        "left in oci:l: odd:\\u{1b}[2J: its entry in index.json is no descriptor",
+        "left in oci:l: 5: its entry in index.json is no descriptor",
+    ] {
+        assert!(left.contains(want), "{want}: {left}");
+    }
+    assert!(left.contains("want sha256:") && !left.contains('\u{1b}'), "{left}");
+    // Named, a good one is loaded, and a bad one says why it is not.
+    assert!(load(&site, "b", &["oci:l:two"]).1.is_empty());
+    for (tag, want) in [("t:7", "t:7: its entry in index.json"), ("gone:1", "gone:1: it cannot be read")] {
+        for more in [&[][..], &["-t", "mine:1"]] {
+            let what = format!("oci:l:{tag}");
+            let said = site.fails(&[&["--root", "c", "load", &what], more].concat());
+            assert!(said.contains(want), "{tag}: {said}");
+        }
+    }
+    // What others wrote stays there, and is not in the way of a writer either.
+    site.ok(&["save", "tiny:one", "-o", "oci:l:v1"]);
+    assert_eq!(index(&site.path("l"))["manifests"][0]["annotations"], called("t:7"));
 }
 
 #[test]

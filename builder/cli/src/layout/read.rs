@@ -1,4 +1,5 @@
-//! What a layout holds: its images, and what is no image.
+//! What a layout holds: its images, and what is no image. Others write there, too: an entry that cannot be read takes no
+//! other with it, and is said.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,17 +9,56 @@ use hone_engines::name_of;
 use hone_image::oci::{Descriptor, MAX_DOCUMENT_BYTES};
 use hone_image::{Digest, Document, Pack, Reference, document, media};
 use hone_store::Store;
+use serde::Deserialize;
+use serde_json::Value;
 
 use super::{INDEX, is_marked, small_file};
-use crate::failure::{Failure, because};
+use crate::failure::{Failure, because, chain};
 
 /// Most names that a message lists.
 const SHOWN: usize = 8;
+/// Most characters of an entry that is shown in the place of a name.
+const MAX_SHOWN: usize = 100;
 
 /// A layout that is read.
 pub struct Reading {
     store: Store,
-    entries: Vec<Descriptor>,
+    entries: Vec<Line>,
+}
+
+/// The index, as far as it is the same everywhere.
+#[derive(Deserialize)]
+struct Lines {
+    manifests: Vec<Value>,
+}
+
+/// A line of its index, as it was written, and what it describes, or why that cannot be read.
+struct Line {
+    written: Value,
+    descriptor: Result<Descriptor, String>,
+}
+
+impl From<Value> for Line {
+    fn from(written: Value) -> Self {
+        let descriptor = Descriptor::deserialize(&written).map_err(|error| quoted(&error.to_string()).to_string());
+        Self { written, descriptor }
+    }
+}
+
+impl Line {
+    /// What the layout calls it.
+    fn name(&self) -> Option<&str> {
+        self.written.get("annotations")?.get(media::REF_NAME)?.as_str()
+    }
+
+    /// What to call it in a message.
+    fn shown(&self) -> String {
+        match (self.name(), &self.descriptor) {
+            (Some(name), _) => quoted(name).to_string(),
+            (None, Ok(descriptor)) => descriptor.digest.to_string(),
+            (None, Err(_)) => quoted(&self.written.to_string()).at_most(MAX_SHOWN).to_string(),
+        }
+    }
 }
 
 /// A line of its index, or several that stand for one thing.
@@ -26,7 +66,7 @@ pub enum Entry {
     /// An image, or an index with one, under all its names.
     Image(Vec<Reference>, Box<Pack>),
     /// Something else, and what.
-    Other(Digest, String),
+    Other(Option<Digest>, String),
 }
 
 impl Reading {
@@ -40,7 +80,9 @@ impl Reading {
         let bytes = small_file(&index).map_err(because(format!("read {}", index.display())))?;
         let entries = match bytes {
             Some(bytes) => {
-                document::index(Some(media::INDEX), bytes).map_err(because(reading))?.value().manifests.clone()
+                document::shaped_as_index(&bytes).map_err(because(reading.as_str()))?;
+                let lines: Lines = serde_json::from_slice(&bytes).map_err(because(reading))?;
+                lines.manifests.into_iter().map(Line::from).collect()
             }
             None => Vec::new(),
         };
@@ -54,14 +96,14 @@ impl Reading {
 
     /// What has this name, or all.
     pub fn chosen(&self, tag: Option<&str>) -> Result<Vec<Entry>, Failure> {
-        let Some(tag) = tag else { return self.all(self.entries.iter()) };
-        let whole = |d: &&Descriptor| ref_name(d) == Some(tag);
-        let end = |d: &&Descriptor| ref_name(d).and_then(|name| name.rsplit_once(':')).is_some_and(|(_, t)| t == tag);
-        let mut found: Vec<&Descriptor> = self.entries.iter().filter(whole).collect();
+        let Some(tag) = tag else { return Ok(self.all(self.entries.iter())) };
+        let whole = |line: &&Line| line.name() == Some(tag);
+        let end = |line: &&Line| line.name().and_then(|name| name.rsplit_once(':')).is_some_and(|(_, t)| t == tag);
+        let mut found: Vec<&Line> = self.entries.iter().filter(whole).collect();
         if found.is_empty() {
             found = self.entries.iter().filter(end).collect();
         }
-        match self.all(found.iter().copied())? {
+        match self.all(found.iter().copied()) {
             one if one.len() == 1 => Ok(one),
             others => {
                 Err(format!("want one image with the tag {tag}, got {}; {}", others.len(), self.names()).into())
@@ -70,8 +112,12 @@ impl Reading {
     }
 
     /// What its index calls exactly so.
-    pub fn named(&self, name: &str) -> Option<&Descriptor> {
-        self.entries.iter().find(|d| ref_name(d) == Some(name))
+    pub fn named(&self, name: &str) -> Result<Option<&Descriptor>, Failure> {
+        let Some(line) = self.entries.iter().find(|line| line.name() == Some(name)) else { return Ok(None) };
+        match &line.descriptor {
+            Ok(descriptor) => Ok(Some(descriptor)),
+            Err(why) => Err(unread(&line.shown(), why).into()),
+        }
     }
 
     /// Whether there is nothing in it.
@@ -82,33 +128,42 @@ impl Reading {
     /// Which names there are, for a message.
     pub fn names(&self) -> String {
         listed(
-            self.entries.iter().filter_map(ref_name).map(|name| quoted(name).to_string()),
+            self.entries.iter().filter_map(Line::name).map(|name| quoted(name).to_string()),
             "its images have no names",
         )
     }
 
-    fn all<'d>(&self, entries: impl Iterator<Item = &'d Descriptor>) -> Result<Vec<Entry>, Failure> {
+    fn all<'d>(&self, lines: impl Iterator<Item = &'d Line>) -> Vec<Entry> {
         let mut all = Vec::new();
         let mut images: BTreeMap<Digest, usize> = BTreeMap::new();
-        for descriptor in entries {
+        for line in lines {
+            let shown = line.shown();
+            let descriptor = match &line.descriptor {
+                Ok(descriptor) => descriptor,
+                Err(why) => {
+                    all.push(Entry::Other(None, unread(&shown, why)));
+                    continue;
+                }
+            };
             if let Some(Entry::Image(names, _)) = images.get(&descriptor.digest).and_then(|n| all.get_mut(*n)) {
                 names.extend(name_of(descriptor).filter(|name| !names.contains(name)));
                 continue;
             }
-            let shown = ref_name(descriptor).map_or(descriptor.digest.to_string(), |name| quoted(name).to_string());
-            let entry = self.entry(descriptor, &shown).map_err(because(shown.clone()))?;
+            let entry = self.entry(descriptor, &shown).unwrap_or_else(|error| {
+                Entry::Other(Some(descriptor.digest), format!("{shown}: it cannot be read: {}", chain(&*error)))
+            });
             if let Entry::Image(..) = entry {
                 images.insert(descriptor.digest, all.len());
             }
             all.push(entry);
         }
-        Ok(all)
+        all
     }
 
     fn entry(&self, descriptor: &Descriptor, shown: &str) -> Result<Entry, Failure> {
         let names = || name_of(descriptor).into_iter().collect();
         let other = |what: &str| {
-            Ok(Entry::Other(descriptor.digest, format!("{shown}: {}, no image of containers", quoted(what))))
+            Ok(Entry::Other(Some(descriptor.digest), format!("{shown}: {}, no image of containers", quoted(what))))
         };
         if descriptor.is_index() {
             let pack = self.store.pack_of(descriptor)?;
@@ -132,9 +187,9 @@ impl Reading {
     }
 }
 
-/// What a layout calls an entry.
-fn ref_name(descriptor: &Descriptor) -> Option<&str> {
-    descriptor.annotations.get(media::REF_NAME).map(String::as_str)
+/// Says that an entry is none that can be read.
+fn unread(shown: &str, why: &str) -> String {
+    format!("{shown}: its entry in {INDEX} is no descriptor of an image: {why}")
 }
 
 /// The first of several words, and how many more there are.

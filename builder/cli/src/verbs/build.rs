@@ -38,7 +38,8 @@ pub struct Build {
     #[arg(short, long, value_name = "WHERE")]
     output: Vec<Output>,
     /// Make Hone's own layers of an image that `docker build` made with Hone's frontend: its name here or in its
-    /// registry, or oci:DIR, oci-archive:FILE, docker-archive:FILE, docker:NAME, podman:NAME, containerd:NAME
+    /// registry, or oci:DIR, oci:DIR:TAG, oci-archive:FILE, docker-archive:FILE, docker:NAME, podman:NAME,
+    /// containerd:NAME, containerd=NAMESPACE:NAME
     #[arg(long, value_name = "IMAGE", conflicts_with = "path")]
     from_image: Option<String>,
     /// Attach a bill of materials: spdx or cyclonedx

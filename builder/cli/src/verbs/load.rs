@@ -14,12 +14,14 @@ use crate::layout::{Entry, Place, Reading, listed};
 use crate::output;
 use crate::ship::Sink;
 
+/// What can be loaded, as the help says it.
+const WORDS: &str = "oci-archive:FILE, docker-archive:FILE, oci:DIR or oci:DIR:TAG, or an image of an engine: \
+                     docker:NAME, podman:NAME, containerd:NAME or containerd=NAMESPACE:NAME";
+
 /// Arguments of `hone load`.
 #[derive(Debug, Args)]
 pub struct Load {
-    /// oci-archive:FILE, docker-archive:FILE, oci:DIR or oci:DIR:TAG, or an image of an engine: docker:NAME, podman:NAME,
-    /// containerd:NAME or containerd=NAMESPACE:NAME
-    #[arg(value_name = "WHAT")]
+    #[arg(value_name = "WHAT", help = WORDS)]
     from: String,
     /// The name it gets here, when it is one image [default: its own]
     #[arg(short, long, value_name = "NAME:TAG")]
@@ -90,8 +92,7 @@ pub fn fetch(ingest: &Ingest<'_>, from: &str, wanted: Wanted) -> Result<Fetched,
             archive(ingest, &sink.engine().save(name, dir.path())?, wanted)?
         }
         None => {
-            let want = "oci-archive:FILE, docker-archive:FILE, oci:DIR, docker:NAME, podman:NAME or containerd:NAME";
-            return Err(format!("want {want}").into());
+            return Err(format!("want {WORDS}").into());
         }
     };
     for (_, pack) in &found.images {
@@ -159,7 +160,7 @@ fn of_layout(ingest: &Ingest<'_>, place: &Place, wanted: Wanted) -> Result<Fetch
     let layout = Reading::at(&place.dir)?;
     ingest.hold(layout.store())?;
     let mut found = Fetched::default();
-    let mut others: Vec<(Digest, String)> = Vec::new();
+    let mut others: Vec<(Option<Digest>, String)> = Vec::new();
     for entry in layout.chosen(place.tag.as_deref())? {
         match entry {
             Entry::Image(names, pack) => found.images.push((names, *pack)),
@@ -172,7 +173,7 @@ fn of_layout(ingest: &Ingest<'_>, place: &Place, wanted: Wanted) -> Result<Fetch
         statements.extend(from.referrers(pack.digest())?);
     }
     // Statements about an image go with it.
-    others.retain(|(digest, _)| statements.iter().all(|s| s.manifest.digest() != *digest));
+    others.retain(|(digest, _)| statements.iter().all(|s| Some(s.manifest.digest()) != *digest));
     found.left = others.into_iter().map(|(_, what)| what).collect();
     let found = found.chosen(wanted, &format!("name one: oci:{}:TAG", place.dir.display()))?;
     for (_, pack) in &found.images {

@@ -1,4 +1,4 @@
-//! `hone save`: an image alone, in a layout or an archive.
+//! `hone save`: an image alone, to a layout, an archive, an engine or a registry.
 
 use clap::Args;
 use hone_image::{Pack, Reference};

@@ -154,7 +154,7 @@ fn check_crates(tree: &Tree) -> Result<(), Failure> {
 /// The images that a layout has under this name for other processors.
 fn others(dir: &Path, tag: &str, architecture: &str) -> Result<Vec<Image>, Failure> {
     let layout = Reading::at(dir)?;
-    let Some(named) = layout.named(tag) else {
+    let Some(named) = layout.named(tag)? else {
         return match layout.is_empty() {
             true => Ok(Vec::new()),
             false => {
