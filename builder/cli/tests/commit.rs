@@ -577,11 +577,23 @@ fn root_devices_are_not_opened() {
 
 #[test]
 fn names_that_are_nearly_right_or_climb_are_refused() {
-    for name in ["...", "..adapter", "adapter_model.safetensors ", "ADAPTER_CONFIG.JSON", "a\\..\\b", "a\nb"] {
+    let long = "x".repeat(200);
+    for name in [
+        "...",
+        "..adapter",
+        "adapter_model.safetensors ",
+        "ADAPTER_CONFIG.JSON",
+        "a\\..\\b",
+        "a\nb",
+        "\u{202e}a",
+        &long,
+    ] {
+        let shown = hone_contract::quoted(name).at_most(100).to_string();
+        assert_eq!(shown.ends_with("xxx... (200 bytes)"), name.len() == 200);
         refused(
             exited(0),
             |_, dir| fs::write(dir.join("out/adapter").join(name), "mine").expect("write"),
-            &format!("/hone/out/adapter holds {name:?}; only …"),
+            &format!("/hone/out/adapter holds \"{shown}\"; only …"),
         );
     }
     refused(

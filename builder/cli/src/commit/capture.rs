@@ -8,6 +8,7 @@ use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
+use hone_contract::quoted;
 use hone_image::run::OUT_NAME;
 use hone_store::Ingest;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, fstat, openat, statat};
@@ -26,6 +27,8 @@ const IGNORED: &str = "README.md";
 const MAX_CONFIG: u64 = 1 << 20;
 /// Where the trainer sees the directory.
 const SHOWN: &str = "/hone/out/adapter";
+/// Most characters of a name that is refused.
+const MAX_SHOWN: usize = 100;
 
 /// Copies of the two files.
 #[derive(Debug)]
@@ -97,8 +100,8 @@ fn refuse_others(dir: &OwnedFd) -> Result<(), StepError> {
         let entry = entry.map_err(failed)?;
         let name = entry.file_name().to_string_lossy().into_owned();
         if ![".", "..", CONFIG, TENSORS, IGNORED].contains(&name.as_str()) {
-            let shown: String = name.chars().take(100).collect();
-            return Err(refused(format!("{SHOWN} holds {shown:?}; only {CONFIG} and {TENSORS} may be there")));
+            let shown = quoted(&name).at_most(MAX_SHOWN);
+            return Err(refused(format!("{SHOWN} holds \"{shown}\"; only {CONFIG} and {TENSORS} may be there")));
         }
     }
     Ok(())
