@@ -7,6 +7,9 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use docker_credential::{CredentialRetrievalError, DockerCredential, get_credential_from_reader};
 use hone_contract::quoted;
@@ -16,6 +19,8 @@ use crate::error::Error;
 
 /// Largest auth file that is read (bytes).
 const MAX_FILE: u64 = 1 << 20;
+/// Longest time for a helper to say what it has: it may have to ask its user for a password.
+const HELPER: Duration = Duration::from_secs(60);
 /// Docker's key for its own registry.
 const HUB_KEY: &str = "https://index.docker.io/v1/";
 
@@ -71,7 +76,9 @@ pub(crate) fn find(files: &[PathBuf], domain: &str, path: &str) -> Result<Option
 /// The first credential in a file's text, which is this document, and of the helpers that it names.
 fn find_in(document: &Value, bytes: &[u8], domain: &str, path: &str) -> Result<Option<Credential>, String> {
     for key in keys(document, domain, path) {
-        match get_credential_from_reader(bytes, &key) {
+        let (text, asked) = (bytes.to_vec(), key.clone());
+        let found = in_time(HELPER, move || get_credential_from_reader(&text[..], &asked));
+        match found.ok_or_else(|| silent(document, &key))? {
             Ok(DockerCredential::IdentityToken(token)) => return Ok(Some(Credential::Identity(token))),
             Ok(DockerCredential::UsernamePassword(user, password)) => {
                 return Ok(Some(Credential::Password { user, password }));
@@ -81,6 +88,21 @@ fn find_in(document: &Value, bytes: &[u8], domain: &str, path: &str) -> Result<O
         }
     }
     Ok(None)
+}
+
+/// What `work` gives; `None` when it takes longer. It is then left to itself: what it waits for cannot be ended from
+/// here, and ends with this program at the latest.
+fn in_time<T: Send + 'static>(longest: Duration, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (sender, receiver) = mpsc::channel();
+    let started = thread::Builder::new().spawn(move || drop(sender.send(work())));
+    started.ok().and_then(|_| receiver.recv_timeout(longest).ok())
+}
+
+/// What to say of a helper that does not answer.
+fn silent(document: &Value, key: &str) -> String {
+    let helper = document["credHelpers"][key].as_str().or(document["credsStore"].as_str()).unwrap_or_default();
+    let wait = HELPER.as_secs();
+    format!("docker-credential-{} gives no answer in {wait} s; it may wait for its user to unlock it", quoted(helper))
 }
 
 /// Whether an auth file's text has a credential for a repository of `domain` in itself. The helpers that it names are
@@ -249,6 +271,20 @@ mod tests {
         assert_eq!(with(&[file]), ["/a.json"]);
         assert_eq!(with(&[dir]), ["/d/config.json"]);
         assert_eq!(with(&[dir, file]), ["/a.json"], "as podman and skopeo choose");
+    }
+
+    #[test]
+    fn a_helper_that_does_not_answer_is_given_up_and_named() {
+        let (_held, never) = mpsc::channel::<()>();
+        assert_eq!(in_time(Duration::from_millis(20), move || never.recv().is_ok()), None);
+        assert_eq!(in_time(HELPER, || 7), Some(7));
+        let document = serde_json::json!({"credHelpers": {"r.example": "ecr\n"}, "credsStore": "pass"});
+        for (key, helper) in
+            [("r.example", r"docker-credential-ecr\n gives"), ("o.example", "docker-credential-pass ")]
+        {
+            let said = silent(&document, key);
+            assert!(said.starts_with(helper) && said.contains(" 60 s"), "{said}");
+        }
     }
 
     #[test]
