@@ -58,9 +58,9 @@ impl Answer {
         parse::join(&self.url, self.text(&header::LOCATION)?)
     }
 
-    /// The same, where `origin` is not to be led to by others: what it is sent is sent as us.
-    pub(crate) fn location_as(&self, origin: &str) -> Option<String> {
-        self.location().filter(|to| !self.astray || parse::origin(to).as_deref() != Some(origin))
+    /// Whether redirects left the host that was asked.
+    pub(crate) fn is_astray(&self) -> bool {
+        self.astray
     }
 
     /// Where the next page of a list is.

@@ -16,6 +16,8 @@ use crate::wire::{Ask, Task};
 const CHUNK_MIN: HeaderName = HeaderName::from_static("oci-chunk-min-length");
 /// The largest chunk a registry may ask for (bytes).
 const LARGEST_CHUNK: u64 = 1 << 30;
+/// Where uploads begin.
+const UPLOADS: &str = "blobs/uploads/";
 /// Repositories that are tried as places to mount from.
 const MAX_MOUNTS: usize = 4;
 
@@ -73,7 +75,7 @@ impl Repository {
 
     /// Asks to take the blob over from another repository. A registry that cannot begins an upload instead.
     fn mount(&self, task: &Task, blob: &Descriptor, from: &str) -> Result<Mount, Error> {
-        let query = format!("blobs/uploads/?mount={}&from={}", blob.digest, parse::percent(from, b"/"));
+        let query = format!("{UPLOADS}?mount={}&from={}", blob.digest, parse::percent(from, b"/"));
         let scope = format!("{} repository:{from}:pull", self.push());
         let answer = match self.session.call(task, &scope, &Ask::new(Method::POST, self.url(&query))) {
             // A token service that does not know the other repository: then it is not ours to mount from.
@@ -88,7 +90,7 @@ impl Repository {
     }
 
     pub(crate) fn begin(&self, task: &Task) -> Result<State, Error> {
-        let ask = Ask::new(Method::POST, self.url("blobs/uploads/"));
+        let ask = Ask::new(Method::POST, self.url(UPLOADS));
         let answer = self.session.call(task, &self.push(), &ask)?;
         self.begun(task, answer)
     }
@@ -98,9 +100,8 @@ impl Repository {
             return Err(task.refused(answer));
         }
         let least = answer.text(&CHUNK_MIN).and_then(|t| t.parse().ok()).unwrap_or(0).min(LARGEST_CHUNK);
-        let url = answer
-            .location_as(self.session.origin())
-            .ok_or_else(|| task.protocol("begins an upload at no URL that may be followed"))?;
+        let url = self.session.onward(task, &self.url(UPLOADS), &answer)?;
+        let url = url.ok_or_else(|| task.protocol("begins an upload at no URL that may be followed"))?;
         Ok(State { url, at: 0, least })
     }
 }

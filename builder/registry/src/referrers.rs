@@ -70,7 +70,10 @@ impl Repository {
             }
             match answer.next_page() {
                 None => return Ok(found),
-                Some(next) if next.as_deref().and_then(parse::origin) == parse::origin(&url) => {
+                // Who was led elsewhere is not led back from there either: what the registry is asked is asked as us.
+                Some(next)
+                    if !answer.is_astray() && next.as_deref().and_then(parse::origin) == parse::origin(&url) =>
+                {
                     url = next.unwrap_or_default();
                 }
                 Some(_) => return Err(task.protocol("continues its list at another host")),

@@ -32,10 +32,6 @@ impl Session {
         &self.wire.retry
     }
 
-    pub(crate) fn origin(&self) -> &str {
-        &self.origin
-    }
-
     pub(crate) fn pace(&self) -> &Pace {
         &self.wire.pace
     }
@@ -82,6 +78,17 @@ impl Session {
         }
         let proof = self.proof(scope, &ask.url)?;
         send(&with(ask, proof.as_deref()))
+    }
+
+    /// Where the answer to a request for `asked` has an upload go on; `None`: it names no place. What the registry is sent
+    /// is sent as us, so that only the registry says where in it: once an upload is elsewhere, nothing leads back.
+    pub(crate) fn onward(&self, task: &Task, asked: &str, answer: &Answer) -> Result<Option<String>, Error> {
+        match answer.location() {
+            Some(to) if self.is_home(&to) && (answer.is_astray() || !self.is_home(asked)) => {
+                Err(task.protocol("leaves an upload to another host, and that host leads it back"))
+            }
+            to => Ok(to),
+        }
     }
 
     /// Our identity is for the registry, not for where it sends us.

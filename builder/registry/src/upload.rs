@@ -157,9 +157,7 @@ impl<'a> Upload<'a> {
             let why = format!("has {end} bytes of an upload of which {} were sent", at + size);
             return Err(self.task.protocol(&why));
         }
-        if let Some(url) = answer.location() {
-            self.state.url = url;
-        }
+        self.moved(&answer)?;
         // `0-0` is also what an upload of one byte says.
         let end = if end == 0 && at + size == 1 { 1 } else { end };
         if end <= at {
@@ -264,14 +262,20 @@ impl<'a> Upload<'a> {
         }
         let at = answer.text(&header::RANGE).map_or(Some(0), parse::upload_offset);
         let Some(at) = at.filter(|at| *at <= self.blob.size) else { return Ok(false) };
-        if let Some(url) = answer.location() {
-            self.state.url = url;
-        }
+        self.moved(&answer)?;
         if at > self.state.at {
             self.patience.progress(at - self.state.at);
         }
         self.state.at = at;
         Ok(true)
+    }
+
+    /// Goes where the answer to a request for where it was has the upload go on.
+    fn moved(&mut self, answer: &Answer) -> Result<(), Error> {
+        if let Some(url) = self.repository.session.onward(self.task, &self.state.url, answer)? {
+            self.state.url = url;
+        }
+        Ok(())
     }
 
     fn unread(&self, source: io::Error) -> Error {

@@ -132,6 +132,96 @@ fn a_stranger_begins_no_upload_at_the_registry() {
     }
 }
 
+/// A place that an upload goes on at, and what of it is there.
+fn place(status: u16, url: &str, range: Option<&str>) -> Canned {
+    let range = range.map(|range| ("Range".to_owned(), range.to_owned()));
+    let headers = [("Location".to_owned(), url.to_owned())].into_iter().chain(range).collect();
+    Canned { status, headers, body: Vec::new() }
+}
+
+/// An upload that the registry leaves to another host: by a redirect, or by naming a place there.
+fn left_to(other: &Fake, redirected: bool, at: &str) -> (String, Canned) {
+    let there = format!("http://{}{at}", other.host);
+    let begin = "POST /v2/team/a/blobs/uploads/";
+    if redirected { moved(begin, &there) } else { (begin.to_owned(), place(202, &there, None)) }
+}
+
+#[test]
+fn a_stranger_leads_no_upload_back_to_the_registry() {
+    let bytes = seeded(3 << 20);
+    // After some of it, after all of it, and when it is asked how far it came: of the whole, and of a part.
+    for (ending, redirected) in (0..4).flat_map(|ending| [(ending, false), (ending, true)]) {
+        let (stranger, registry) = (Fake::start(Script::default()), Fake::start(Script::default()));
+        let (_dir, repository) = known_at(&registry, CREDENTIALS[0]);
+        let victim = format!("http://{}/v2/victim/prod/manifests/latest", registry.host);
+        registry.state().script.canned = vec![left_to(&stranger, redirected, "/up/1")];
+        let mut canned = vec![("POST /up/1".to_owned(), place(202, "/up/1", None))];
+        let refused = ("PATCH /up/1".to_owned(), Canned { status: 404, ..Canned::default() });
+        canned.extend(match ending {
+            0 => vec![("PATCH /up/1".to_owned(), place(202, &victim, Some("0-99")))],
+            1 => vec![("PATCH /up/1".to_owned(), place(202, &victim, None))],
+            2 => vec![refused, ("GET /up/1".to_owned(), place(204, &victim, None))],
+            _ => vec![refused, ("GET /up/1".to_owned(), place(204, &victim, Some("0-99")))],
+        });
+        stranger.state().script.canned = canned;
+        let pushed = repository.push_blob(&described(&bytes), &opener(&bytes), &[], &mut |_| ());
+        let said = pushed.expect_err("led back").to_string();
+        assert!(said.contains("leads it back"), "{ending} {redirected}: {said}");
+        let seen = registry.state().seen.clone();
+        assert!(!seen.iter().any(|s| s.target.contains("victim")), "{ending} {redirected}: {seen:?}");
+        assert!(!tells(&stranger.state().seen), "{ending} {redirected}");
+    }
+}
+
+#[test]
+fn nor_is_an_upload_that_the_registry_keeps_led_by_whom_it_redirects_to() {
+    let bytes = seeded(3 << 20);
+    let (stranger, registry) = (Fake::start(Script::default()), Fake::start(Script::default()));
+    let (_dir, repository) = known_at(&registry, CREDENTIALS[0]);
+    let victim = format!("http://{}/v2/victim/prod/manifests/latest", registry.host);
+    let refused = ("PATCH /v2/x/".to_owned(), Canned { status: 404, ..Canned::default() });
+    registry.state().script.canned =
+        vec![refused, moved("GET /v2/x/blobs/uploads/", &format!("http://{}/x", stranger.host))];
+    stranger.state().script.canned = vec![("GET /x".to_owned(), place(204, &victim, None))];
+    let pushed = repository.push_blob(&described(&bytes), &opener(&bytes), &[], &mut |_| ());
+    assert!(pushed.expect_err("led back").to_string().contains("leads it back"));
+    assert!(!registry.state().seen.iter().any(|s| s.target.contains("victim")));
+}
+
+/// The harmless twin: a registry that leaves uploads to a host for them, where they also go on after a break.
+#[test]
+fn an_upload_may_be_at_another_host_and_stay_there() {
+    let bytes = seeded(3 << 20);
+    for (cut, redirected) in [(None, false), (None, true), (Some(1 << 20), false)] {
+        let script = Script { cut_up: cut.into_iter().collect(), ..Script::default() };
+        let (uploads, registry) = (Fake::start(script), Fake::start(Script::default()));
+        let (_dir, repository) = known_at(&registry, CREDENTIALS[0]);
+        uploads.state().uploads.insert("u0".into(), Vec::new());
+        let at = if redirected { "/v2/x/blobs/uploads/" } else { "/v2/x/blobs/uploads/u0" };
+        registry.state().script.canned = vec![left_to(&uploads, redirected, at)];
+        repository.push_blob(&described(&bytes), &opener(&bytes), &[], &mut |_| ()).expect("pushed");
+        assert_eq!(uploads.blob(Digest::of(&bytes)).as_deref(), Some(&bytes[..]), "{cut:?} {redirected}");
+        assert!(!tells(&uploads.state().seen), "{cut:?} {redirected}");
+    }
+}
+
+#[test]
+fn a_stranger_continues_no_list_at_the_registry() {
+    for (name, led) in [("http://REGISTRY/v2/other/referrers/x", true), ("/v2/other/referrers/x", false)] {
+        let (stranger, registry) = (Fake::start(Script::default()), Fake::start(Script::default()));
+        let (_dir, repository) = known_at(&registry, CREDENTIALS[0]);
+        let list = "GET /v2/team/a/referrers/";
+        registry.state().script.canned = vec![moved(list, &format!("http://{}/x", stranger.host))];
+        let link = format!("<{}>; rel=\"next\"", name.replace("REGISTRY", &registry.host));
+        let body = br#"{"schemaVersion":2,"manifests":[]}"#.to_vec();
+        let page = Canned { status: 200, headers: vec![("Link".into(), link)], body };
+        stranger.state().script.canned = vec![("GET /x".to_owned(), page)];
+        let said = repository.referrers(Digest::of(b"x")).expect_err("led back").to_string();
+        assert!(said.contains("continues its list at another host"), "{led}: {said}");
+        assert!(!registry.state().seen.iter().any(|s| s.target.contains("/v2/other/")), "{led}");
+    }
+}
+
 #[test]
 fn a_token_service_that_redirects_takes_nothing_along() {
     for auth in CREDENTIALS {
