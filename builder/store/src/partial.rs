@@ -2,21 +2,28 @@
 //!
 //! What is there is hashed when a download goes on, so that the whole earns its digest, whoever wrote the beginning. Who
 //! downloads holds an flock on the file, and changes or removes only a file that is still the one under its name: a file
-//! may have become a blob between being opened and being locked.
+//! may have become a blob between being opened and being locked. What another user left here and we may not open, they may
+//! be writing: it stays, and our own is `partial/<hex>-<uid>`.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use hone_contract::quoted_path;
 use hone_image::Digest;
 use hone_image::oci::Descriptor;
-use rustix::fs::{FlockOperation, OFlags, flock, fstatvfs};
+use rustix::fs::fstatvfs;
+use rustix::process::geteuid;
 use sha2::{Digest as _, Sha256};
 
+use self::held::{is_at, lock, locked, options};
+use crate::error::chain;
 use crate::garbage::Swept;
 use crate::weight::reserve;
 use crate::{Ingest, Store, StoreError, files};
+
+mod held;
 
 /// How much is hashed at a time (bytes).
 const CHUNK: usize = 1 << 20;
@@ -97,8 +104,7 @@ impl Ingest<'_> {
     /// # Errors
     /// As [`Ingest::partial`].
     pub fn partial_of(&self, digest: Digest, size: Option<u64>) -> Result<Partial<'_>, StoreError> {
-        let path = self.store.root.join("partial").join(digest.hex());
-        let mut file = locked(&path, digest)?;
+        let (path, mut file) = self.beginning(digest)?;
         let mut begun = || -> io::Result<(Sha256, u64)> {
             // More than there can be is no beginning of it.
             if size.is_some_and(|size| file.metadata().is_ok_and(|m| m.len() > size)) {
@@ -111,6 +117,21 @@ impl Ingest<'_> {
         let mut partial = Partial { ingest: self, path, file, hasher, done, digest, size: None, roomy, most, after };
         size.map_or(Ok(()), |size| partial.announce(size))?;
         Ok(partial)
+    }
+
+    /// The file of a download, locked.
+    fn beginning(&self, digest: Digest) -> Result<(PathBuf, File), StoreError> {
+        let path = self.store.root.join("partial").join(digest.hex());
+        let denied = match locked(&path, digest) {
+            Err(denied @ StoreError::Denied { .. }) => denied,
+            result => return result.map(|file| (path, file)),
+        };
+        let own = path.with_file_name(format!("{}-{}", digest.hex(), geteuid().as_raw()));
+        match locked(&own, digest) {
+            // It is not only the one file.
+            Err(StoreError::Denied { .. }) => Err(denied),
+            result => result.map(|file| (own, file)),
+        }
     }
 }
 
@@ -250,17 +271,28 @@ impl Drop for Partial<'_> {
 }
 
 impl Store {
-    /// Removes the beginnings of downloads that nobody is going on with; how many, and the room that they took.
+    /// Removes the beginnings of downloads that nobody is going on with; how many, and the room that they took. What cannot
+    /// be removed is noticed ([`Store::problems`]) and stays.
     ///
     /// # Errors
-    /// When one cannot be removed.
+    /// When the directory cannot be read.
     pub fn drop_partials(&self) -> Result<Swept, StoreError> {
         let dir = self.root.join("partial");
         let mut swept = Swept::default();
         for name in files::names(&dir)? {
-            if let Some(bytes) = discard(&dir.join(name))? {
-                swept.blobs += 1;
-                swept.bytes += bytes;
+            let path = dir.join(name);
+            match discard(&path) {
+                Ok(Some(bytes)) => {
+                    swept.blobs += 1;
+                    swept.bytes += bytes;
+                }
+                Ok(None) => {}
+                Err(StoreError::Denied { .. }) => {
+                    let why =
+                        "it is another user's, who may be writing it, and stays; if nobody is, remove it as they";
+                    self.notice(quoted_path(&path).to_string(), why);
+                }
+                Err(error) => self.notice(quoted_path(&path).to_string(), chain(&error)),
             }
         }
         Ok(swept)
@@ -290,73 +322,6 @@ fn discard(path: &Path) -> Result<Option<u64>, StoreError> {
     files::remove(path)?;
     // Space that was claimed lies behind the end.
     Ok(Some(meta.len().max(meta.blocks() * 512)))
-}
-
-/// Opens and locks the file under this name, which is empty when there was none.
-fn locked(path: &Path, digest: Digest) -> Result<File, StoreError> {
-    let busy = |source: io::Error| match source.kind() {
-        io::ErrorKind::WouldBlock => PartialError::Busy(digest).into(),
-        _ => StoreError::io("open", path, source),
-    };
-    loop {
-        let file = opened(path).map_err(busy)?;
-        if !file.metadata().map_err(busy)?.is_file() {
-            let why = "it is no regular file; remove it".to_owned();
-            return Err(StoreError::Record { path: path.to_owned(), why });
-        }
-        lock(&file).map_err(busy)?;
-        if is_at(&file, path).map_err(busy)? {
-            return Ok(file);
-        }
-    }
-}
-
-fn opened(path: &Path) -> io::Result<File> {
-    let open = || options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-    match open() {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            make_way(path)?;
-            open()
-        }
-        result => result,
-    }
-}
-
-/// A file that is there and that we may not write: sealed by one who was killed before it had its name, or another
-/// user's. Ours becomes writable; theirs makes way if nobody writes it, since the directory is ours.
-fn make_way(path: &Path) -> io::Result<()> {
-    if fs::set_permissions(path, PermissionsExt::from_mode(0o600)).is_ok() {
-        return Ok(());
-    }
-    let theirs = options().read(true).open(path)?;
-    lock(&theirs)?;
-    if is_at(&theirs, path)? { fs::remove_file(path) } else { Ok(()) }
-}
-
-/// A name in the store leads nowhere else, and never to somebody to wait for.
-fn options() -> fs::OpenOptions {
-    let mut options = File::options();
-    options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed());
-    options
-}
-
-fn lock(file: &File) -> io::Result<()> {
-    loop {
-        match flock(file, FlockOperation::NonBlockingLockExclusive) {
-            Err(rustix::io::Errno::INTR) => {}
-            result => return result.map_err(io::Error::from),
-        }
-    }
-}
-
-/// Whether the name still stands for this file.
-fn is_at(file: &File, path: &Path) -> io::Result<bool> {
-    let held = file.metadata()?;
-    match fs::symlink_metadata(path) {
-        Ok(there) => Ok((held.dev(), held.ino()) == (there.dev(), there.ino())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
 }
 
 /// Hashes a file to its end, where it is then.

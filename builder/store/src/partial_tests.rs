@@ -1,5 +1,8 @@
 //! Downloads that were broken off, at every point and by everyone.
 
+use std::thread;
+use std::time::Duration;
+
 use super::*;
 
 fn site() -> (tempfile::TempDir, Store) {
@@ -227,6 +230,70 @@ fn a_user_goes_on_with_what_was_sealed_before_it_was_finished() {
     partial.finish().expect("finish");
 }
 
+/// What may not even be read stays as it is, and stands in the way of no download.
+fn beside(store: &Store, ingest: &Ingest<'_>) {
+    let theirs = words().digest.hex();
+    let mut partial = ingest.partial(&words()).expect("begin one of our own");
+    partial.append(b"hello").expect("write");
+    assert!(matches!(ingest.partial(&words()), Err(StoreError::Partial(PartialError::Busy(_)))), "two writers");
+    drop(partial);
+    let mut partial = ingest.partial(&words()).expect("go on");
+    assert_eq!(partial.done(), 5);
+    partial.append(b" world").expect("write");
+    partial.finish().expect("finish");
+    assert_eq!(store.read_blob(words().digest, 100).expect("read"), WORDS);
+    assert_eq!(partials(store).join(" "), theirs);
+    // Where not only it is closed, nobody downloads.
+    let dir = store.root().join("partial");
+    fs::set_permissions(&dir, PermissionsExt::from_mode(0o500)).expect("mode");
+    let error = ingest.partial(&words()).expect_err("a directory that may not be written");
+    assert!(matches!(&error, StoreError::Denied { path, .. } if path.ends_with(&theirs)), "{error}");
+    fs::set_permissions(&dir, PermissionsExt::from_mode(0o700)).expect("mode");
+}
+
+#[test]
+fn what_may_not_be_removed_is_noticed_and_hides_nothing() {
+    let Some(store) = of_user() else {
+        as_user("partial::tests::what_may_not_be_removed_is_noticed_and_hides_nothing", |store| {
+            // A file of theirs, and a directory of theirs with something in it.
+            left(store, WORDS, 0o600);
+            let dir = store.root().join("partial").join("0".repeat(64));
+            fs::create_dir(&dir).expect("directory");
+            fs::write(dir.join("x"), b"x").expect("write");
+        });
+        return;
+    };
+    let ours = store.root().join("partial").join("f".repeat(64));
+    fs::write(&ours, b"ours").expect("write");
+    assert_eq!(store.drop_partials().expect("drop").blobs, 1);
+    assert!(!ours.exists() && partials(&store).len() == 2, "{:?}", partials(&store));
+    let problems = store.problems();
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(problems.iter().all(|p| p.what.contains("/partial/") && p.why.contains("stays")), "{problems:?}");
+}
+
+#[test]
+fn whoever_looks_into_a_download_for_a_moment_is_waited_for() {
+    let (_dir, store) = site();
+    let ingest = store.ingest().expect("ingest");
+    // One that looks and leaves it, and one that removes it.
+    for removes in [false, true] {
+        let path = left(&store, b"hello", 0o600);
+        let held = File::open(&path).expect("open");
+        lock(&held).expect("lock");
+        let looking = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(200));
+            if removes {
+                fs::remove_file(&path).expect("remove");
+            }
+            drop(held);
+        });
+        let partial = ingest.partial(&words()).expect("nobody downloads it");
+        assert_eq!(partial.done(), if removes { 0 } else { 5 });
+        looking.join().expect("looked");
+    }
+}
+
 #[test]
 fn what_another_user_left_makes_way_unless_they_write_it() {
     let Some(store) = of_user() else {
@@ -242,9 +309,7 @@ fn what_another_user_left_makes_way_unless_they_write_it() {
     let ingest = store.ingest().expect("ingest");
     let path = store.root().join("partial").join(words().digest.hex());
     if File::open(&path).is_err() {
-        let error = ingest.partial(&words()).expect_err("not ours to judge");
-        assert!(matches!(error, StoreError::Denied { .. }), "{error}");
-        return;
+        return beside(&store, &ingest);
     }
     let theirs = File::open(&path).expect("open");
     lock(&theirs).expect("lock");
