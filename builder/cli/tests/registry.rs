@@ -109,3 +109,107 @@ fn a_tag_without_room_for_modelpack_is_pushed_without_it_and_says_so_first() {
         site.ok(&["save", &format!("long:{tag}"), "-o", &format!("oci:out{length}")]);
     }
 }
+
+/// A manifest, index or blob of a registry's repository `a/b`.
+fn put(registry: &Registry, name: &str, document: &Value) -> Value {
+    let bytes = serde_json::to_vec(document).expect("JSON");
+    let digest = hone_image::Digest::of(&bytes).to_string();
+    let kind = document["mediaType"].as_str().unwrap_or_default().to_owned();
+    let mut state = registry.state();
+    for name in [name, &digest] {
+        state.manifests.insert(format!("a/b/manifests/{name}"), (kind.clone(), bytes.clone()));
+    }
+    serde_json::json!({"mediaType": kind, "digest": digest, "size": bytes.len()})
+}
+
+fn blob(registry: &Registry, kind: &str, bytes: &[u8]) -> Value {
+    let digest = hone_image::Digest::of(bytes).to_string();
+    registry.state().blobs.insert(digest.clone(), bytes.to_vec());
+    serde_json::json!({"mediaType": kind, "digest": digest, "size": bytes.len()})
+}
+
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const MODEL: &str = "application/vnd.cncf.model.manifest.v1+json";
+
+/// An artifact of so many layers, all of the same content.
+fn artifact(registry: &Registry, kind: &str, layers: usize) -> Value {
+    let config = blob(registry, "application/vnd.oci.empty.v1+json", b"{}");
+    let layer = blob(registry, "text/plain", b"a layer");
+    let layers = vec![layer; layers];
+    serde_json::json!({"schemaVersion": 2, "mediaType": MANIFEST, "artifactType": kind, "config": config, "layers": layers})
+}
+
+fn index(manifests: &[Value]) -> Value {
+    serde_json::json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests})
+}
+
+/// Which requests a pull that fails makes, and what it says.
+fn refused(registry: &Registry, name: &str) -> (Vec<String>, String) {
+    let (device, before) = (Site::new(), registry.state().seen.len());
+    let said = device.fails(&["pull", &format!("{}/a/{name}", registry.host)]);
+    device.assert_empty();
+    let seen = registry.state().seen[before..].to_vec();
+    (seen, said)
+}
+
+#[test]
+fn what_holds_no_image_is_said_to_be_what_it_is_before_any_blob() {
+    let (site, registry) = (site(), Registry::start());
+    site.ok(&["push", "assistant:base", &format!("{}/a/b:base", registry.host)]);
+    let bill = put(&registry, "bill", &artifact(&registry, "text/sp\u{1b}dx", 1));
+    put(&registry, "bills", &index(&[bill.clone()]));
+    let mut said = bill.clone();
+    said["artifactType"] = "text/sp\u{1b}dx".into();
+    put(&registry, "said", &index(&[said]));
+    // As Ollama's: an image's configuration over layers that are none of an image.
+    let mut borrowed = artifact(&registry, "", 1);
+    borrowed.as_object_mut().expect("object").remove("artifactType");
+    borrowed["config"] = blob(&registry, "application/vnd.docker.container.image.v1+json", b"{\"a\":1}");
+    put(&registry, "borrowed", &borrowed);
+    for (tag, kind, way) in [
+        ("borrowed", "text/plain", "pull an image"),
+        ("base-modelpack", MODEL, "without -modelpack"),
+        ("bill", r"text/sp\u{1b}dx", "pull an image"),
+        ("bills", r"text/sp\u{1b}dx", "pull an image"),
+        ("said", r"text/sp\u{1b}dx", "pull an image"),
+    ] {
+        let (seen, said) = refused(&registry, &format!("b:{tag}"));
+        assert!(said.contains(&format!("it is no image but an artifact ({kind})")) && said.contains(way), "{said}");
+        assert!(!seen.iter().any(|s| s.contains("/blobs/")), "{tag}: {seen:?}");
+    }
+    // The harmless twin: the image, with the artifact beside it.
+    let device = Site::new();
+    let name = format!("{}/a/b:base", registry.host);
+    device.ok(&["pull", &name]);
+    assert!(device.json(&["inspect", "--json", &name])["modelpack"].is_string());
+}
+
+#[test]
+fn an_index_and_an_artifact_are_bounded_and_nothing_is_asked_for_twice() {
+    let (site, registry) = (site(), Registry::start());
+    let name = format!("{}/a/b:base", registry.host);
+    site.ok(&["push", "assistant:base", &name]);
+    let base = registry.state().manifests["a/b/manifests/base"].1.clone();
+    let base: Value = serde_json::from_slice(&base).expect("index");
+    let of_base = base["manifests"].as_array().expect("manifests").clone();
+    let with = |more: &Value, times: usize| index(&[of_base.clone(), vec![more.clone(); times]].concat());
+    let small = put(&registry, "small", &artifact(&registry, "text/plain", 128));
+    let large = put(&registry, "large", &artifact(&registry, "text/plain", 129));
+    put(&registry, "many", &with(&small, 3000));
+    put(&registry, "few", &with(&small, 256 - of_base.len()));
+    put(&registry, "layers", &with(&large, 1));
+    let (seen, said) = refused(&registry, "b:many");
+    assert!(said.contains(&format!("names {} manifests, want at most 256", 3000 + of_base.len())), "{said}");
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    let (seen, said) = refused(&registry, "b:layers");
+    assert!(said.contains("129 layers, want at most 128"), "{said}");
+    assert!(!seen.iter().any(|s| s.contains("/blobs/")), "{seen:?}");
+    // The harmless twin: as many as there may be.
+    let (device, before) = (Site::new(), registry.state().seen.len());
+    device.ok(&["pull", &format!("{}/a/b:few", registry.host)]);
+    let state = registry.state();
+    let digest = small["digest"].as_str().expect("digest");
+    let asked = state.seen[before..].iter().filter(|s| s.starts_with("GET") && s.ends_with(digest)).count();
+    assert_eq!(asked, 1);
+}

@@ -10,9 +10,9 @@ use crate::error::chain;
 use crate::{Ingest, Store, StoreError, this_machine};
 
 /// Manifests looked at below one index; ours have a handful, multi-platform images a dozen.
-pub(crate) const MAX_MANIFESTS: usize = 256;
+pub const MAX_MANIFESTS: usize = 256;
 /// Bytes of the manifests and configurations below one index, together; ours have some hundred kilobytes.
-const MAX_DOCUMENTS: usize = 32 << 20;
+pub const MAX_DOCUMENTS: usize = 32 << 20;
 
 impl Ingest<'_> {
     /// Stores one image, without an index, under a name. Its layers must be there already.

@@ -8,7 +8,8 @@
 //!   lineages/<name>/state.json which version is current, which was, which were rejected
 //!   cache/<hex>.json           which weight file became which layer: may be removed at any time
 //!   cache/<hex>.blob           when which blob was hashed: may be removed at any time
-//!   partial/<hex>              downloads that did not end yet; may be removed while nobody holds its lock
+//!   partial/<hex>              downloads that did not end yet; may be removed while nobody holds its lock. `<hex>-<uid>`
+//!                              where another user's stands there that may not be opened
 //!   staging/<id>/              what a run leaves before it is committed (docs/contract.md)
 //!   tmp/                       files being written
 //!   lock  ingest.lock          flocks: who changes names, who adds or reads blobs
@@ -65,6 +66,7 @@ pub use garbage::Swept;
 pub use layers::{LayerWriter, TarLayer, zstd_reader};
 pub use lineage::Foreign;
 pub use machine::{this_machine, this_processor};
+pub use images::{MAX_DOCUMENTS, MAX_MANIFESTS};
 pub use partial::{Partial, PartialError};
 pub use place::{is_store_root, store_around};
 pub use problem::Problem;

@@ -1,14 +1,17 @@
 //! `hone pull`: an image of a registry into the store, resumable and verified.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read};
 
 use clap::Args;
+use hone_contract::quoted;
+use hone_image::image::MAX_LAYERS;
 use hone_image::oci::{Descriptor, ImageConfig, Index, MAX_DOCUMENT_BYTES, Manifest, Platform, Sealed};
 use hone_image::platform::best;
 use hone_image::sbom::{CYCLONEDX_JSON, SPDX_JSON};
 use hone_image::{Artifact, Digest, Document, Image, Reference, document, media};
 use hone_registry::{Pinned, Repository};
-use hone_store::{Budget, Ingest, Store, Verified, this_machine};
+use hone_store::{Budget, Ingest, MAX_DOCUMENTS, MAX_MANIFESTS, Store, Verified, this_machine};
 
 use crate::download;
 use crate::failure::{Failure, because, chain};
@@ -35,7 +38,7 @@ pub struct Pull {
     /// The name it gets here [default: the same, or a tag made of the digest]
     #[arg(short, long, value_name = "NAME:TAG")]
     tag: Option<Reference>,
-    /// Fetch the images for all processors, not only this machine's
+    /// Fetch every image for Linux and what builders say of them, not only the image for this machine
     #[arg(long)]
     all_platforms: bool,
     #[command(flatten)]
@@ -102,7 +105,7 @@ pub struct Pulling<'a> {
     pub ingest: &'a Ingest<'a>,
     /// Shows steps.
     pub progress: Progress,
-    /// The images for all processors, not only this machine's.
+    /// Every image for Linux and what builders say of them, not only the image for this machine.
     pub all: bool,
 }
 
@@ -113,14 +116,16 @@ impl Pulling<'_> {
         let (digest, size) = (root.digest, root.bytes.len() as u64);
         let media_type = match Document::parse(Some(&root.media_type), root.bytes)? {
             Document::Index(index) => {
-                for child in chosen(index.value(), &this_machine(), self.all)? {
-                    let fetched = self.repository.manifest(&child.digest.to_string())?;
-                    self.manifest(document::manifest(Some(&child.media_type), fetched.bytes)?)?;
+                for manifest in self.children(index.value())? {
+                    self.manifest(manifest)?;
                 }
                 self.ingest.put(index.bytes())?;
                 index.value().media_type.clone().unwrap_or_else(|| media::INDEX.to_owned())
             }
             Document::Manifest(manifest) => {
+                if !manifest.value().is_image() {
+                    return Err(no_image(kind(manifest.value())).into());
+                }
                 let media_type = manifest.value().media_type.clone();
                 self.manifest(manifest)?;
                 media_type.unwrap_or_else(|| media::MANIFEST.to_owned())
@@ -128,6 +133,34 @@ impl Pulling<'_> {
         };
         self.diff_ids(digest)?;
         Ok(Descriptor::of(&media_type, digest, size))
+    }
+
+    /// The manifests of an index that are wanted, each once, all of them before the first blob: an index without an image,
+    /// or with more than the store reads, is told before anything large comes.
+    fn children(&self, index: &Index) -> Result<Vec<Sealed<Manifest>>, Failure> {
+        let named = index.manifests.len();
+        if named > MAX_MANIFESTS {
+            return Err(format!("its index names {named} manifests, want at most {MAX_MANIFESTS}").into());
+        }
+        let (mut manifests, mut known, mut left) = (Vec::new(), BTreeSet::new(), MAX_DOCUMENTS);
+        let mut image = false;
+        for child in chosen(index, &this_machine(), self.all)? {
+            if !known.insert(child.digest) {
+                continue;
+            }
+            let bytes = self.repository.manifest(&child.digest.to_string())?.bytes;
+            let rest = left.checked_sub(bytes.len());
+            left = rest
+                .ok_or_else(|| format!("the manifests of its index have more than {MAX_DOCUMENTS} bytes together"))?;
+            let manifest = document::manifest(Some(&child.media_type), bytes)?;
+            few_layers(&manifest)?;
+            image |= manifest.value().is_image() && !child.is_attestation();
+            manifests.push(manifest);
+        }
+        match manifests.first() {
+            Some(first) if !image => Err(no_image(kind(first.value())).into()),
+            _ => Ok(manifests),
+        }
     }
 
     /// Fetches the bills of materials of what was fetched; other statements (signatures, say) are not read here.
@@ -167,6 +200,7 @@ impl Pulling<'_> {
     /// A manifest and the blobs it names.
     fn manifest(&self, manifest: Sealed<Manifest>) -> Result<(), Failure> {
         let Manifest { config, layers, .. } = manifest.value();
+        few_layers(&manifest)?;
         if config.size > MAX_DOCUMENT_BYTES {
             return Err(format!(
                 "config {}: {} bytes, want at most {MAX_DOCUMENT_BYTES}",
@@ -209,6 +243,36 @@ impl Pulling<'_> {
     }
 }
 
+/// Refuses more layers than any image has: an artifact, which no container is made of, has no bound of its own.
+fn few_layers(manifest: &Sealed<Manifest>) -> Result<(), Failure> {
+    // A version has one more than its base may have.
+    let (got, most) = (manifest.value().layers.len(), MAX_LAYERS + 1);
+    match got > most {
+        true => Err(format!("manifest {}: {got} layers, want at most {most}", manifest.digest()).into()),
+        false => Ok(()),
+    }
+}
+
+/// What kind of artifact a manifest is (image-spec, "Guidelines for Artifact Usage"). One that borrows an image's
+/// configuration, as Ollama's models do, is what its layers are.
+fn kind(manifest: &Manifest) -> &str {
+    let borrows = [media::CONFIG, media::DOCKER_CONFIG].contains(&manifest.config.media_type.as_str());
+    let layers = manifest.layers.first().filter(|_| borrows).map(|layer| &layer.media_type);
+    manifest.artifact_type.as_ref().or(layers).unwrap_or(&manifest.config.media_type)
+}
+
+/// What to say of what holds no image.
+fn no_image(kind: &str) -> String {
+    let what = format!("it is no image but an artifact ({})", quoted(kind));
+    match kind {
+        media::MODEL_MANIFEST => format!(
+            "{what}, a model by itself: pull the image's own tag, without -modelpack, or build on the model: base.model \
+             oci://NAME in a Honefile"
+        ),
+        _ => format!("{what}: pull an image; of a model, a Honefile is built on it by base.model oci://NAME"),
+    }
+}
+
 /// Whether documents are small together, whatever sizes a server claims.
 fn fits(documents: &[Descriptor]) -> bool {
     let size = documents.iter().try_fold(0, |sum: u64, document| sum.checked_add(document.size));
@@ -230,6 +294,9 @@ fn chosen<'i>(index: &'i Index, machine: &Platform, all: bool) -> Result<Vec<&'i
     if !chosen.iter().any(image) && !manifests.is_empty() {
         let platforms = manifests.iter().filter_map(|d| d.platform.as_ref()).filter(|p| !p.is_nobody());
         let has: Vec<String> = platforms.take(MAX_SHOWN).map(ToString::to_string).collect();
+        if let Some(kind) = manifests.iter().find_map(|d| d.artifact_type.as_deref()).filter(|_| has.is_empty()) {
+            return Err(no_image(kind).into());
+        }
         let way = if all { "only images for Linux are fetched" } else { "--all-platforms takes what is for Linux" };
         return Err(format!("no image for {machine}; it has {}; {way}", has.join(", ")).into());
     }
