@@ -5,10 +5,10 @@ use std::fs::{self, DirEntry, File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom, Take};
 use std::path::{Path, PathBuf};
 
+use hone_image::rules::MOST_FILES;
+
 use crate::BaseError;
 
-/// Files and directories in one model directory.
-const MAX_FILES: usize = 10_000;
 
 /// One file of the model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -148,8 +148,8 @@ impl Walk<'_> {
                 continue;
             }
             self.looked += 1;
-            if self.looked > MAX_FILES {
-                return Err(BaseError::TooMany { path: self.shown.to_owned(), most: MAX_FILES });
+            if self.looked > MOST_FILES {
+                return Err(BaseError::TooMany { path: self.shown.to_owned(), most: MOST_FILES });
             }
             let name = if inner.is_empty() { name.to_owned() } else { format!("{inner}/{name}") };
             self.entry(&entry, name)?;

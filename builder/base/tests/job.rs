@@ -137,6 +137,47 @@ fn what_only_a_job_says_is_asked_too() {
     }
 }
 
+/// A job with targets of a trainer of one's own.
+fn own(targets: &Value) -> Vec<u8> {
+    let mut job = serde_json::from_slice::<Value>(&with("/trainer/name", &json!("rootfs"))).expect("JSON");
+    job["finetune"]["targets"] = targets.clone();
+    job["adapter"].as_object_mut().expect("object").remove("tensors");
+    job.to_string().into_bytes()
+}
+
+#[test]
+fn lists_that_no_model_needs_are_refused_at_once() {
+    let names = |n: usize| json!((0..n).map(|i| format!("{i:x}")).collect::<Vec<_>>());
+    let said = |targets: &Value| Job::parse(&own(targets)).expect_err("refused").to_string();
+    // As many as a job can name.
+    assert_eq!(said(&names(450_000)), "read job: finetune.targets: want at most 256 modules, got 450000");
+    assert_eq!(said(&names(257)), "read job: finetune.targets: want at most 256 modules, got 257");
+    let long = format!("q_proj.{}", "x".repeat(122));
+    assert_eq!(said(&json!([long])), "read job: finetune.targets: want a name of at most 128 bytes, got 129");
+    let mut twice = names(255);
+    twice.as_array_mut().expect("list").push(json!("7"));
+    assert_eq!(said(&twice), "read job: finetune.targets: `7` is there twice");
+    for edge in [names(256), json!(["x".repeat(128)])] {
+        Job::parse(&own(&edge)).expect("as many and as long as can be");
+    }
+    // In a Honefile the same.
+    let text = |targets: &Value| {
+        format!("{HONEFILE}  targets: {targets}\ntrainer: {{rootfs: root, command: [train]}}\n")
+    };
+    let message = parse("Honefile", &text(&names(257))).expect_err("refused").message;
+    assert_eq!(message, "finetune.targets: want at most 256 modules, got 257");
+    parse("Honefile", &text(&names(256))).expect("as many as can be");
+    // Every other list of a job.
+    let file = json!({"path": "f", "size": 1, "digest": Digest::of(b"")});
+    let files = |n: usize| Value::Array(vec![file.clone(); n]);
+    let said = refused("/base/files", &files(10_001));
+    assert_eq!(said, "read job: base.files: want at most 10000 files, got 10001");
+    let said = refused("/trainer/command", &json!(vec!["a"; 5000]));
+    assert_eq!(said, "read job: trainer.command: want at most 4096 words, got 5000");
+    Job::parse(&with("/base/files", &files(10_000))).expect("as many as a model can have");
+    Job::parse(&with("/trainer/command", &json!(vec!["a"; 4096]))).expect("a long command line");
+}
+
 #[test]
 fn a_job_is_checked_wherever_it_stands() {
     let run = RunRecord { id: "r".to_owned(), engine: Engine::None, image: None, job: job() };

@@ -2,10 +2,11 @@
 //!
 //! A job comes out of an image, which may be a stranger's. [`crate::job::Job`] is only made of one that keeps all of this.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 use hone_contract::quoted;
+use hone_model::peft::{MAX_TARGET, MAX_TARGETS};
 
 use crate::job::{AdapterSpec, Base, Dataset, Finetune, Job, Resources};
 use crate::reference::Reference;
@@ -24,6 +25,11 @@ const HEADER_ROOM: u64 = 1 << 20;
 const WIDEST: u64 = 4;
 /// Most bytes of memory that a limit may have: above 2^53 a float, as which sizes are read, is no longer exact.
 const MOST_MEMORY: u64 = 1 << 53;
+
+/// Most files of a base model.
+pub const MOST_FILES: usize = 10_000;
+/// Most words of a command line.
+const MOST_WORDS: usize = 4096;
 
 /// What is wrong with one value: its key, and why.
 pub type Wrong = (&'static str, String);
@@ -162,24 +168,30 @@ pub fn name(name: &str) -> Result<(), String> {
 /// # Errors
 /// What a command line is.
 pub fn command(words: &[String]) -> Result<(), String> {
-    match words.first().is_none_or(String::is_empty) || words.iter().any(|word| word.contains('\0')) {
-        true => Err("want a program and its arguments".to_owned()),
-        false => Ok(()),
+    match words.len() {
+        more if more > MOST_WORDS => Err(format!("want at most {MOST_WORDS} words, got {more}")),
+        _ if words.first().is_none_or(String::is_empty) || words.iter().any(|word| word.contains('\0')) => {
+            Err("want a program and its arguments".to_owned())
+        }
+        _ => Ok(()),
     }
 }
 
-/// One LoRA target after those `before` it; `built_in` is whether a trainer of Hone's trains.
+/// One LoRA target, which joins those `before` it; `built_in` is whether a trainer of Hone's trains.
 ///
 /// # Errors
 /// Why it cannot be one.
-pub fn target(name: &str, before: &[String], built_in: bool) -> Result<(), String> {
+pub fn target<'a>(name: &'a str, before: &mut BTreeSet<&'a str>, built_in: bool) -> Result<(), String> {
     if built_in && !TARGETS.contains(&name) {
         return Err(one_of(&TARGETS, name));
     }
     if name.is_empty() {
         return Err("want the name of a module".to_owned());
     }
-    if before.iter().any(|known| known == name) {
+    if name.len() > MAX_TARGET {
+        return Err(format!("want a name of at most {MAX_TARGET} bytes, got {}", name.len()));
+    }
+    if !before.insert(name) {
         return Err(format!("`{}` is there twice", quoted(name)));
     }
     Ok(())
@@ -188,9 +200,13 @@ pub fn target(name: &str, before: &[String], built_in: bool) -> Result<(), Strin
 /// All LoRA targets together.
 ///
 /// # Errors
-/// When there is none.
+/// When there is none, or more than an adapter may have.
 pub fn targets(all: &[String]) -> Result<(), String> {
-    if all.is_empty() { Err(format!("want at least one of {}", TARGETS.join(", "))) } else { Ok(()) }
+    match all.len() {
+        0 => Err(format!("want at least one of {}", TARGETS.join(", "))),
+        1..=MAX_TARGETS => Ok(()),
+        more => Err(format!("want at most {MAX_TARGETS} modules, got {more}")),
+    }
 }
 
 /// A system message for data of a format.
@@ -256,6 +272,9 @@ fn check_base(base: &Base) -> Result<(), Wrong> {
     if !base.path.strip_prefix('/').is_some_and(inside) {
         return Err(("base.path", want(&base.path)));
     }
+    if base.files.len() > MOST_FILES {
+        return Err(("base.files", format!("want at most {MOST_FILES} files, got {}", base.files.len())));
+    }
     match base.files.iter().find(|file| !inside(&file.path)) {
         Some(file) => Err(("base.files", want(&file.path))),
         None => Ok(()),
@@ -267,8 +286,9 @@ fn check_finetune(finetune: &Finetune, built_in: bool) -> Result<(), Wrong> {
     RANK.check(finetune.rank.into())?;
     ALPHA.check(finetune.alpha)?;
     targets(&finetune.targets).map_err(|why| ("finetune.targets", why))?;
-    for (n, name) in finetune.targets.iter().enumerate() {
-        target(name, &finetune.targets[..n], built_in).map_err(|why| ("finetune.targets", why))?;
+    let mut before = BTreeSet::new();
+    for name in &finetune.targets {
+        target(name, &mut before, built_in).map_err(|why| ("finetune.targets", why))?;
     }
     let Dataset { format, system: message } = &finetune.dataset;
     FORMAT.check(format)?;

@@ -15,7 +15,7 @@ use crate::ModelError;
 /// Modules in one adapter.
 pub const MAX_TARGETS: usize = 256;
 /// Bytes of a module's name.
-const MAX_NAME: usize = 128;
+pub const MAX_TARGET: usize = 128;
 /// Largest rank; PEFT has no limit, memory has.
 const MAX_RANK: u64 = 1 << 14;
 
@@ -150,7 +150,7 @@ fn check(written: &Written) -> Result<(), String> {
     }
     let plain = |name: &String| {
         let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'.';
-        !name.is_empty() && name.len() <= MAX_NAME && name.bytes().all(word)
+        !name.is_empty() && name.len() <= MAX_TARGET && name.bytes().all(word)
     };
     if target_modules.is_empty() || target_modules.len() > MAX_TARGETS || !target_modules.iter().all(plain) {
         return Err(format!("target_modules: want 1 to {MAX_TARGETS} module names of letters, digits, _ and ."));

@@ -1,5 +1,7 @@
 //! As written -> checked: every range, every choice, every default. The first mistake ends it.
 
+use std::collections::BTreeSet;
+
 use hone_contract::quoted;
 use hone_image::job::{Dataset, Finetune, Resources};
 use hone_image::rules::{self, Amount, BUILT_IN, Choice, TARGETS, Whole};
@@ -284,15 +286,15 @@ impl Check<'_> {
         let Some(list) = raw else {
             return Ok(["q_proj", "k_proj", "v_proj", "o_proj"].map(str::to_owned).to_vec());
         };
-        let mut targets: Vec<String> = Vec::new();
+        let mut before = BTreeSet::new();
         for text in &list.value {
             if built_in && !TARGETS.contains(&text.value.as_str()) {
                 return Err(self.unknown_choice("finetune.targets", text, &TARGETS));
             }
-            rules::target(&text.value, &targets, built_in)
+            rules::target(&text.value, &mut before, built_in)
                 .map_err(|why| self.wrong("finetune.targets", text, why))?;
-            targets.push(text.value.clone());
         }
+        let targets: Vec<String> = list.value.iter().map(|text| text.value.clone()).collect();
         rules::targets(&targets).map_err(|why| self.wrong("finetune.targets", list, why))?;
         Ok(targets)
     }
