@@ -30,9 +30,15 @@ fn job() -> Job {
             tokenizer: None,
         }),
         trainer: Some(Trainer { name: "onnx".to_owned(), digest: zero, command, readonly_root: true }),
-        tensors: Some(BTreeMap::from([("a".to_owned(), vec![4, 4])])),
+        tensors: Some(tensors(&[("A", [8, 4]), ("B", [4, 8])])),
         ..JobParts::default()
     })
+}
+
+/// Halves of q_proj's pair in the first layer, of these shapes.
+fn tensors(halves: &[(&str, [u64; 2])]) -> BTreeMap<String, Vec<u64>> {
+    let name = |half: &str| format!("base_model.model.model.layers.0.self_attn.q_proj.lora_{half}.weight");
+    halves.iter().map(|(half, shape)| (name(half), shape.to_vec())).collect()
 }
 
 /// The job with a value at a pointer.
@@ -125,7 +131,7 @@ fn what_only_a_job_says_is_asked_too() {
         (
             "/adapter/max_bytes",
             json!(u64::MAX),
-            "adapter.max_bytes: want at most 1048769, got `18446744073709551615`",
+            "adapter.max_bytes: want at most 1049212, got `18446744073709551615`",
         ),
         (
             "/name",
@@ -135,6 +141,45 @@ fn what_only_a_job_says_is_asked_too() {
     ] {
         assert_eq!(refused(pointer, &value), format!("read job: {want}"));
     }
+}
+
+#[test]
+fn tensors_of_a_job_are_those_of_lora() {
+    let pair = |a: [u64; 2], b: [u64; 2]| json!(tensors(&[("A", a), ("B", b)]));
+    let mut more = pair([8, 4], [4, 8]);
+    more["\u{1b}[2Jx"] = json!([8, 4]);
+    let mut words = pair([8, 4], [4, 8]);
+    words["model.embed_tokens.weight"] = json!([32000, 64]);
+    for (value, want) in [
+        (json!({"a": [1u64 << 60]}), "tensor \"a\" is no half of a LoRA pair"),
+        (more, "tensor \"\\u{1b}[2Jx\" is no half of a LoRA pair"),
+        (words, "tensor \"model.embed_tokens.weight\" is no half of a LoRA pair"),
+        (json!(tensors(&[("A", [8, 4])])), "its other half "),
+        (pair([4, 8], [8, 4]), "got shape [4, 8], want two dimensions with rank 8"),
+        (pair([8, 0], [4, 8]), "got shape [8, 0], want two dimensions with rank 8"),
+        (pair([8, 1 << 58], [4, 8]), "want an adapter of at most 17179869184 bytes, got one of 9223372036855824892"),
+        (pair([8, u64::MAX], [u64::MAX, 8]), "want an adapter of at most 17179869184 bytes, got one of "),
+        (json!({}), "0 tensors, want 1 to 8192"),
+    ] {
+        let said = refused("/adapter/tensors", &value);
+        assert!(said.starts_with("read job: adapter.tensors: ") && said.contains(want), "{said}");
+    }
+    let named = refused("/finetune/targets", &json!(["k_proj"]));
+    assert!(named.contains("q_proj.lora_A.weight is of none of the target_modules"), "{named}");
+    // Without what they follow from, nothing says which are right.
+    let mut alone = serde_json::to_value(job()).expect("JSON");
+    alone.as_object_mut().expect("object").remove("finetune");
+    let said = Job::parse(alone.to_string().as_bytes()).expect_err("no finetune").to_string();
+    assert!(said.starts_with("read job: adapter.tensors: want none without finetune"), "{said}");
+    // Every layer of a large model, and as large as one can be.
+    let mut all = BTreeMap::new();
+    for layer in 0..126u64 {
+        for target in ["q_proj", "k_proj", "v_proj", "o_proj"] {
+            all.insert(hone_model::adapter::tensor_name(layer, target, 'A'), vec![8u64, 16384]);
+            all.insert(hone_model::adapter::tensor_name(layer, target, 'B'), vec![16384u64, 8]);
+        }
+    }
+    Job::parse(&with("/adapter/tensors", &json!(all))).expect("a large model");
 }
 
 /// A job with targets of a trainer of one's own.
@@ -161,9 +206,8 @@ fn lists_that_no_model_needs_are_refused_at_once() {
         Job::parse(&own(&edge)).expect("as many and as long as can be");
     }
     // In a Honefile the same.
-    let text = |targets: &Value| {
-        format!("{HONEFILE}  targets: {targets}\ntrainer: {{rootfs: root, command: [train]}}\n")
-    };
+    let text =
+        |targets: &Value| format!("{HONEFILE}  targets: {targets}\ntrainer: {{rootfs: root, command: [train]}}\n");
     let message = parse("Honefile", &text(&names(257))).expect_err("refused").message;
     assert_eq!(message, "finetune.targets: want at most 256 modules, got 257");
     parse("Honefile", &text(&names(256))).expect("as many as can be");
@@ -192,7 +236,6 @@ fn a_job_is_checked_wherever_it_stands() {
 fn jobs_that_are_right_are_read_back() {
     assert_eq!(Job::parse(&job().to_bytes()).expect("a job"), job());
     for edge in [
-        ("/finetune/rank", json!(1024)),
         ("/finetune/seed", json!(u64::MAX)),
         ("/finetune/learning_rate", json!(1)),
         ("/resources/memory", json!(4 << 20)),
@@ -202,13 +245,13 @@ fn jobs_that_are_right_are_read_back() {
     ] {
         Job::parse(&with(edge.0, &edge.1)).unwrap_or_else(|error| panic!("{}: {error}", edge.0));
     }
+    let mut ranked: Value = serde_json::from_slice(&with("/finetune/rank", &json!(1024))).expect("JSON");
+    ranked["adapter"]["tensors"] = json!(tensors(&[("A", [1024, 4]), ("B", [4, 1024])]));
+    Job::parse(ranked.to_string().as_bytes()).expect("the largest rank");
     // Jobs as they were written before: nothing but what is required, and a trainer of one's own with modules of its own.
     let old = include_bytes!("../../../tests/fuzz/seeds/manifest/job");
     assert_eq!(Job::parse(old).expect("an old job").name, "a");
-    let mut own = serde_json::to_value(job()).expect("JSON");
-    own["trainer"]["name"] = json!("rootfs");
-    own["finetune"]["targets"] = json!(["c_attn", "lm_head"]);
-    Job::parse(own.to_string().as_bytes()).expect("a trainer of one's own");
+    Job::parse(&own(&json!(["c_attn", "lm_head"]))).expect("a trainer of one's own");
     // As ever, a key of a later contract is not half understood.
     let mut later = serde_json::to_value(job()).expect("JSON");
     later["later"] = json!(1);

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 use hone_contract::quoted;
+use hone_model::adapter::pairs;
 use hone_model::peft::{MAX_TARGET, MAX_TARGETS};
 
 use crate::job::{AdapterSpec, Base, Dataset, Finetune, Job, Resources};
@@ -19,6 +20,8 @@ pub const BUILT_IN: [&str; 1] = ["onnx"];
 pub const MOST_SYSTEM: usize = 64 << 10;
 /// An adapter whose tensors are not known beforehand may have this many bytes.
 pub const MOST_UNKNOWN_ADAPTER: u64 = 256 << 20;
+/// No adapter may have more (bytes): one of rank 1024 of every module of a model of 8 billion weights has 11 GB.
+const MOST_ADAPTER: u64 = 16 << 30;
 /// Room for the header of the tensor file and for adapter_config.json, beside the tensors (bytes).
 const HEADER_ROOM: u64 = 1 << 20;
 /// Bytes of the largest element type an adapter may have.
@@ -262,7 +265,7 @@ pub(crate) fn check(job: &Job) -> Result<(), Wrong> {
         check_finetune(finetune, built_in)?;
     }
     check_resources(&job.resources)?;
-    check_adapter(&job.adapter)
+    check_adapter(&job.adapter, job.finetune.as_ref())
 }
 
 /// Paths that stay where they are said to be.
@@ -314,13 +317,29 @@ fn check_resources(resources: &Resources) -> Result<(), Wrong> {
     resources.pids.map_or(Ok(()), |pids| PIDS.check(pids))
 }
 
-fn check_adapter(adapter: &AdapterSpec) -> Result<(), Wrong> {
+fn check_adapter(adapter: &AdapterSpec, finetune: Option<&Finetune>) -> Result<(), Wrong> {
     tag(&adapter.tag).map_err(|why| ("adapter.tag", why))?;
-    let most = adapter.tensors.as_ref().map_or(MOST_UNKNOWN_ADAPTER, largest);
+    let most = match &adapter.tensors {
+        Some(tensors) => check_tensors(tensors, finetune).map_err(|why| ("adapter.tensors", why))?,
+        None => MOST_UNKNOWN_ADAPTER,
+    };
     let fits = adapter.max_bytes <= most;
     if fits {
         Ok(())
     } else {
         Err(("adapter.max_bytes", format!("want at most {most}, got `{}`", adapter.max_bytes)))
+    }
+}
+
+/// The tensors are those of a LoRA adapter as `finetune` asks for it; gives the most bytes that they can have.
+fn check_tensors(tensors: &BTreeMap<String, Vec<u64>>, finetune: Option<&Finetune>) -> Result<u64, String> {
+    let Some(finetune) = finetune else {
+        return Err("want none without finetune, whose rank and targets they follow from".to_owned());
+    };
+    let shapes = tensors.iter().map(|(name, shape)| (name.as_str(), shape.as_slice())).collect();
+    pairs(&shapes, finetune.rank.into(), &finetune.targets)?;
+    match largest(tensors) {
+        most if most <= MOST_ADAPTER => Ok(most),
+        most => Err(format!("want an adapter of at most {MOST_ADAPTER} bytes, got one of {most}")),
     }
 }

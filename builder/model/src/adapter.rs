@@ -88,8 +88,12 @@ const MAX_KINDS: usize = 256;
 /// The halves of a LoRA pair.
 const HALVES: [&str; 2] = [".lora_A.weight", ".lora_B.weight"];
 
-/// Checks an adapter of a model that is not understood: LoRA pairs, A `[rank, in]` and B `[out, rank]`, of modules that are
-/// `targets`. Names carry nothing of their own: they are as many, as long and as different as a model's are.
+/// Digits of a number in a name: a layer, an expert.
+const MAX_DIGITS: usize = 5;
+/// Numbers in a name; `down_blocks.0.attentions.1.transformer_blocks.0.attn1.to_out.0` has five.
+const MAX_NUMBERS: usize = 6;
+
+/// Checks an adapter of a model that is not understood: LoRA pairs, as [`pairs`] says.
 ///
 /// # Errors
 /// The first tensor that is no half of such a pair.
@@ -99,40 +103,66 @@ pub fn check_pairs(
     rank: u64,
     targets: &[String],
 ) -> Result<(), ModelError> {
-    let refuse = |why: String| Err(ModelError::Peft { file: file.to_owned(), why });
-    let tensors = &header.tensors;
-    if tensors.is_empty() || tensors.len() > MAX_TENSORS {
-        return refuse(format!("{} tensors, want 1 to {MAX_TENSORS}", tensors.len()));
+    let shapes = header.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.shape.as_slice())).collect();
+    pairs(&shapes, rank, targets).map_err(|why| ModelError::Peft { file: file.to_owned(), why })
+}
+
+/// Checks that shapes by name are LoRA pairs, A `[rank, in]` and B `[out, rank]`, of modules that are `targets`. Names carry
+/// nothing of their own: they are as many, as long and as different as a model's are.
+///
+/// # Errors
+/// Why the first that is no half of such a pair is none.
+pub fn pairs(shapes: &BTreeMap<&str, &[u64]>, rank: u64, targets: &[String]) -> Result<(), String> {
+    if shapes.is_empty() || shapes.len() > MAX_TENSORS {
+        return Err(format!("{} tensors, want 1 to {MAX_TENSORS}", shapes.len()));
     }
     let mut kinds = BTreeSet::new();
-    for (name, tensor) in tensors {
+    for (name, shape) in shapes {
         let shown = quoted(name).at_most(200);
-        let plain = name.len() <= MAX_NAME && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
-        let half = HALVES.iter().position(|half| plain && name.ends_with(half));
-        let Some((half, stem)) = half.and_then(|at| Some((at, name.strip_suffix(HALVES[at])?))) else {
+        let Some((half, stem)) = half(name) else {
             let want = "no half of a LoRA pair (….lora_A.weight, ….lora_B.weight)";
-            return refuse(format!("tensor \"{shown}\" is {want}"));
+            return Err(format!("tensor \"{shown}\" is {want}"));
         };
         let other = format!("{stem}{}", HALVES[1 - half]);
-        if !tensors.contains_key(&other) {
-            return refuse(format!("tensor {shown}: its other half {other} is missing"));
+        if !shapes.contains_key(other.as_str()) {
+            return Err(format!("tensor {shown}: its other half {other} is missing"));
         }
         let of =
             |target: &String| stem.strip_suffix(target.as_str()).is_some_and(|p| p.is_empty() || p.ends_with('.'));
         if !targets.iter().any(of) {
-            return refuse(format!("tensor {shown} is of none of the target_modules"));
+            return Err(format!("tensor {shown} is of none of the target_modules"));
         }
-        let ranked = tensor.shape.len() == 2 && tensor.shape[half] == rank && !tensor.shape.contains(&0);
+        if !counts(stem) {
+            let want =
+                format!("want at most {MAX_NUMBERS}, each of at most {MAX_DIGITS} digits, without leading zeros");
+            return Err(format!("tensor {shown}: numbers in its name: {want}"));
+        }
+        let ranked = shape.len() == 2 && shape[half] == rank && !shape.contains(&0);
         if !ranked {
-            let shape = &tensor.shape[..tensor.shape.len().min(8)];
-            return refuse(format!("tensor {shown}: got shape {shape:?}, want two dimensions with rank {rank}"));
+            let shape = &shape[..shape.len().min(8)];
+            return Err(format!("tensor {shown}: got shape {shape:?}, want two dimensions with rank {rank}"));
         }
         kinds.insert(stem.replace(|c: char| c.is_ascii_digit(), ""));
     }
     match kinds.len() {
         0..=MAX_KINDS => Ok(()),
-        more => refuse(format!("tensors of {more} kinds of modules, want at most {MAX_KINDS}")),
+        more => Err(format!("tensors of {more} kinds of modules, want at most {MAX_KINDS}")),
     }
+}
+
+/// Which half of a pair a name is of, and what comes before.
+fn half(name: &str) -> Option<(usize, &str)> {
+    let plain = name.len() <= MAX_NAME && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+    let half = HALVES.iter().position(|half| plain && name.ends_with(half))?;
+    Some((half, name.strip_suffix(HALVES[half])?))
+}
+
+/// Whether the numbers in a name are those of layers and experts: what is longer, or written in another way than numbers
+/// are, could be anything.
+fn counts(stem: &str) -> bool {
+    let numbers = || stem.split(|c: char| !c.is_ascii_digit()).filter(|number| !number.is_empty());
+    let plain = |number: &str| number.len() <= MAX_DIGITS && (number == "0" || !number.starts_with('0'));
+    numbers().count() <= MAX_NUMBERS && numbers().all(plain)
 }
 
 /// Checks that every value of every tensor is finite. `bytes` is the whole file that `header` was parsed from.
@@ -227,6 +257,21 @@ mod tests {
         let said = check(&pair("model.layers.0.diary")).expect_err("not a target");
         assert!(said.ends_with("is of none of the target_modules"), "{said}");
         assert!(check(&pair("model.layers.0.notq_proj")).is_err() && check(&[]).is_err());
+    }
+
+    #[test]
+    fn numbers_in_names_carry_nothing() {
+        let want = "numbers in its name: want at most 6, each of at most 5 digits, without leading zeros";
+        let long = |n: usize| format!("model.layers.{n}{}.q_proj", "0123456789".repeat(20));
+        let many: Vec<_> = (1..4000).flat_map(|n| pair(&long(n))).collect();
+        assert!(check(&many).is_err_and(|said| said.ends_with(want)));
+        for number in ["123456", "00", "01", "18446744073709551616", "1.2.3.4.5.6.7", "x1y2z3a4b5c6d7"] {
+            let said = check(&pair(&format!("model.layers.{number}.q_proj"))).expect_err(number);
+            assert!(said.ends_with(want), "{said}");
+        }
+        for number in ["0", "99999", "10", "0.1.2.3.4.5"] {
+            assert_eq!(check(&pair(&format!("model.layers.{number}.q_proj"))), Ok(()));
+        }
     }
 
     #[test]
