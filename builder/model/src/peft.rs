@@ -5,8 +5,7 @@
 //! what the tensors mean (PEFT adds such keys in every release), so it must say nothing. Keys and values are those of
 //! PEFT's `LoraConfig` up to 0.21.
 
-use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use hone_contract::quoted;
 
@@ -21,9 +20,10 @@ const MAX_RANK: u64 = 1 << 14;
 
 /// Keys that say nothing of the tensors: where the base came from, who wrote the file, and settings of features that have
 /// switches of their own.
-const NOTES: [&str; 8] = [
+const NOTES: [&str; 9] = [
     "auto_mapping",
     "base_model_name_or_path",
+    "eva_config",
     "inference_mode",
     "megatron_core",
     "peft_version",
@@ -34,8 +34,9 @@ const NOTES: [&str; 8] = [
 /// Keys that are read into [`Written`].
 const READ: [&str; 7] = ["lora_alpha", "lora_dropout", "peft_type", "r", "target_modules", "task_type", "use_rslora"];
 /// How A and B begin, when the base's weights are left as they are: PiSSA, OLoRA, CorDA, LoftQ and LoRA-GA take a part out of
-/// them, and their A and B are then for other weights than the base's.
-const BEGINNINGS: [&str; 2] = ["gaussian", "orthogonal"];
+/// them, and their A and B are then for other weights than the base's. EVA takes A from what the modules are given, and where
+/// it gives modules ranks of their own, `rank_pattern` says so.
+const BEGINNINGS: [&str; 3] = ["eva", "gaussian", "orthogonal"];
 
 /// A plain LoRA configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,17 +53,12 @@ pub struct LoraConfig {
     pub rank_stabilised: bool,
 }
 
-#[derive(Deserialize)]
 struct Written {
-    peft_type: String,
     r: u64,
     lora_alpha: f64,
     target_modules: Vec<String>,
-    #[serde(default)]
     task_type: Option<String>,
-    #[serde(default)]
     use_rslora: Option<bool>,
-    #[serde(default)]
     lora_dropout: Option<f64>,
 }
 
@@ -78,17 +74,13 @@ impl LoraConfig {
             return Err(refused("it is not a JSON object".to_owned()));
         };
         // First what kind it is: other kinds have other keys.
-        if let Some(kind) = keys.get("peft_type").filter(|kind| *kind != "LORA") {
-            return Err(refused(format!("peft_type is {}, want \"LORA\"", shown(kind))));
+        if keys.get("peft_type").is_none_or(|kind| kind != "LORA") {
+            return Err(refused(wrong(keys, "peft_type", "\"LORA\"")));
         }
         for (key, value) in keys {
             plain(key, value).map_err(refused)?;
         }
-        if let Some(modules @ Value::String(_)) = keys.get("target_modules") {
-            let want = "want a list of module names";
-            return Err(refused(format!("target_modules is {}, {want}", shown(modules))));
-        }
-        let written = Written::deserialize(&value).map_err(|e| refused(quoted(&e.to_string()).to_string()))?;
+        let written = written(keys).map_err(refused)?;
         check(&written).map_err(refused)?;
         Ok(Self {
             rank: written.r,
@@ -97,6 +89,46 @@ impl LoraConfig {
             dropout: written.lora_dropout.unwrap_or(0.0),
             rank_stabilised: written.use_rslora.unwrap_or(false),
         })
+    }
+}
+
+/// The values of [`READ`], each of its type.
+fn written(keys: &Map<String, Value>) -> Result<Written, String> {
+    fn needed<T>(
+        keys: &Map<String, Value>,
+        key: &str,
+        want: &str,
+        read: impl Fn(&Value) -> Option<T>,
+    ) -> Result<T, String> {
+        keys.get(key).and_then(read).ok_or_else(|| wrong(keys, key, want))
+    }
+    fn given<T>(
+        keys: &Map<String, Value>,
+        key: &str,
+        want: &str,
+        read: impl Fn(&Value) -> Option<T>,
+    ) -> Result<Option<T>, String> {
+        match keys.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(_) => needed(keys, key, want, read).map(Some),
+        }
+    }
+    let word = |value: &Value| value.as_str().map(str::to_owned);
+    let words = |value: &Value| value.as_array().and_then(|all| all.iter().map(word).collect());
+    Ok(Written {
+        r: needed(keys, "r", &format!("a whole number from 1 to {MAX_RANK}"), Value::as_u64)?,
+        lora_alpha: needed(keys, "lora_alpha", "a positive number", Value::as_f64)?,
+        target_modules: needed(keys, "target_modules", "a list of module names", words)?,
+        task_type: given(keys, "task_type", "\"CAUSAL_LM\"", word)?,
+        use_rslora: given(keys, "use_rslora", "true or false", Value::as_bool)?,
+        lora_dropout: given(keys, "lora_dropout", "0 or more, below 1", Value::as_f64)?,
+    })
+}
+
+fn wrong(keys: &Map<String, Value>, key: &str, want: &str) -> String {
+    match keys.get(key) {
+        Some(value) => format!("{key} is {}, want {want}", shown(value)),
+        None => format!("{key} is missing, want {want}"),
     }
 }
 
@@ -132,10 +164,7 @@ fn says_nothing(value: &Value) -> bool {
 }
 
 fn check(written: &Written) -> Result<(), String> {
-    let Written { peft_type, r, lora_alpha, target_modules, task_type, lora_dropout, .. } = written;
-    if peft_type != "LORA" {
-        return Err(format!("peft_type is \"{}\", want \"LORA\"", quoted(peft_type)));
-    }
+    let Written { r, lora_alpha, target_modules, task_type, lora_dropout, .. } = written;
     if !(1..=MAX_RANK).contains(r) {
         return Err(format!("r is {r}, want 1 to {MAX_RANK}"));
     }
@@ -207,6 +236,10 @@ mod tests {
         for (key, value) in [
             ("init_lora_weights", json!("gaussian")),
             ("init_lora_weights", json!("orthogonal")),
+            ("init_lora_weights", json!("eva")),
+            ("init_lora_weights", json!(true)),
+            ("init_lora_weights", json!(null)),
+            ("eva_config", json!({"rho": 2.0, "tau": 0.99, "whiten": false})),
             ("init_lora_weights", json!(false)),
             ("modules_to_save", json!([])),
             ("a_key_of_later_years", json!(null)),
@@ -239,7 +272,7 @@ mod tests {
         for switch in ["use_dora", "use_qalora", "lora_bias", "fan_in_fan_out", "ensure_weight_tying"] {
             refused_by_name(&[(switch, json!(true))]);
         }
-        for beginning in ["pissa", "pissa_niter_16", "olora", "corda", "loftq", "eva", "lora_ga"] {
+        for beginning in ["pissa", "pissa_niter_16", "olora", "corda", "loftq", "lora_ga"] {
             refused_by_name(&[("init_lora_weights", json!(beginning))]);
         }
         for value in [json!(true), json!(0), json!("x"), json!({"y": null}), json!([null])] {
@@ -248,7 +281,6 @@ mod tests {
         refused_by_name(&[
             ("init_lora_weights", json!(7)),
             ("corda_config", json!({"corda_method": "kpm"})),
-            ("eva_config", json!({"rho": 2.0})),
             ("loftq_config", json!({"loftq_bits": 4})),
             ("alora_invocation_tokens", json!([1, 2])),
             ("use_bdlora", json!({"nblocks": 2})),
@@ -268,6 +300,38 @@ mod tests {
             ("trainable_token_indices", json!([3])),
             ("target_parameters", json!(["feed_forward.experts"])),
         ]);
+    }
+
+    #[test]
+    fn values_of_another_type_are_refused_in_words() {
+        for (key, value, want) in [
+            ("r", json!(4.0), "r is 4.0, want a whole number from 1 to 16384"),
+            ("r", json!("4"), "r is \"4\", want a whole number from 1 to 16384"),
+            ("r", json!(-4), "r is -4, want a whole number from 1 to 16384"),
+            ("r", json!(null), "r is null, want a whole number from 1 to 16384"),
+            ("lora_alpha", json!("16"), "lora_alpha is \"16\", want a positive number"),
+            ("lora_dropout", json!("0"), "lora_dropout is \"0\", want 0 or more, below 1"),
+            ("use_rslora", json!(1), "use_rslora is 1, want true or false"),
+            ("task_type", json!(["x"]), "task_type is [\"x\"], want \"CAUSAL_LM\""),
+            ("target_modules", json!(null), "target_modules is null, want a list of module names"),
+            ("target_modules", json!(["q_proj", 1]), "target_modules is [\"q_proj\",1], want a list of module names"),
+            ("peft_type", json!(7), "peft_type is 7, want \"LORA\""),
+        ] {
+            assert_eq!(parse(&with(key, value)), Err(format!("c: {want}")));
+        }
+        for key in ["r", "lora_alpha", "target_modules", "peft_type"] {
+            let mut config = of_peft();
+            config.as_object_mut().expect("object").remove(key);
+            let said = parse(&config).expect_err(key);
+            assert!(said.starts_with(&format!("c: {key} is missing, want ")), "{said}");
+        }
+        // Whole numbers are numbers, and what may be left out may be null.
+        for (key, value) in [("lora_alpha", json!(8)), ("lora_alpha", json!(8.0)), ("lora_dropout", json!(0))] {
+            parse(&with(key, value)).expect(key);
+        }
+        for key in ["lora_dropout", "use_rslora", "task_type"] {
+            parse(&with(key, json!(null))).expect(key);
+        }
     }
 
     #[test]
