@@ -6,8 +6,8 @@
 
 use std::io::{self, BufRead, BufReader, Read, Seek};
 
-/// Instructions that are followed: no text and no numbers are that many without a wrong one.
-const MOST: usize = 100_000;
+/// Different marks that are kept; what needs more is a pickle, since no numbers do.
+const MARKS: usize = 1 << 20;
 /// Bytes of a line that are kept; it may be of any length.
 const LINE: usize = 4096;
 /// Longest name of a module or of what is in it (bytes).
@@ -47,7 +47,7 @@ enum End {
     Wrong,
     /// With the last byte.
     Finished,
-    /// It would have called something, or it goes on and on.
+    /// It would have called something.
     Called,
 }
 
@@ -69,8 +69,8 @@ struct Machine<R> {
     left: u64,
     /// What is on the stack above the last mark.
     depth: usize,
-    /// What was on it below each mark.
-    marks: Vec<usize>,
+    /// What was on it below each mark, and how many marks in a row are so: constants are nothing but marks.
+    marks: Vec<(usize, usize)>,
     /// Something that may be called was named.
     global: bool,
 }
@@ -78,7 +78,8 @@ struct Machine<R> {
 impl<R: Read + Seek> Machine<R> {
     fn follow(&mut self, first: u8) -> io::Result<End> {
         let mut opcode = first;
-        for _ in 0..MOST {
+        // To the end, however far: constants are instructions, too, and what comes after them may be a program.
+        while self.marks.len() < MARKS {
             let Some((argument, effect)) = instruction(opcode) else { return Ok(End::Wrong) };
             match self.argument(opcode, argument)? {
                 None => return Ok(End::Finished),
@@ -123,9 +124,10 @@ impl<R: Read + Seek> Machine<R> {
                 Ok(Some(match opcode {
                     // Of a long one the end is not there to be looked at.
                     _ if line.len() == LINE => true,
-                    b'S' => matches!(line.as_slice(), [b'\'', .., b'\''] | [b'"', .., b'"']),
-                    b'g' | b'p' => !line.is_empty() && line.iter().all(u8::is_ascii_digit),
-                    b'I' | b'L' | b'F' => line.iter().any(u8::is_ascii_digit),
+                    // Some readers take spaces after the text, and all of them numbers in more ways than one thinks
+                    // of: `nan`, `-inf`, `+0`, ` 0`, `1_0`.
+                    b'S' => matches!(line.trim_ascii_end(), [b'\'', .., b'\''] | [b'"', .., b'"']),
+                    b'g' | b'p' | b'I' | b'L' | b'F' => !line.is_empty(),
                     _ => true,
                 }))
             }
@@ -151,21 +153,24 @@ impl<R: Read + Seek> Machine<R> {
                 return Some(self.global);
             }
             Effect::ToMark(needs, leaves) => {
-                let below = self.marks.pop()?;
+                let below = self.unmark()?;
                 self.depth = below.checked_sub(needs)? + needs + leaves;
             }
             Effect::CallsToMark(needs) => {
                 self.depth.checked_sub(needs)?;
-                self.depth = self.marks.pop()? + 1;
+                self.depth = self.unmark()? + 1;
                 return Some(needs == 0 || self.global);
             }
             Effect::Mark => {
-                self.marks.push(self.depth);
+                match self.marks.last_mut() {
+                    Some((below, marks)) if *below == self.depth => *marks += 1,
+                    _ => self.marks.push((self.depth, 1)),
+                }
                 self.depth = 0;
             }
             Effect::Pop => match self.depth.checked_sub(1) {
                 Some(depth) => self.depth = depth,
-                None => self.depth = self.marks.pop()?,
+                None => self.depth = self.unmark()?,
             },
             Effect::Stop => {
                 self.depth.checked_sub(1)?;
@@ -174,6 +179,17 @@ impl<R: Read + Seek> Machine<R> {
             }
         }
         Some(false)
+    }
+
+    /// Takes the last mark; gives what was below it.
+    fn unmark(&mut self) -> Option<usize> {
+        let (below, marks) = self.marks.last_mut()?;
+        let (below, last) = (*below, *marks == 1);
+        *marks -= 1;
+        if last {
+            self.marks.pop();
+        }
+        Some(below)
     }
 
     fn byte(&mut self) -> io::Result<Option<u8>> {
@@ -298,7 +314,57 @@ mod tests {
         assert!(pickled(&long));
         let long = [b"V".as_slice(), &[b'x'; 1 << 20], b"\n0S'", &[b'x'; 1 << 20], b"'\n0cos\nsystem\n)R."].concat();
         assert!(pickled(&long));
-        assert!(pickled(&b"N0".repeat(MOST)));
+        let padding = [&b"N0"[..], b"(1", b"(N(N11", b"(((111", b"(NN(N(11N(1t0"];
+        for padding in padding.map(|one| one.repeat(200_000)) {
+            assert!(pickled(&[&padding[..], b"cos\nsystem\n(S'id'\ntR."].concat()));
+            assert!(!pickled(&padding));
+        }
+        let marks = |n| [b"(".repeat(n), b"1".repeat(n)].concat();
+        assert!(pickled(&[&marks(1 << 20), &b"cos\nsystem\n)R."[..]].concat()));
+        // Nobody's numbers: more and more marks, each with something else below.
+        assert!(pickled(&b"(N(NN".repeat(MARKS)));
+    }
+
+    /// Zero points and scales that are all the same.
+    #[test]
+    fn constants_are_no_program() {
+        for byte in 0..=0xff {
+            assert!(!pickled(&[byte; 150_000]), "{byte:#x}");
+            assert!(!pickled(&[&[byte; 150_000][..], &[0x3f, 0x80, 0, 0xff].repeat(100)].concat()), "{byte:#x}");
+        }
+        let pairs = [[0x88, 0x89], [0x28, 0x88], [0x5d, 0x28], [0x87, 0x88], [0x98, 0x88]];
+        for pair in pairs {
+            assert!(!pickled(&pair.repeat(150_000)), "{pair:x?}");
+        }
+    }
+
+    /// Each is loaded, and runs `id`, by CPython.
+    #[test]
+    fn numbers_are_whatever_python_takes_for_one() {
+        let numbers: [&[u8]; 15] = [
+            b"Fnan\n0",
+            b"F-inf\n0",
+            b"FInfinity\n0",
+            b"F 1e3 \n0",
+            b"I 1\n0",
+            b"I1_0\n0",
+            b"I+1\n0",
+            b"L 1L\n0",
+            b"Np0\n0g 0\n0",
+            b"Np+0\n0",
+            b"Np 0\n0",
+            b"Np0 \n0",
+            b"Np0_0\n0",
+            b"Np0\n0g+0\n0",
+            b"S'a' \n0",
+        ];
+        for number in numbers {
+            assert!(pickled(&[number, b"cos\nsystem\n(S'id'\ntR."].concat()), "{}", number.escape_ascii());
+            assert!(!pickled(&[number, b"N."].concat()), "{}", number.escape_ascii());
+        }
+        for none in [&b"F\n0cos\nsystem\n)R."[..], b"Np\n0cos\nsystem\n)R.", b"S'a\n0cos\nsystem\n)R."] {
+            assert!(!pickled(none), "{}", none.escape_ascii());
+        }
     }
 
     #[test]

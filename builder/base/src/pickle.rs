@@ -1,5 +1,6 @@
 //! Pickle is refused: loading it runs whatever code it holds. By name, by content, and in whatever may hold one.
 
+use std::io::{self, Read};
 use std::path::Path;
 
 use hone_image::hub::Model;
@@ -13,6 +14,8 @@ const ENDINGS: [&str; 10] = ["bin", "ckpt", "dill", "joblib", "npz", "pickle", "
 pub(crate) const HEAD: u64 = 4096;
 /// A zip ends with a record of 22 bytes and a comment of at most 64 KiB (APPNOTE.TXT, 4.3.16).
 const TAIL: u64 = 22 + 0xffff;
+/// Bytes that are inflated of what may be a zlib file: no numbers make that many by accident.
+const INFLATED: u64 = 64 << 10;
 /// What numpy calls its own arrays by (numpy.lib.format).
 const NUMPY: &[u8] = b"\x93NUMPY";
 
@@ -47,6 +50,9 @@ pub(crate) fn by_content(name: &Path, file: &SourceFile, head: &[u8]) -> Result<
     }
     if head.starts_with(b"\x1f\x8b\x08") && head.get(3).is_some_and(|flags| flags & 0xe0 == 0) {
         return pickle(name, "a gzip file, which may hold a pickle");
+    }
+    if is_zlib(file, head)? {
+        return pickle(name, "a zlib file, which may hold a pickle");
     }
     // LZMA's older form: properties, a dictionary's size, and a length that nobody knew.
     if head.starts_with(b"\x5d\0\0") && head.get(5..13) == Some(&[0xff; 8]) {
@@ -86,6 +92,18 @@ fn plausible(magic: &[u8], head: &[u8]) -> bool {
         b"LZIP" => head.get(4) == Some(&1),
         _ => true,
     }
+}
+
+/// A zlib file (RFC 1950), which is what joblib writes where it is told to compress. Its two bytes of magic are the
+/// beginning of some numbers, too: it is one when it is inflated to its end, or goes on and on.
+fn is_zlib(file: &SourceFile, head: &[u8]) -> Result<bool, BaseError> {
+    let Some([method, flags]) = head.first_chunk::<2>() else { return Ok(false) };
+    if method & 15 != 8 || u16::from_be_bytes([*method, *flags]) % 31 != 0 {
+        return Ok(false);
+    }
+    let reader = file.open().map_err(BaseError::at("read", &file.source))?;
+    let mut inflated = flate2::read::ZlibDecoder::new(reader).take(INFLATED);
+    Ok(io::copy(&mut inflated, &mut io::sink()).is_ok())
 }
 
 /// A tar's header carries the sum of its own bytes (POSIX, ustar).
@@ -187,6 +205,13 @@ mod tests {
         header
     }
 
+    fn zlib(content: &[u8], level: u32) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut reader = flate2::read::ZlibEncoder::new(content, flate2::Compression::new(level));
+        reader.read_to_end(&mut bytes).expect("memory");
+        bytes
+    }
+
     fn npy(descr: &str) -> Vec<u8> {
         let header = format!("{{'descr': {descr}, 'fortran_order': False, 'shape': (2,), }}\n");
         [b"\x93NUMPY\x01\0".as_slice(), &(header.len() as u16).to_le_bytes(), header.as_bytes(), &[0; 8]].concat()
@@ -218,6 +243,11 @@ mod tests {
             zip(&[7; 100_000], b"a comment"),
             zip(b"GGUF", &[b'c'; 0xffff]),
             b"\x1f\x8b\x08\0\0\0\0\0\0\x03".to_vec(),
+            zlib(b"cos\nsystem\n(S'id'\ntR.", 6),
+            zlib(&b"N0".repeat(1 << 20), 1),
+            zlib(&(0..1 << 20).map(|n: u32| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect::<Vec<_>>(), 9),
+            // Nothing, in a window of 256 bytes.
+            b"\x08\x1d\x03\0\0\0\0\x01".to_vec(),
             b"BZh91AY&SY".to_vec(),
             b"\xfd7zXZ\0\0\x04".to_vec(),
             b"\x28\xb5\x2f\xfd\x04".to_vec(),
@@ -240,7 +270,14 @@ mod tests {
     #[test]
     fn numbers_and_texts_that_look_like_one_are_none() {
         let bare = [&[1; 400][..], b"PK\x05\x06", &[0; 18]].concat();
-        let contents: [&[u8]; 9] = [
+        // As zlib begins, and numbers.
+        let noise: Vec<u8> = (0..4096u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let zlib = [&b"\x78\x9c"[..], &noise].concat();
+        let contents: [&[u8]; 13] = [
+            &zlib,
+            &b"\x78\x9c".repeat(1000),
+            &b"\x78\x01".repeat(1000),
+            b"x\x9c",
             &npy("'<f4'"),
             &npy("'|u1'"),
             &bare,
