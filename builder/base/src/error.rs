@@ -107,6 +107,18 @@ pub enum BaseError {
         /// What it leads to.
         target: PathBuf,
     },
+    /// A link to what is left out of a model.
+    #[error(
+        "{}: this link leads to {}, and names that begin with a dot are no part of a model; put the file in its place, or allow it with `follow_links: true` under base",
+        quoted_path(path),
+        quoted_path(target)
+    )]
+    HiddenLink {
+        /// The link.
+        path: PathBuf,
+        /// What it leads to.
+        target: PathBuf,
+    },
     /// A link to a directory.
     #[error("{}: it is a link to a directory, and those are not followed; put the directory in its place, or remove it", quoted_path(.0))]
     LinkedDir(PathBuf),

@@ -9,7 +9,6 @@ use hone_image::rules::MOST_FILES;
 
 use crate::BaseError;
 
-
 /// One file of the model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceFile {
@@ -144,7 +143,7 @@ impl Walk<'_> {
             let Some(name) = file_name.to_str() else {
                 return Err(BaseError::Name(entry.path()));
             };
-            if name.starts_with('.') {
+            if hidden(&file_name) {
                 continue;
             }
             self.looked += 1;
@@ -181,12 +180,22 @@ impl Walk<'_> {
     /// What a link leads to.
     fn target(&self, link: &Path) -> Result<PathBuf, BaseError> {
         let target = fs::canonicalize(link).map_err(BaseError::at("follow the link", link))?;
-        let inside = target.starts_with(self.root) || is_blob_of(self.root, &target);
-        match self.links {
-            Links::Within if !inside => Err(BaseError::Link { path: link.to_owned(), target }),
-            Links::Within | Links::Anywhere => Ok(target),
+        if self.links == Links::Anywhere {
+            return Ok(target);
+        }
+        match target.strip_prefix(self.root) {
+            // What is left out by its own name is not brought in by another.
+            Ok(inner) if inner.iter().any(hidden) => Err(BaseError::HiddenLink { path: link.to_owned(), target }),
+            Ok(_) => Ok(target),
+            Err(_) if is_blob_of(self.root, &target) => Ok(target),
+            Err(_) => Err(BaseError::Link { path: link.to_owned(), target }),
         }
     }
+}
+
+/// Whether a name is left out of a model.
+fn hidden(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".")
 }
 
 /// Hugging Face's cache keeps a revision as links, `snapshots/REVISION/NAME` to `../../blobs/HASH`: the same download of the
@@ -196,5 +205,6 @@ fn is_blob_of(root: &Path, target: &Path) -> bool {
         let snapshots = snapshot.parent().filter(|dir| dir.file_name() == Some(OsStr::new("snapshots")))?;
         Some(snapshots.parent()?.join("blobs"))
     };
-    target.parent().is_some_and(|dir| root.ancestors().filter_map(blobs).any(|blobs| blobs == dir))
+    let shown = target.file_name().is_some_and(|name| !hidden(name));
+    shown && target.parent().is_some_and(|dir| root.ancestors().filter_map(blobs).any(|blobs| blobs == dir))
 }

@@ -155,6 +155,32 @@ fn a_link_that_leads_out_of_the_directory_is_refused_unless_it_is_asked_for() {
 }
 
 #[test]
+fn a_link_to_what_is_left_out_is_refused_unless_it_is_asked_for() {
+    for hidden in [".git/config", ".env", "parts/.cache/token", ".hidden/.more/x"] {
+        let site = tempfile::tempdir().expect("directory");
+        // Above the model, names may begin with a dot.
+        let model = site.path().join(".models/model");
+        fs::create_dir_all(model.join(hidden).parent().expect("parent")).expect("directory");
+        fs::write(model.join(hidden), "token").expect("secret");
+        fs::write(model.join("model.onnx"), onnx("w")).expect("model");
+        fs::write(model.join("a.txt"), "a\n").expect("text");
+        symlink("a.txt", model.join("b.txt")).expect("link");
+        assert_eq!(look(&model, "trainer: none\n").expect("a model").texts.len(), 2, "{hidden}");
+        symlink(hidden, model.join("merges.txt")).expect("link");
+        let said = look(&model, "trainer: none\n").expect_err(hidden);
+        assert!(said.contains("merges.txt: this link leads to ") && said.contains(hidden), "{said}");
+        assert!(said.contains("begin with a dot") && said.contains("follow_links: true"), "{said}");
+        // By way of another link, too.
+        fs::remove_file(model.join("merges.txt")).expect("remove");
+        symlink(model.join(hidden), site.path().join("way")).expect("link");
+        symlink("../../way", model.join("merges.txt")).expect("link");
+        assert!(look(&model, "trainer: none\n").expect_err(hidden).contains("begin with a dot"));
+        let asked = Sources::at(&model, Links::Anywhere).expect("asked for");
+        assert_eq!(asked.get("merges.txt").map(|file| file.size), Some(5));
+    }
+}
+
+#[test]
 fn the_cache_of_the_hub_is_read_and_nothing_that_looks_like_it() {
     let site = tempfile::tempdir().expect("directory");
     let at = |name: &str| site.path().join("models--o--m").join(name);
@@ -176,6 +202,10 @@ fn the_cache_of_the_hub_is_read_and_nothing_that_looks_like_it() {
             .expect_err("a link")
             .contains("merges.txt: this link leads out")
     );
+    fs::remove_file(at("snapshots/0123/merges.txt")).expect("remove");
+    fs::write(at("blobs/.token"), "token").expect("blob");
+    symlink("../../blobs/.token", at("snapshots/0123/merges.txt")).expect("link");
+    assert!(look(&at("snapshots/0123"), "trainer: none\n").expect_err("hidden").contains("this link leads out"));
     fs::remove_file(at("snapshots/0123/merges.txt")).expect("remove");
     fs::rename(at("blobs"), site.path().join("elsewhere")).expect("move");
     symlink("../elsewhere", at("blobs")).expect("link");
