@@ -10,7 +10,8 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::os::unix::fs::PermissionsExt;
+use std::io::ErrorKind;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use hone_image::{Digest, Image, Layer};
@@ -90,10 +91,9 @@ fn discard(dir: &Path, layers: &[&Layer]) {
 fn one(store: &Store, layer: &Layer, bounds: (&Budget, &mut Allowance), dir: &Path) -> Result<(), RunError> {
     let (budget, allowance) = bounds;
     let done = at(dir, layer);
-    // Two runs may want the same layer: the second waits, and finds it there.
+    // Several runs may want the same layer: all but the first wait, and find it there.
     let lock = dir.join(format!("{}.lock", layer.diff_id.hex()));
-    let file = File::create(&lock).map_err(RunError::io("make", &lock))?;
-    file.lock().map_err(RunError::io("lock", &lock))?;
+    let _held = hold(&lock)?;
     if !done.is_dir() {
         let half = dir.join(format!("{}.part", layer.diff_id.hex()));
         hone_files::remove(&half).map_err(RunError::io("remove", &half))?;
@@ -111,6 +111,21 @@ fn one(store: &Store, layer: &Layer, bounds: (&Budget, &mut Allowance), dir: &Pa
         finished?;
     }
     fs::remove_file(&lock).map_err(RunError::io("remove", &lock))
+}
+
+/// The lock file at `path`, locked. Whoever held it before may have removed it meanwhile, and a third may have made
+/// another one: only the file that still has the name keeps others away, and only its holder removes it.
+fn hold(path: &Path) -> Result<File, RunError> {
+    loop {
+        let file = File::create(path).map_err(RunError::io("make", path))?;
+        file.lock().map_err(RunError::io("lock", path))?;
+        let held = file.metadata().map_err(RunError::io("look at", path))?;
+        match fs::metadata(path) {
+            Ok(named) if (named.dev(), named.ino()) == (held.dev(), held.ino()) => return Ok(file),
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(RunError::io("look at", path)(error)),
+            _ => {}
+        }
+    }
 }
 
 #[cfg(test)]

@@ -145,6 +145,52 @@ fn root_of_an_image_that_fails_nothing_is_left_but_what_was_there() {
     drop(other);
 }
 
+#[test]
+fn root_runs_that_begin_at_once_share_what_the_first_unpacks() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: needs root");
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    let store = Store::at(root.path());
+    // Several layers, so that those who wait meet again at the next one.
+    let tars: Vec<_> = (0..8).map(|n| tar(&format!("file{n}"), &vec![n; 1 << 20])).collect();
+    let image = image(&store, &tars);
+    store.ingest().unwrap().put_image(&"a:b".parse().unwrap(), &image).unwrap();
+    let at_once = std::sync::Barrier::new(8);
+    let run = || {
+        at_once.wait();
+        prepare(&store, &image).map(|snapshots| snapshots.layers).map_err(|error| crate::error::chain(&error))
+    };
+    let ran: Vec<_> = std::thread::scope(|scope| {
+        let runs: Vec<_> = (0..8).map(|_| scope.spawn(run)).collect();
+        runs.into_iter().map(|run| run.join().unwrap()).collect()
+    });
+    let layers: Vec<_> = image.layers().iter().map(|layer| layer.diff_id.hex()).collect();
+    assert!(ran.iter().all(|ran| ran.as_ref() == Ok(&layers)), "{ran:?}");
+    assert_eq!(unpacked(&store).len(), layers.len(), "no lock file is left");
+}
+
+#[test]
+fn a_lock_file_that_lost_its_name_keeps_nobody_away_and_is_not_held() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("layer.lock");
+    let first = hold(&path).unwrap();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| hold(&path).unwrap());
+        // Until the second waits for the first one's file; if it comes later, it finds the third's all the same.
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        fs::remove_file(&path).unwrap();
+        let third = hold(&path).unwrap();
+        drop(first);
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        assert!(!waiting.is_finished(), "two would unpack the same layer");
+        drop(third);
+        let second = waiting.join().unwrap();
+        assert_eq!(second.metadata().unwrap().ino(), fs::metadata(&path).unwrap().ino());
+    });
+}
+
 /// Directories below `above`, each in the one before, as deep as one path of a tar can lead.
 fn deep(tar: &mut tar::Builder<Vec<u8>>, above: &str, name: &str) -> String {
     let path = format!("{above}{}", format!("{name}/").repeat(1800));
