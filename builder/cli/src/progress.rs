@@ -2,7 +2,7 @@
 //!
 //! Whether anybody looks decides nothing: bars and lines that cannot be written are lost, and the work goes on.
 
-use std::io::{IsTerminal, Write as _};
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -62,20 +62,18 @@ impl Progress {
     pub fn step(&self, label: &str, total: Option<u64>) -> Step {
         let bar = (self.show == Show::Bars).then(|| bar(label, total));
         if self.show == Show::Json {
-            tell(&json!({"event": "begin", "step": label, "bytes": total}).to_string());
+            tell_json(&json!({"event": "begin", "step": label, "bytes": total}));
         }
         Step { show: self.show, label: label.to_owned(), bar }
     }
 
     /// What the user should know, though it keeps nothing from being done.
     pub fn note(&self, text: &str) {
-        let line = match self.show {
-            Show::Nothing => return,
-            Show::Json => json!({"event": "note", "text": text}).to_string(),
-            Show::Bars | Show::Lines => format!("note: {text}"),
-        };
-        // Who does not listen has the image all the same.
-        let _ = writeln!(std::io::stderr(), "{line}");
+        match self.show {
+            Show::Nothing => {}
+            Show::Json => tell_json(&json!({"event": "note", "text": text})),
+            Show::Bars | Show::Lines => tell(&format!("note: {text}")),
+        }
     }
 }
 
@@ -112,7 +110,7 @@ impl Step {
             }
             Show::Json => {
                 let end = json!({"event": "end", "step": self.label, "bytes": bytes, "digest": digest, "note": note});
-                tell(&end.to_string());
+                tell_json(&end);
             }
             Show::Nothing => {}
         }
@@ -130,4 +128,9 @@ fn bar(label: &str, total: Option<u64>) -> ProgressBar {
     bar.set_message(quoted(label).to_string());
     bar.enable_steady_tick(Duration::from_millis(100));
     bar
+}
+
+/// One event on a line: for programs, so never cut.
+fn tell_json(event: &serde_json::Value) {
+    hone_contract::tell_json(std::io::stderr(), &event.to_string());
 }

@@ -6,4 +6,4 @@ pub mod quote;
 pub mod tell;
 
 pub use quote::{Quoted, printable, quoted, quoted_bytes, quoted_path};
-pub use tell::tell;
+pub use tell::{cut, tell, tell_json};

@@ -62,7 +62,7 @@ pub fn printable(message: &str) -> Cow<'_, str> {
 }
 
 /// Control characters, and what changes the order or the lines in which text is read.
-fn obeyed(c: char) -> bool {
+pub(crate) fn obeyed(c: char) -> bool {
     let directs =
         matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     c.is_control() || directs || matches!(c, '\u{2028}' | '\u{2029}')

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use hone_contract::{quoted, quoted_path};
 use hone_model::ModelError;
 
 /// A failure of the trainer.
@@ -13,7 +14,7 @@ pub enum TrainError {
     #[error(transparent)]
     Model(#[from] ModelError),
     /// The job is not one.
-    #[error("{path}: not a job this trainer can read")]
+    #[error("{}: not a job this trainer can read", quoted_path(path))]
     Job {
         /// Where it is.
         path: PathBuf,
@@ -22,7 +23,7 @@ pub enum TrainError {
         source: hone_image::job::JobError,
     },
     /// An operation on a file failed.
-    #[error("{operation} {}{}", path.display(), advice(operation, source, path))]
+    #[error("{operation} {}{}", quoted_path(path), advice(operation, source, path))]
     Io {
         /// The verb.
         operation: &'static str,
@@ -33,7 +34,7 @@ pub enum TrainError {
         source: io::Error,
     },
     /// A line of the data is not an example.
-    #[error("{}:{line}: {problem}", file.display())]
+    #[error("{}:{line}: {problem}", quoted_path(file))]
     Data {
         /// The file.
         file: PathBuf,
@@ -43,7 +44,7 @@ pub enum TrainError {
         problem: String,
     },
     /// A value that cannot be used.
-    #[error("{what}: got {got}, want {want}")]
+    #[error("{}: got {}, want {want}", quoted(what), quoted(got))]
     Setting {
         /// Its name.
         what: String,
@@ -53,7 +54,7 @@ pub enum TrainError {
         want: String,
     },
     /// The tokenizer cannot be used.
-    #[error("tokenizer {file}: {problem}")]
+    #[error("tokenizer {}: {}", quoted(file), quoted(problem))]
     Tokenizer {
         /// Where it comes from.
         file: String,
@@ -67,7 +68,7 @@ pub enum TrainError {
         operation: &'static str,
         /// Why.
         #[source]
-        source: minijinja::Error,
+        source: TemplateError,
     },
     /// The library of ONNX Runtime cannot be loaded.
     #[error("load ONNX Runtime from {}: set ORT_DYLIB_PATH to libonnxruntime.so 1.24 or later", path.display())]
@@ -102,12 +103,29 @@ pub enum TrainError {
     },
 }
 
+/// What crate `minijinja` says: words of the template are among it, as many as its author liked.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", quoted(.0))]
+pub struct TemplateError(String);
+
+impl From<minijinja::Error> for TemplateError {
+    fn from(error: minijinja::Error) -> Self {
+        let mut text = error.to_string();
+        let mut cause = std::error::Error::source(&error);
+        while let Some(error) = cause {
+            text.push_str(&format!(": {error}"));
+            cause = error.source();
+        }
+        Self(text)
+    }
+}
+
 /// What a person can do about the commonest failures of files.
 fn advice(operation: &str, source: &io::Error, path: &Path) -> String {
     match source.kind() {
         io::ErrorKind::PermissionDenied => {
             let user = user_id().map_or_else(|| "this user".to_owned(), |id| format!("user {id}"));
-            let path = path.display();
+            let path = quoted_path(path);
             match ["open", "read", "list", "map"].iter().any(|verb| operation.starts_with(verb)) {
                 true => format!(
                     ": {user} may not; make it readable (chmod -R a+rX {path}) or run the container with --user"

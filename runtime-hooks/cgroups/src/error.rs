@@ -3,11 +3,13 @@
 use std::io;
 use std::path::PathBuf;
 
+use hone_contract::{quoted, quoted_path};
+
 /// A cgroup operation that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CgroupError {
     /// The host's hierarchies cannot be read.
-    #[error("find cgroup hierarchies in {path:?}")]
+    #[error("find cgroup hierarchies in \"{}\"", quoted_path(path))]
     Detect {
         /// The file that was read.
         path: PathBuf,
@@ -19,7 +21,7 @@ pub enum CgroupError {
     #[error("find cgroup hierarchies: none is mounted, want cgroup v1 or v2 at /sys/fs/cgroup")]
     NoHierarchy,
     /// A directory cannot be made.
-    #[error("create cgroup {path:?}")]
+    #[error("create cgroup \"{}\"", quoted_path(path))]
     Create {
         /// The directory.
         path: PathBuf,
@@ -28,7 +30,7 @@ pub enum CgroupError {
         source: io::Error,
     },
     /// A file of a cgroup cannot be read.
-    #[error("read {path:?}")]
+    #[error("read \"{}\"", quoted_path(path))]
     Read {
         /// The file.
         path: PathBuf,
@@ -37,7 +39,7 @@ pub enum CgroupError {
         source: io::Error,
     },
     /// A value is refused by the kernel.
-    #[error("write {value:?} to {path:?}: {source}")]
+    #[error("write \"{}\" to \"{}\": {source}", quoted(value), quoted_path(path))]
     Write {
         /// The file.
         path: PathBuf,
@@ -60,7 +62,7 @@ pub enum CgroupError {
     #[error("convert limits: {0}")]
     BadLimits(String),
     /// Somebody else's processes are in it.
-    #[error("container's cgroup is not empty: {count} process(es) found in {path:?}")]
+    #[error("container's cgroup is not empty: {count} process(es) found in \"{}\"", quoted_path(path))]
     NotEmpty {
         /// How many.
         count: usize,
@@ -68,13 +70,13 @@ pub enum CgroupError {
         path: PathBuf,
     },
     /// Processes put into it would never run.
-    #[error("container's cgroup unexpectedly frozen: {path:?}")]
+    #[error("container's cgroup unexpectedly frozen: \"{}\"", quoted_path(path))]
     Frozen {
         /// The cgroup's name.
         path: PathBuf,
     },
     /// The freezer did not come to rest.
-    #[error("freeze {path:?}: still {got:?} after {seconds} s")]
+    #[error("freeze \"{}\": still \"{}\" after {seconds} s", quoted_path(path), quoted(got))]
     FreezeTimeout {
         /// The file that tells the state.
         path: PathBuf,
@@ -84,7 +86,7 @@ pub enum CgroupError {
         seconds: u64,
     },
     /// A directory cannot be removed.
-    #[error("remove cgroup {path:?}: {source}")]
+    #[error("remove cgroup \"{}\": {source}", quoted_path(path))]
     Remove {
         /// The directory.
         path: PathBuf,
@@ -92,7 +94,7 @@ pub enum CgroupError {
         source: io::Error,
     },
     /// The device filter of cgroup v2 was refused.
-    #[error("attach device filter to {path:?}: {source}")]
+    #[error("attach device filter to \"{}\": {source}", quoted_path(path))]
     DeviceFilter {
         /// The directory.
         path: PathBuf,

@@ -2,17 +2,19 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use hone_contract::quoted;
+
 /// A `cgroupsPath` that names nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
     /// It would leave the hierarchy.
-    #[error("read cgroupsPath {0:?}: want no \"..\"")]
+    #[error("read cgroupsPath \"{}\": want no \"..\"", quoted(.0))]
     Climbs(String),
     /// `--systemd-cgroup` wants three parts.
-    #[error("expected cgroupsPath to be of format \"slice:prefix:name\" for systemd cgroups, got {0:?} instead")]
+    #[error("expected cgroupsPath to be of format \"slice:prefix:name\" for systemd cgroups, got \"{}\" instead", quoted(.0))]
     NotSystemd(String),
     /// The first part is not a slice.
-    #[error("invalid slice name: {0}")]
+    #[error("invalid slice name: {}", quoted(.0))]
     BadSlice(String),
 }
 
@@ -96,6 +98,15 @@ mod tests {
         assert_eq!(path("pods//x/.", false).as_deref(), Ok("/pods/x"));
         assert_eq!(container_path(None, "c1", false), Ok("/c1".into()));
         assert_eq!(path("/a/../../b", false), Err(PathError::Climbs("/a/../../b".into())));
+    }
+
+    #[test]
+    fn a_path_without_end_is_cut_and_escaped() {
+        let long = "\u{1b}x".repeat(1 << 20);
+        for (given, systemd) in [(format!("../{long}"), false), (long.clone(), true), (format!("{long}:a:b"), true)] {
+            let said = path(&given, systemd).expect_err("refused").to_string();
+            assert!(said.len() < 3000 && !said.contains('\u{1b}'), "{} bytes: {said:.200}", said.len());
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! The configuration speaks v1; the conversions are those that runc, crun and the kernel's documentation agree on
 //! (opencontainers/runc docs/cgroup-v2.md).
 
+use hone_contract::quoted;
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources, LinuxThrottleDevice};
 
 use crate::{CgroupError, Setting};
@@ -44,12 +45,14 @@ pub fn unified(resources: &LinuxResources) -> Result<Vec<(String, String)>, Cgro
     for (file, value) in resources.unified().iter().flatten() {
         if file.contains('/') {
             return Err(CgroupError::BadLimits(format!(
-                "unified resource {file:?} must be a file name (no slashes)"
+                "unified resource \"{}\" must be a file name (no slashes)",
+                quoted(file)
             )));
         }
         if file.split_once('.').is_none_or(|(a, b)| a.is_empty() || b.is_empty()) {
             return Err(CgroupError::BadLimits(format!(
-                "unified resource {file:?} must be in the form CONTROLLER.PARAMETER"
+                "unified resource \"{}\" must be in the form CONTROLLER.PARAMETER",
+                quoted(file)
             )));
         }
         out.push((file.clone(), value.clone()));

@@ -11,7 +11,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hone_contract::quoted_bytes;
+use hone_contract::{quoted, quoted_bytes, quoted_path};
 use hone_image::Digest;
 use hone_image::run::{Engine, ImageRef};
 use serde::Deserialize;
@@ -31,10 +31,10 @@ const PODMAN_LOCAL: &str = "localhost/";
 #[derive(Debug, thiserror::Error)]
 pub enum LookupError {
     /// The engine's address is of a kind this program does not speak.
-    #[error("ask docker at {0:?}: want unix:///path or tcp://host:port")]
+    #[error("ask docker at \"{}\": want unix:///path or tcp://host:port", quoted(.0))]
     Address(String),
     /// The connection failed.
-    #[error("ask docker at {host:?}")]
+    #[error("ask docker at \"{}\"", quoted(host))]
     Docker {
         /// Its address.
         host: String,
@@ -43,7 +43,7 @@ pub enum LookupError {
         source: io::Error,
     },
     /// The engine answered with something else.
-    #[error("ask docker at {host:?}: {got}")]
+    #[error("ask docker at \"{}\": {got}", quoted(host))]
     Answer {
         /// Its address.
         host: String,
@@ -51,7 +51,7 @@ pub enum LookupError {
         got: String,
     },
     /// podman's storage cannot be read.
-    #[error("read podman's storage {path:?}")]
+    #[error("read podman's storage \"{}\"", quoted_path(path))]
     Podman {
         /// The file.
         path: PathBuf,
@@ -63,7 +63,7 @@ pub enum LookupError {
     #[error("read the engine's answer")]
     Json(#[from] serde_json::Error),
     /// The engine does not know the container, or not its image.
-    #[error("find container {0:?} in the engine: not there, or without an image")]
+    #[error("find container \"{}\" in the engine: not there, or without an image", quoted(.0))]
     Unknown(String),
 }
 

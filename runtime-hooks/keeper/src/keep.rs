@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TrySendError, channel, sync_channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use hone_contract::quoted_path;
 use hone_image::run::{ExitRecord, ImageRef, Outcome, RunRecord};
 use rustix::event::{PollFd, PollFlags, poll};
 
@@ -50,7 +51,7 @@ pub enum KeepError {
     #[error("wait for the container's end")]
     Wait(#[source] std::io::Error),
     /// `hone` cannot be started.
-    #[error("start {program:?} commit")]
+    #[error("start \"{}\" commit", quoted_path(program))]
     Start {
         /// The program.
         program: PathBuf,
@@ -59,7 +60,10 @@ pub enum KeepError {
         source: std::io::Error,
     },
     /// `hone commit` could not be seen through; it may be later.
-    #[error("nothing was committed: {told} (all is kept in {kept:?}; `hone commit {id}` goes on with it)")]
+    #[error(
+        "nothing was committed: {told} (all is kept in \"{}\"; `hone commit {id}` goes on with it)",
+        quoted_path(kept)
+    )]
     Unfinished {
         /// What it said.
         told: String,
@@ -69,7 +73,7 @@ pub enum KeepError {
         kept: PathBuf,
     },
     /// The run never becomes a version.
-    #[error("nothing was committed: {reason} (all is kept in {kept:?})")]
+    #[error("nothing was committed: {reason} (all is kept in \"{}\")", quoted_path(kept))]
     Refused {
         /// Why.
         reason: String,

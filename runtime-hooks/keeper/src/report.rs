@@ -67,9 +67,9 @@ impl Log {
     }
 }
 
-/// One line, with its newline.
+/// One line, with its newline; engines read it into memory whole, so a message has a bound.
 pub fn line(format: Format, level: Level, message: &str) -> String {
-    let time = rfc3339(SystemTime::now(), false);
+    let (time, message) = (rfc3339(SystemTime::now(), false), &*hone_contract::cut(message));
     match format {
         Format::Text => {
             let message = serde_json::to_string(message).unwrap_or_default();
@@ -121,6 +121,16 @@ mod tests {
         assert_eq!(at(1_798_761_599), "2026-12-31T23:59:59Z");
         let fine = rfc3339(UNIX_EPOCH + Duration::new(1, 5), true);
         assert_eq!(fine, "1970-01-01T00:00:01.000000005Z");
+    }
+
+    #[test]
+    fn a_message_without_end_is_cut_and_stays_a_line() {
+        for format in [Format::Json, Format::Text] {
+            let line = line(format, Level::Error, &"\u{1b}ü".repeat(1 << 20));
+            assert!(line.len() < 200_000 && line.contains("(cut: the message has 3145728 bytes)"), "{}", line.len());
+        }
+        let json = line(Format::Json, Level::Error, &"\"\n".repeat(1 << 20));
+        serde_json::from_str::<serde_json::Value>(&json).expect("JSON");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use hone_contract::{quoted, quoted_path};
 use hone_image::run::{EXIT_FILE, ExitRecord, OUT_NAME, OUTCOME_FILE, Outcome, RUN_FILE, RunRecord};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -27,16 +28,16 @@ const TICK: Duration = Duration::from_millis(20);
 #[derive(Debug, thiserror::Error)]
 pub enum StagingError {
     /// The id would name another directory.
-    #[error("open staging {0:?}: want letters, digits and \"_+-.\", beginning with a letter or digit")]
+    #[error("open staging \"{}\": want letters, digits and \"_+-.\", beginning with a letter or digit", quoted(.0))]
     BadId(String),
     /// Another run with the same id has not ended.
-    #[error("open staging {path:?}: another run is using it; wait for it or stop it")]
+    #[error("open staging \"{}\": another run is using it; wait for it or stop it", quoted_path(path))]
     Busy {
         /// The directory.
         path: PathBuf,
     },
     /// A file or directory cannot be made, read or replaced.
-    #[error("{operation} {path:?}")]
+    #[error("{operation} \"{}\"", quoted_path(path))]
     Io {
         /// What was tried.
         operation: &'static str,
@@ -47,7 +48,7 @@ pub enum StagingError {
         source: io::Error,
     },
     /// A record is not the JSON it should be.
-    #[error("parse {path:?}")]
+    #[error("parse \"{}\"", quoted_path(path))]
     Json {
         /// The record.
         path: PathBuf,
@@ -386,6 +387,12 @@ mod tests {
         staging.prepare(uid, gid).expect("prepare again");
         assert!(precious.exists());
         assert!(!staging.out().join("adapter").is_symlink());
+    }
+
+    #[test]
+    fn an_id_without_end_is_cut_and_escaped() {
+        let said = Staging::of(Path::new("/"), &"\u{1b}x".repeat(1 << 20)).expect_err("an id").to_string();
+        assert!(said.len() < 3000 && !said.contains('\u{1b}'), "{} bytes: {said:.200}", said.len());
     }
 
     #[test]

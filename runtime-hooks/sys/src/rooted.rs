@@ -5,6 +5,7 @@ use std::io::{self, Read as _};
 use std::os::fd::AsRawFd as _;
 use std::path::{Component, Path, PathBuf};
 
+use hone_contract::quoted_path;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2};
 use rustix::io::Errno;
 
@@ -12,7 +13,7 @@ use rustix::io::Errno;
 #[derive(Debug, thiserror::Error)]
 pub enum RootedError {
     /// A call failed.
-    #[error("read {path:?} in {root:?}")]
+    #[error("read \"{}\" in \"{}\"", quoted_path(path), quoted_path(root))]
     Io {
         /// The root.
         root: PathBuf,
@@ -23,7 +24,7 @@ pub enum RootedError {
         source: io::Error,
     },
     /// Not a regular file: a FIFO would block, a device would answer for ever.
-    #[error("read {path:?} in {root:?}: not a regular file")]
+    #[error("read \"{}\" in \"{}\": not a regular file", quoted_path(path), quoted_path(root))]
     NotRegular {
         /// The root.
         root: PathBuf,
@@ -31,7 +32,7 @@ pub enum RootedError {
         path: PathBuf,
     },
     /// Longer than the caller is ready to hold.
-    #[error("read {path:?} in {root:?}: {got} bytes, want at most {want}")]
+    #[error("read \"{}\" in \"{}\": {got} bytes, want at most {want}", quoted_path(path), quoted_path(root))]
     TooLarge {
         /// The root.
         root: PathBuf,
@@ -192,6 +193,17 @@ mod tests {
         let dir = tree();
         let error = read_in_root(dir.path(), Path::new("etc/job"), 5).expect_err("6 bytes");
         assert!(matches!(error, RootedError::TooLarge { got: 6, want: 5, .. }));
+    }
+
+    #[test]
+    fn a_path_without_end_is_cut_and_escaped() {
+        let dir = tree();
+        let path = PathBuf::from("\u{1b}x".repeat(1 << 20));
+        let error = read_in_root(dir.path(), &path, 5).expect_err("longer than any path");
+        let said = error.to_string();
+        assert!(said.len() < 3000 && !said.contains('\u{1b}'), "{} bytes: {said:.200}", said.len());
+        let said = read_in_root(dir.path(), Path::new("etc"), 5).expect_err("a directory").to_string();
+        assert_eq!(said, format!("read \"etc\" in \"{}\": not a regular file", dir.path().display()));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use hone_contract::{quoted, quoted_path};
 use oci_spec::runtime::{Capability, Process, Spec};
 use serde_json::Value;
 
@@ -13,6 +14,9 @@ use crate::log::Logger;
 
 /// A configuration larger than this was not written by an engine (bytes).
 const MAX_CONFIG: u64 = 64 << 20;
+/// Characters that are shown of an unknown name, and how many names: Linux has some forty capabilities.
+const NAME: usize = 64;
+const MOST_NAMES: usize = 64;
 /// Lists of capabilities.
 const CAPABILITY_SETS: [&str; 5] = ["bounding", "effective", "inheritable", "permitted", "ambient"];
 
@@ -66,7 +70,7 @@ fn drop_unknown_capabilities(process: &mut Value, log: &Logger) {
         names.retain(|name| {
             let known = serde_json::from_value::<Capability>(name.clone()).is_ok();
             if !known {
-                dropped.push(name.as_str().unwrap_or("?").to_owned());
+                dropped.push(quoted(name.as_str().unwrap_or("?")).at_most(NAME).to_string());
             }
             known
         });
@@ -74,7 +78,9 @@ fn drop_unknown_capabilities(process: &mut Value, log: &Logger) {
     dropped.sort();
     dropped.dedup();
     if !dropped.is_empty() {
-        log.warn(&format!("ignoring unknown or unavailable capabilities: [{}]", dropped.join(" ")));
+        let (first, more) = dropped.split_at(dropped.len().min(MOST_NAMES));
+        let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+        log.warn(&format!("ignoring unknown or unavailable capabilities: [{}]{more}", first.join(" ")));
     }
 }
 
@@ -90,7 +96,7 @@ fn keep_known<T: serde::de::DeserializeOwned>(seccomp: &mut Value, key: &str, lo
     values.retain(|value| {
         let known = serde_json::from_value::<T>(value.clone()).is_ok();
         if !known {
-            log.warn(&format!("ignoring unknown seccomp {key}: {value}"));
+            log.warn(&format!("ignoring unknown seccomp {key}: {}", quoted(&value.to_string())));
         }
         known
     });
@@ -99,14 +105,14 @@ fn keep_known<T: serde::de::DeserializeOwned>(seccomp: &mut Value, key: &str, lo
 fn check(spec: &Spec) -> Result<()> {
     let bad = |text: &str| Err(RuntimeError::Spec(text.into()));
     if !spec.version().starts_with("1.") {
-        return bad(&format!("ociVersion {:?}: want 1.x", spec.version()));
+        return bad(&format!("ociVersion \"{}\": want 1.x", quoted(spec.version())));
     }
     let Some(process) = spec.process() else { return bad("process property must not be empty") };
     if process.args().as_ref().is_none_or(|args| args.is_empty()) {
         return bad("args must not be empty");
     }
     if !process.cwd().is_absolute() {
-        return bad(&format!("cwd must be an absolute path, got {:?}", process.cwd()));
+        return bad(&format!("cwd must be an absolute path, got \"{}\"", quoted_path(process.cwd())));
     }
     if spec.root().is_none() {
         return bad("root must be specified");
@@ -171,6 +177,25 @@ mod tests {
         let mounts = spec.mounts().clone().expect("mounts");
         assert_eq!(mounts[0].source().clone(), Some(dir.path().join("data")));
         assert!(rootfs(&spec).is_absolute());
+    }
+
+    #[test]
+    fn values_without_end_are_cut_and_escaped() {
+        let long = "\\u001bx".repeat(1 << 20);
+        for (old, new) in [("\"cwd\":\"/\"", format!("\"cwd\":\"{long}\"")), ("1.0.2", long.clone())] {
+            let dir = bundle(&PLAIN.replacen(old, &new, 1));
+            let said = read(dir.path(), &quiet(dir.path())).expect_err("refused").to_string();
+            assert!(said.len() < 3000 && !said.contains('\u{1b}'), "{} bytes: {said:.200}", said.len());
+        }
+        // Names that are dropped are told in the log.
+        let names: Vec<String> = (0..10_000).map(|n| format!("\"CAP_{n}\"")).collect();
+        let dir = bundle(&PLAIN.replacen("\"CAP_NOPE\"", &format!("{},\"{long}\"", names.join(",")), 1));
+        read(dir.path(), &quiet(dir.path())).expect("read");
+        let log = std::fs::read_to_string(dir.path().join("log")).expect("log");
+        assert!(log.len() < 3000 && log.contains("CAP_1 ") && log.contains("and 9937 more"), "{} bytes", log.len());
+        let relative = bundle(&PLAIN.replacen("\"cwd\":\"/\"", "\"cwd\":\"work\"", 1));
+        let said = read(relative.path(), &quiet(relative.path())).expect_err("refused").to_string();
+        assert_eq!(said, "read config.json: cwd must be an absolute path, got \"work\"");
     }
 
     #[test]

@@ -7,6 +7,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use hone_contract::{quoted, quoted_path};
+
 use crate::state::Status;
 
 /// An operation that failed.
@@ -51,13 +53,13 @@ pub enum RuntimeError {
         status: Status,
     },
     /// `kill` with a word that is no signal.
-    #[error("unknown signal {0:?}")]
+    #[error("unknown signal \"{}\"", quoted(.0))]
     UnknownSignal(String),
     /// Arguments that cannot be used together, or a value that cannot be read.
     #[error("{0}")]
     Usage(String),
     /// A file or a call failed.
-    #[error("{operation} {path:?}")]
+    #[error("{operation} \"{}\"", quoted_path(path))]
     Io {
         /// What was tried.
         operation: &'static str,
@@ -77,7 +79,7 @@ pub enum RuntimeError {
         source: io::Error,
     },
     /// A file is not the JSON it should be.
-    #[error("parse {path:?}")]
+    #[error("parse \"{}\"", quoted_path(path))]
     Json {
         /// The file.
         path: PathBuf,

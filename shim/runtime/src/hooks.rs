@@ -68,7 +68,8 @@ fn run_one(hook: &Hook, state: &str) -> Result<(), String> {
     let (mut out, mut err) = (anonymous_file().map_err(say)?, anonymous_file().map_err(say)?);
     let clone = |file: &std::fs::File| file.try_clone().map(Stdio::from).map_err(say);
     command.stdin(Stdio::piped()).stdout(clone(&out)?).stderr(clone(&err)?);
-    let mut child = command.spawn().map_err(|e| format!("{}: {}", hook.path().display(), say(e)))?;
+    let mut child =
+        command.spawn().map_err(|e| format!("{}: {}", hone_contract::quoted_path(hook.path()), say(e)))?;
     if let Some(mut stdin) = child.stdin.take() {
         // A hook need not read its input; one that fails says so by its exit status.
         let _ = stdin.write_all(state.as_bytes());

@@ -1,5 +1,6 @@
 //! The process of `exec`, from a file or from the command line. Pure but for reading the file.
 
+use hone_contract::quoted_path;
 use oci_spec::runtime::{Capability, LinuxCapabilities, Process, Spec};
 
 use crate::bundle;
@@ -21,7 +22,8 @@ pub fn of_exec(args: &ExecArgs, spec: &Spec, log: &Logger) -> Result<Process> {
         return Err(RuntimeError::Usage("exec args cannot be empty".into()));
     }
     if !process.cwd().is_absolute() {
-        return Err(RuntimeError::Usage(format!("cwd must be an absolute path, got {:?}", process.cwd())));
+        let got = quoted_path(process.cwd());
+        return Err(RuntimeError::Usage(format!("cwd must be an absolute path, got \"{got}\"")));
     }
     if process.capabilities().is_none() {
         process.set_capabilities(container.capabilities().clone());

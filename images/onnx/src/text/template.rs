@@ -16,18 +16,22 @@ pub(super) struct Template {
 
 const NAME: &str = "chat";
 
+fn refused(operation: &'static str) -> impl FnOnce(Error) -> TrainError {
+    move |error| TrainError::Template { operation, source: error.into() }
+}
+
 impl Template {
     /// Parses `source`; `begin` and `end` are how the tokenizer spells its special tokens.
     pub(super) fn new(source: String, begin: String, end: String) -> Result<Self> {
         let mut environment = Environment::new();
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-        environment.set_syntax(syntax.map_err(|source| TrainError::Template { operation: "set up", source })?);
+        environment.set_syntax(syntax.map_err(refused("set up"))?);
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_function("raise_exception", |message: String| -> std::result::Result<Value, Error> {
             Err(Error::new(ErrorKind::InvalidOperation, message))
         });
         let added = environment.add_template_owned(NAME, source);
-        added.map_err(|source| TrainError::Template { operation: "parse", source })?;
+        added.map_err(refused("parse"))?;
         Ok(Self { environment, begin, end })
     }
 
@@ -40,7 +44,7 @@ impl Template {
             eos_token => self.end.as_str(),
         };
         let text = self.environment.get_template(NAME).and_then(|template| template.render(values));
-        text.map_err(|source| TrainError::Template { operation: "apply", source })
+        text.map_err(refused("apply"))
     }
 }
 

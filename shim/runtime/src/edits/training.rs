@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use hone_contract::quoted_path;
 use hone_image::job::{DATA_DIRS, Job, OUT_DIR};
 use oci_spec::runtime::{
     LinuxCpu, LinuxNamespaceBuilder, LinuxNamespaceType, LinuxPidsBuilder, LinuxResources, Mount, MountBuilder, Spec,
@@ -25,7 +26,7 @@ const CPU_PERIOD: u64 = 100_000;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TrainingError {
     /// A mount where the runtime's own lies.
-    #[error("mount at {0:?}: {HONE_DIR} and what lies below it belong to the runtime; mount your data at /data")]
+    #[error("mount at \"{}\": {HONE_DIR} and what lies below it belong to the runtime; mount your data at /data", quoted_path(.0))]
     MountAtHone(PathBuf),
 }
 

@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use hone_contract::{quoted, quoted_path};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 /// The program that `name` means.
@@ -14,17 +15,18 @@ pub fn find(name: &str, path: &str) -> Result<PathBuf, String> {
         let program = PathBuf::from(name);
         return match executable(&program) {
             Ok(()) => Ok(program),
-            Err(why) => Err(format!("exec: {name:?}: {why}")),
+            Err(why) => Err(format!("exec: \"{}\": {why}", quoted(name))),
         };
     }
     let dirs = path.split(':').map(|dir| if dir.is_empty() { "." } else { dir });
     let found = dirs.map(|dir| Path::new(dir).join(name)).find(|program| executable(program).is_ok());
-    found.filter(|_| !name.is_empty()).ok_or_else(|| format!("exec: {name:?}: executable file not found in $PATH"))
+    let absent = || format!("exec: \"{}\": executable file not found in $PATH", quoted(name));
+    found.filter(|_| !name.is_empty()).ok_or_else(absent)
 }
 
 fn executable(program: &Path) -> Result<(), String> {
     let meta = std::fs::metadata(program)
-        .map_err(|error| format!("stat {}: {}", program.display(), super::plain(&error)))?;
+        .map_err(|error| format!("stat {}: {}", quoted_path(program), super::plain(&error)))?;
     if meta.is_dir() || meta.permissions().mode() & 0o111 == 0 {
         return Err("permission denied".into());
     }
@@ -46,6 +48,10 @@ mod tests {
         let full = format!("{path}/data");
         assert_eq!(find(&full, ""), Err(format!("exec: {full:?}: permission denied")));
         assert_eq!(find("/nope", ""), Err("exec: \"/nope\": stat /nope: no such file or directory".into()));
+        for name in ["\u{1b}x".repeat(1 << 20), format!("/{}", "y".repeat(1 << 20))] {
+            let said = find(&name, &path).expect_err("not there");
+            assert!(said.starts_with("exec: \"") && said.len() < 3000 && !said.contains('\u{1b}'), "{said:.200}");
+        }
         assert_eq!(find("sh", "/nonexistent:/bin"), Ok("/bin/sh".into()));
     }
 }

@@ -96,7 +96,7 @@ impl Program {
 
     /// Says that it could not be started. Whoever reads the container's standard error may be gone.
     fn failed(&self, error: &io::Error) {
-        let message = format!("exec {}: {}", self.path.to_string_lossy(), plain(error));
+        let message = format!("exec {}: {}", hone_contract::quoted_bytes(self.path.to_bytes()), plain(error));
         hone_contract::tell(io::stderr(), &message);
     }
 

@@ -7,6 +7,7 @@ use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use hone_contract::quoted_path;
 use hone_files::open_regular;
 use oci_spec::runtime::{LinuxSeccomp, Process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -87,12 +88,12 @@ impl Setup {
         stdio::reopen_null()?;
         for link in &self.cgroup_links {
             std::os::unix::fs::symlink(&link.target, &link.path)
-                .map_err(|error| format!("link {:?}: {}", link.path, plain(&error)))?;
+                .map_err(|error| format!("link \"{}\": {}", quoted_path(&link.path), plain(&error)))?;
         }
         mounts::propagate(&self.propagations)?;
         let cwd = self.process.cwd();
         hone_sys::make_directory_in_root(Path::new("/"), cwd)
-            .map_err(|error| format!("mkdir {}: {}", cwd.display(), plain(&error)))?;
+            .map_err(|error| format!("mkdir {}: {}", quoted_path(cwd), plain(&error)))?;
         for path in &self.readonly_mounts {
             mounts::make_read_only(path)?;
         }
@@ -130,15 +131,16 @@ impl Setup {
         match std::env::current_dir() {
             Ok(path) if path.is_absolute() => Ok(()),
             Ok(path) => {
-                Err(format!("current working directory {path:?} is outside of container mount namespace root"))
+                let path = quoted_path(&path);
+                Err(format!("current working directory \"{path}\" is outside of container mount namespace root"))
             }
             Err(error) => Err(self.bad_directory(&error)),
         }
     }
 
     fn bad_directory(&self, error: &io::Error) -> String {
-        let cwd = self.process.cwd().to_string_lossy();
-        format!("chdir to cwd ({cwd:?}) set in config.json failed: {}", plain(error))
+        let cwd = quoted_path(self.process.cwd());
+        format!("chdir to cwd (\"{cwd}\") set in config.json failed: {}", plain(error))
     }
 
     /// The payload.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use hone_cgroups::{Cgroup, container_path};
+use hone_contract::quoted_path;
 use hone_keeper::report::rfc3339;
 use hone_keeper::staging::swap_file;
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
@@ -181,8 +182,9 @@ fn check_sources(spec: &Spec) -> Result<()> {
     for mount in spec.mounts().iter().flatten().filter(|m| libcontainer::rootfs::utils::is_bind(m)) {
         let Some(source) = mount.source() else { continue };
         if let Err(error) = std::fs::metadata(source) {
-            let why = format!("stat {}: {}", source.display(), crate::init::plain(&error));
-            let text = format!("error mounting {source:?} to rootfs at {:?}: {why}", mount.destination());
+            let (source, destination) = (quoted_path(source), quoted_path(mount.destination()));
+            let why = format!("stat {source}: {}", crate::init::plain(&error));
+            let text = format!("error mounting \"{source}\" to rootfs at \"{destination}\": {why}");
             return Err(RuntimeError::Libcontainer(text));
         }
     }
