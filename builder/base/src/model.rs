@@ -170,6 +170,9 @@ fn settle_tokenizer(
     match understood.as_mut().and_then(|u| u.gguf_tokenizer.take()) {
         Some((name, Ok(tokenizer))) => {
             tokenizer::fits(&model.shown, tokenizer.tokens.len() as u64, vocabulary)?;
+            if let (true, Some(file)) = (needed, base.weights.first()) {
+                tokenizer.check(&file.source.display().to_string())?;
+            }
             base.tokenizer = Some(format!("{inside}/{name}"));
             Ok(())
         }

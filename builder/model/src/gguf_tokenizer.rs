@@ -1,8 +1,19 @@
 //! The tokenizer inside a GGUF file's metadata, as values.
 
+use std::collections::HashSet;
+
+use hone_contract::quoted;
+
 use crate::ModelError;
 use crate::gguf::{Header, Value};
 use crate::gguf_config::Fields;
+
+/// The kind of tokenizer that the trainer computes: byte-level BPE.
+const KIND: &str = "gpt2";
+/// The pre-tokenizers that the trainer knows. llama.cpp names them instead of describing them.
+pub const PRE_TOKENIZERS: [&str; 5] = ["smollm", "gpt-2", "qwen2", "llama-bpe", "llama3"];
+/// What can be done about a tokenizer inside a GGUF that the trainer does not compute.
+const WAY_OUT: &str = "or give the model's tokenizer.json beside it (base.tokenizer)";
 
 /// What GGUF says about its tokenizer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +77,45 @@ impl GgufTokenizer {
             tokens,
         })
     }
+
+    /// Refuses what the trainer cannot compute: asked at build, and once more on the device, in the same words.
+    ///
+    /// # Errors
+    /// Another kind of tokenizer or of pre-tokenizer, a token that is there twice, or a merge that is not one of two
+    /// tokens into a third.
+    pub fn check(&self, file: &str) -> Result<(), ModelError> {
+        let unsupported = |what, got: &str, known: String| Err(ModelError::unsupported(file, what, got, known));
+        if self.model != KIND {
+            return unsupported("tokenizer kind", &self.model, format!("{KIND}, {WAY_OUT}"));
+        }
+        let pre = self.pre.as_deref().unwrap_or("default");
+        if !PRE_TOKENIZERS.contains(&pre) {
+            return unsupported("pre-tokenizer", pre, format!("{}, {WAY_OUT}", PRE_TOKENIZERS.join(", ")));
+        }
+        let mut known = HashSet::new();
+        for (id, token) in self.tokens.iter().enumerate() {
+            if !known.insert(token.as_str()) {
+                let got = format!("{}, which is there twice", shown(token));
+                return Err(ModelError::header(file, format!("token {id}"), got, "each token once"));
+            }
+        }
+        for (number, merge) in self.merges.iter().enumerate() {
+            let wrong = |got: String, want| Err(ModelError::header(file, format!("merge {number}"), got, want));
+            let Some((left, right)) = merge.split_once(' ') else {
+                return wrong(format!("{}, not two tokens", shown(merge)), "two, with a space between");
+            };
+            if ![left, right, &format!("{left}{right}")].iter().all(|token| known.contains(token)) {
+                let got = format!("{}, which does not fit its vocabulary", shown(merge));
+                return wrong(got, "two tokens whose sum is a token");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Short, so that what is wrong with it is not cut off behind it.
+fn shown(token: &str) -> String {
+    format!("\"{}\"", quoted(token).at_most(24))
 }
 
 /// One kind for each token.

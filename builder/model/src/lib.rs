@@ -41,7 +41,7 @@ pub use adapter::{TARGETS, adapter_tensors};
 pub use config::{Family, ModelConfig};
 pub use dtype::Dtype;
 pub use error::{ModelError, bounded};
-pub use gguf_tokenizer::GgufTokenizer;
+pub use gguf_tokenizer::{GgufTokenizer, PRE_TOKENIZERS};
 pub use model::{Model, Placed, RowOrder, shards_of_index};
 pub use peft::LoraConfig;
 

@@ -226,6 +226,52 @@ fn a_gguf_tokenizer_is_read_and_its_lies_refused() {
     refused(GgufTokenizer::from_header("m.gguf", &header), &["bos_token_id", "below 4"]);
 }
 
+/// What the trainer would refuse on the device, whoever asks.
+#[test]
+fn a_gguf_tokenizer_that_the_trainer_cannot_compute_is_refused() {
+    let good = GgufTokenizer {
+        model: "gpt2".to_owned(),
+        pre: Some("smollm".to_owned()),
+        tokens: ["<|end|>", "a", "b", "ab", "Ġ"].map(str::to_owned).to_vec(),
+        kinds: vec![3, 1, 1, 1, 1],
+        merges: vec!["a b".to_owned()],
+        bos: None,
+        eos: Some(0),
+        pad: None,
+        add_bos: false,
+        chat_template: None,
+    };
+    good.check("m.gguf").expect("a tokenizer");
+    for pre in hone_model::PRE_TOKENIZERS {
+        GgufTokenizer { pre: Some(pre.to_owned()), ..good.clone() }.check("m.gguf").expect(pre);
+    }
+    GgufTokenizer { merges: vec![], ..good.clone() }.check("m.gguf").expect("bytes alone");
+    let said = |bad: GgufTokenizer, want: &[&str]| {
+        let error = bad.check("m.gguf").expect_err("must be refused");
+        let said = error.to_string();
+        assert!(said.len() < 3000 && !said.contains('\u{1b}'), "{} bytes: {said:.200}", said.len());
+        refused::<()>(Err(error), want);
+    };
+    let of = |kind: &str| GgufTokenizer { model: kind.to_owned(), ..good.clone() };
+    said(of("llama"), &["tokenizer kind llama", "gpt2", "tokenizer.json"]);
+    said(of(&"\u{1b}k".repeat(1 << 20)), &["tokenizer kind"]);
+    said(GgufTokenizer { pre: None, ..good.clone() }, &["pre-tokenizer default", "smollm"]);
+    said(GgufTokenizer { pre: Some("x".repeat(1 << 20)), ..good.clone() }, &["pre-tokenizer xxx"]);
+    let long = "\u{1b}t".repeat(1 << 20);
+    for token in ["a", &long] {
+        let twice = [good.tokens.clone(), vec![token.to_owned(); 2]].concat();
+        let kinds = vec![1; twice.len()];
+        said(GgufTokenizer { tokens: twice, kinds, ..good.clone() }, &["token ", "there twice"]);
+    }
+    for merge in ["ab", "", &long] {
+        said(GgufTokenizer { merges: vec![merge.to_owned()], ..good.clone() }, &["merge 0", "not two tokens"]);
+    }
+    for merge in ["b a", "x y", "a ", &format!("a {long}")] {
+        let merges = vec!["a b".to_owned(), merge.to_owned()];
+        said(GgufTokenizer { merges, ..good.clone() }, &["merge 1", "does not fit its vocabulary"]);
+    }
+}
+
 fn st(json: &str, data: usize) -> Vec<u8> {
     [&(json.len() as u64).to_le_bytes()[..], json.as_bytes(), &vec![0; data]].concat()
 }

@@ -27,6 +27,7 @@ impl Gguf {
         }
         if tokens > 0 {
             file.text("tokenizer.ggml.model", "gpt2");
+            file.text("tokenizer.ggml.pre", "smollm");
             let names: Vec<String> = (0..tokens).map(|i| format!("t{i}")).collect();
             file.texts("tokenizer.ggml.tokens", &names);
         }

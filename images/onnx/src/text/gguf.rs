@@ -3,6 +3,7 @@
 //! llama.cpp names pre-tokenizers instead of describing them; the descriptions here are those of the models' own
 //! tokenizer.json. Byte-level BPE only: SentencePiece models need their tokenizer.json beside them.
 
+use hone_contract::quoted;
 use hone_model::GgufTokenizer;
 use serde_json::{Map, Value, json};
 
@@ -22,22 +23,11 @@ const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{
 
 /// Makes the tokenizer that `file` describes.
 pub(super) fn open(file: &str, raw: &GgufTokenizer) -> Result<Text> {
-    if raw.model != "gpt2" {
-        let problem =
-            format!("kind {} in a GGUF is not supported (only gpt2); give tokenizer.json beside it", raw.model);
-        return Err(TrainError::tokenizer(file, problem));
-    }
+    // What `hone build` has asked before; the model may have come another way.
+    raw.check(file)?;
     let (normalizer, pre_tokenizer, ignore_merges) = split(file, raw.pre.as_deref().unwrap_or("default"))?;
-    let mut vocab = Map::new();
-    for (id, token) in raw.tokens.iter().enumerate() {
-        if vocab.insert(token.clone(), json!(id)).is_some() {
-            return Err(TrainError::tokenizer(file, format!("token {id} ({token:?}) is there twice")));
-        }
-    }
-    let merges = raw.merges.iter().map(|merge| match merge.split_once(' ') {
-        Some((left, right)) => Ok(json!([left, right])),
-        None => Err(TrainError::tokenizer(file, format!("merge {merge:?} is not two tokens"))),
-    });
+    let vocab: Map<String, Value> = raw.tokens.iter().cloned().zip((0..).map(|id: u64| json!(id))).collect();
+    let merges: Vec<_> = raw.merges.iter().filter_map(|merge| merge.split_once(' ')).collect();
     let description = json!({
         "version": "1.0",
         "added_tokens": added(raw),
@@ -47,7 +37,7 @@ pub(super) fn open(file: &str, raw: &GgufTokenizer) -> Result<Text> {
         "decoder": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false},
         "model": {
             "type": "BPE", "fuse_unk": false, "byte_fallback": false, "ignore_merges": ignore_merges,
-            "vocab": vocab, "merges": merges.collect::<Result<Vec<_>>>()?,
+            "vocab": vocab, "merges": merges,
         },
     });
     let tokenizer = super::tokenizer_of(file, description)?;
@@ -81,11 +71,7 @@ fn split(file: &str, name: &str) -> Result<(Value, Value, bool)> {
         "qwen2" => (json!({"type": "NFC"}), words(QWEN2), false),
         "llama-bpe" | "llama3" => (Value::Null, words(LLAMA3), true),
         other => {
-            let problem = format!(
-                "pre-tokenizer {other} in a GGUF is not supported (smollm, gpt-2, qwen2, llama-bpe); \
-                 give tokenizer.json beside it"
-            );
-            return Err(TrainError::tokenizer(file, problem));
+            return Err(TrainError::tokenizer(file, format!("pre-tokenizer {} is not known", quoted(other))));
         }
     })
 }
@@ -112,7 +98,7 @@ mod tests {
 
     #[test]
     fn merges_and_special_tokens_work() {
-        for pre in ["smollm", "gpt-2", "qwen2", "llama-bpe"] {
+        for pre in hone_model::PRE_TOKENIZERS {
             let text = open("m.gguf", &raw(pre)).unwrap();
             let tokens = text.encode("ab<|im_end|>\n a11", false).unwrap();
             let ids: Vec<u32> = tokens.iter().map(|t| t.id).collect();
@@ -132,7 +118,7 @@ mod tests {
         let bad = GgufTokenizer { merges: vec!["ab".to_owned()], ..raw("smollm") };
         assert!(say(&bad).contains("not two tokens"));
         let bad = GgufTokenizer { merges: vec!["x y".to_owned()], ..raw("smollm") };
-        assert!(say(&bad).contains("not usable"));
+        assert!(say(&bad).contains("does not fit its vocabulary"));
         let bad = GgufTokenizer { merges: vec!["<|im_end|> a".to_owned()], ..raw("smollm") };
         assert!(say(&bad).contains("does not fit"));
     }
