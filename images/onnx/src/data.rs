@@ -3,10 +3,11 @@
 //! Every line is an example or an error that names file and line: a silent loss of data would be worse. The loss is
 //! on the answer only for `chat` and `alpaca`, and on everything for `text`.
 
-use std::fs::File;
+use std::fs::FileType;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use hone_contract::quoted;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
@@ -65,6 +66,8 @@ pub struct Data {
     pub sequences: Vec<Sequence>,
     /// Examples left out because `max_length` leaves nothing of their answer.
     pub left_out: usize,
+    /// FIFOs, sockets and devices beside the files: reading one would wait for somebody, or never end.
+    pub special: Vec<PathBuf>,
     /// sha256 of all files' bytes, in order.
     pub digest: String,
 }
@@ -77,9 +80,10 @@ const MAX_LINE: u64 = 16 << 20;
 /// # Errors
 /// Nothing to read, something unreadable, or a line that is no example.
 pub fn load(path: &Path, reading: &Reading<'_>, max_length: usize) -> Result<Data> {
-    let mut data = Data { sequences: Vec::new(), left_out: 0, digest: String::new() };
+    let (files, special) = files(path)?;
+    let mut data = Data { sequences: Vec::new(), left_out: 0, special, digest: String::new() };
     let mut hash = Sha256::new();
-    for file in files(path)? {
+    for file in files {
         load_file(&file, reading, max_length, &mut data, &mut hash)?;
     }
     data.digest = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
@@ -94,16 +98,25 @@ pub fn load(path: &Path, reading: &Reading<'_>, max_length: usize) -> Result<Dat
     Ok(data)
 }
 
-fn files(path: &Path) -> Result<Vec<PathBuf>> {
+/// What to read, and what lies beside it that cannot be read as a file.
+fn files(path: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
     let meta = std::fs::metadata(path).map_err(|source| TrainError::io("open data", path, source))?;
     if !meta.is_dir() {
-        return Ok(vec![path.to_owned()]);
+        return Ok((vec![path.to_owned()], Vec::new()));
     }
-    let files = files_ending(path, ".jsonl")?;
+    // What is not there behind its link is told when it is opened.
+    let kind = |file: &PathBuf| std::fs::metadata(file).map(|meta| meta.file_type());
+    let is_special = |kind: FileType| hone_files::special(kind).is_some();
+    let (special, files): (Vec<_>, Vec<_>) =
+        files_ending(path, ".jsonl")?.into_iter().partition(|file| kind(file).is_ok_and(is_special));
     if files.is_empty() {
-        return Err(TrainError::setting(format!("data {}", path.display()), "no *.jsonl file", "at least one"));
+        let got = match special.len() {
+            0 => "no *.jsonl file".to_owned(),
+            n => format!("no *.jsonl file ({n} that are a FIFO, socket or device)"),
+        };
+        return Err(TrainError::setting(format!("data {}", path.display()), got, "at least one"));
     }
-    Ok(files)
+    Ok((files, special))
 }
 
 fn load_file(
@@ -114,7 +127,7 @@ fn load_file(
     hash: &mut Sha256,
 ) -> Result<()> {
     let fail = |source| TrainError::io("read data", file, source);
-    let mut reader = BufReader::new(File::open(file).map_err(fail)?);
+    let mut reader = BufReader::new(hone_files::open_regular(file).map_err(fail)?);
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();
@@ -156,7 +169,8 @@ impl Place<'_> {
 
     /// The same failure, with the line.
     fn within(&self, error: TrainError) -> TrainError {
-        let cause = std::error::Error::source(&error).map_or_else(String::new, |source| format!(": {source}"));
+        let cause = std::error::Error::source(&error)
+            .map_or_else(String::new, |source| format!(": {}", quoted(&source.to_string())));
         self.error(format!("{error}{cause}"))
     }
 
@@ -165,7 +179,7 @@ impl Place<'_> {
             // serde_json's own line number is that within the line.
             let problem = e.to_string();
             let problem = problem.split(" at line ").next().unwrap_or(&problem);
-            self.error(format!("{problem} (column {}); want {}", e.column(), format.example()))
+            self.error(format!("{} (column {}); want {}", quoted(problem), e.column(), format.example()))
         })
     }
 }

@@ -4,7 +4,6 @@
 //! again, and not memory of the process.
 #![allow(unsafe_code)]
 
-use std::fs::File;
 use std::path::Path;
 
 use memmap2::Mmap;
@@ -23,11 +22,7 @@ impl Map {
     /// # Errors
     /// It cannot be opened or mapped, or it is not a regular file.
     pub fn open(path: &Path) -> Result<Self, TrainError> {
-        let file = File::open(path).map_err(|source| TrainError::io("open", path, source))?;
-        let meta = file.metadata().map_err(|source| TrainError::io("read metadata of", path, source))?;
-        if !meta.is_file() {
-            return Err(TrainError::setting(path.display(), "something else", "a regular file"));
-        }
+        let file = hone_files::open_regular(path).map_err(|source| TrainError::io("open", path, source))?;
         // SAFETY: the mapping is read-only and private to this value, which owns it until it is dropped, and every
         // slice of it borrows from this value. That nobody changes or cuts the file meanwhile is kept by its place:
         // an image's root filesystem, read-only while a trainer runs. If someone does it all the same, the reads

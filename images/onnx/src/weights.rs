@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read as _;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -242,12 +243,17 @@ fn display_name(path: &Path) -> String {
 
 /// Reads a small file whole.
 pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>> {
-    let meta = fs::metadata(path).map_err(|source| TrainError::io("open", path, source))?;
-    if meta.len() > hone_model::MAX_HEADER {
+    let file = hone_files::open_regular(path).map_err(|source| TrainError::io("open", path, source))?;
+    let fail = |source| TrainError::io("read", path, source);
+    let size = file.metadata().map_err(fail)?.len();
+    let mut bytes = Vec::new();
+    // It may grow while it is read.
+    file.take(hone_model::MAX_HEADER + 1).read_to_end(&mut bytes).map_err(fail)?;
+    if bytes.len() as u64 > hone_model::MAX_HEADER {
         let want = format!("at most {}", hone_model::MAX_HEADER);
-        return Err(TrainError::setting(path.display(), format!("{} bytes", meta.len()), want));
+        return Err(TrainError::setting(path.display(), format!("{} bytes", size.max(bytes.len() as u64)), want));
     }
-    fs::read(path).map_err(|source| TrainError::io("read", path, source))
+    Ok(bytes)
 }
 
 /// Files of a directory whose name ends so, sorted.

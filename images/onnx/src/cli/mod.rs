@@ -7,6 +7,7 @@ mod show;
 mod signals;
 mod train;
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
@@ -66,18 +67,15 @@ struct Places {
 impl Places {
     /// The job, if it is there; it must be when there is no model without it.
     fn read_job(&self) -> Result<Option<Job>> {
-        let size = match std::fs::metadata(&self.job) {
-            Ok(meta) => meta.len(),
-            Err(_) if self.model.is_some() => return Ok(None),
+        let file = match hone_files::open_regular(&self.job) {
+            Ok(file) => file,
+            Err(_) if self.model.is_some() && std::fs::metadata(&self.job).is_err() => return Ok(None),
             Err(source) => return Err(io("open job (or give --model)", &self.job, source)),
         };
         // Read no more than a job may have: `Job::parse` says what is wrong with a larger one.
         let mut bytes = Vec::new();
-        if size <= MAX_JOB_BYTES {
-            bytes = std::fs::read(&self.job).map_err(|source| io("read job", &self.job, source))?;
-        } else {
-            bytes.resize(MAX_JOB_BYTES as usize + 1, b' ');
-        }
+        let read = file.take(MAX_JOB_BYTES + 1).read_to_end(&mut bytes);
+        read.map_err(|source| io("read job", &self.job, source))?;
         let job = Job::parse(&bytes).map_err(|source| TrainError::Job { path: self.job.clone(), source })?;
         Ok(Some(job))
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use hone_contract::quoted_path;
 use hone_image::job::{DATA_DIRS, Finetune, Job, OUT_DIR};
 use hone_model::ModelConfig;
 use hone_train::adapter::{Adapter, continued};
@@ -178,6 +179,12 @@ fn introduce(show: &mut Show, data: &Data, settings: &Settings, adapter: &Adapte
         adapter.spec.targets.join(" "),
         data.sequences.len(),
     ));
+    if let Some(first) = data.special.first() {
+        let (more, first) = (data.special.len(), quoted_path(first));
+        show.say(&format!(
+            "data {first}: a FIFO, socket or device, which is no data and was not read ({more} such in all)"
+        ));
+    }
     if data.left_out > 0 {
         show.say(&format!(
             "{} examples are left out: max_length {} leaves nothing of their answers",
