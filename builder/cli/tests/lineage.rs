@@ -10,7 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use common::{Site, exited};
 use hone_image::image::is_version;
 use hone_image::media::{LABEL_BASE_CONFIG, LABEL_BASE_NAME, LABEL_VERSION};
-use hone_image::oci::{ImageConfig, Manifest, Sealed};
+use hone_image::oci::{ImageConfig, Manifest, RuntimeConfig, Sealed};
 use hone_image::run::{Engine, RunRecord};
 use hone_image::{Digest, Image, Layer, LayerKind, Reference, media};
 use serde_json::{Value, json};
@@ -50,12 +50,23 @@ fn tar_of(path: &str, content: &[u8]) -> Vec<u8> {
 
 /// Makes the image `name` of the image `from`: other labels, and layers.
 fn derive(site: &Site, from: &str, name: &str, labels: &[(&str, &str)], edit: impl FnOnce(&mut Vec<Layer>)) {
+    derive_other(site, from, name, labels, |_, layers| edit(layers));
+}
+
+/// The same, with other words in its configuration, too.
+fn derive_other(
+    site: &Site,
+    from: &str,
+    name: &str,
+    labels: &[(&str, &str)],
+    edit: impl FnOnce(&mut RuntimeConfig, &mut Vec<Layer>),
+) {
     let store = site.store();
     let ingest = store.ingest().expect("store");
     let image = store.resolve(from).expect("image").image;
     let mut layers = image.layers().to_vec();
-    edit(&mut layers);
     let mut config: ImageConfig = image.config().value().clone();
+    edit(&mut config.config, &mut layers);
     config.history.clear();
     config.rootfs.diff_ids = layers.iter().map(|layer| layer.diff_id).collect();
     let own = config.config.labels.get_or_insert_default();
@@ -180,6 +191,78 @@ fn a_name_like_a_version_s_needs_the_layers_of_its_base() {
     let (said, note) = train(&site, "run8", "assistant:base-v7");
     assert!(said.contains("committed assistant:base-v8: ") && note.is_empty(), "{said}{note}");
     assert_eq!(diff_ids(&site, "assistant:base-v8").len(), diff_ids(&site, "assistant:base").len() + 1);
+}
+
+/// A layer of these entries.
+fn layer_of(site: &Site, entries: &[(&str, tar::EntryType)]) -> Layer {
+    let mut archive = tar::Builder::new(Vec::new());
+    for (path, kind) in entries {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(*kind);
+        header.set_size(0);
+        header.set_mode(0o755);
+        match kind {
+            tar::EntryType::Symlink | tar::EntryType::Link => {
+                archive.append_link(&mut header, path, "/etc").expect("link");
+            }
+            _ => archive.append_data(&mut header, path, &b""[..]).expect("entry"),
+        }
+    }
+    let tar = archive.into_inner().expect("tar");
+    let digest = site.store().ingest().expect("store").put(&tar).expect("layer");
+    Layer::tar(LayerKind::Adapter, digest, tar.len() as u64)
+}
+
+#[test]
+fn a_layer_with_other_things_by_an_adapter_s_names_is_no_adapter() {
+    use tar::EntryType::{Directory, Fifo, Link, Regular, Symlink};
+    let site = site();
+    let base = config(&site, "assistant:base").to_string();
+    let labels = [(LABEL_BASE_NAME, "assistant:base"), (LABEL_BASE_CONFIG, base.as_str()), (LABEL_VERSION, "7")];
+    let (dir, file) = ("hone/adapter", "hone/adapter/adapter_config.json");
+    let evil: [&[(&str, tar::EntryType)]; 6] = [
+        &[(dir, Symlink)],
+        &[("hone", Symlink)],
+        &[("hone", Directory), (dir, Directory), (file, Link)],
+        &[("hone", Directory), (dir, Directory), (file, Fifo)],
+        &[(dir, Regular)],
+        &[(file, Directory)],
+    ];
+    for (n, entries) in evil.into_iter().enumerate() {
+        let top = layer_of(&site, entries);
+        derive(&site, "assistant:base", "assistant:base-v7", &labels, |layers| layers.push(top));
+        let (said, _) = train(&site, &format!("run{n}"), "assistant:base-v7");
+        assert!(said.contains(&format!("committed assistant:base-v7-v{}: ", n + 1)), "{entries:?}: {said}");
+    }
+    let top = layer_of(&site, &[("hone", Directory), (dir, Directory), (file, Regular)]);
+    derive(&site, "assistant:base", "assistant:base-v7", &labels, |layers| layers.push(top));
+    let (said, _) = train(&site, "twin", "assistant:base-v7");
+    assert!(said.contains("committed assistant:base-v8: "), "{said}");
+}
+
+#[test]
+fn a_version_runs_what_its_base_runs() {
+    let site = site();
+    let base = config(&site, "assistant:base").to_string();
+    let labels = [(LABEL_BASE_NAME, "assistant:base"), (LABEL_BASE_CONFIG, base.as_str()), (LABEL_VERSION, "7")];
+    type Edit = fn(&mut RuntimeConfig);
+    let edits: [Edit; 3] = [
+        |config| config.cmd = Some(vec!["/bin/evil".to_owned()]),
+        |config| config.env = Some(vec!["LD_PRELOAD=/data/evil.so".to_owned()]),
+        |config| drop(config.rest.insert("Volumes".to_owned(), json!({"/hone/adapter": {}}))),
+    ];
+    for (n, edit) in edits.into_iter().enumerate() {
+        let top = layer(&site, LayerKind::Adapter, "hone/adapter/adapter_config.json", b"{}");
+        derive_other(&site, "assistant:base", "assistant:base-v7", &labels, |config, layers| {
+            edit(config);
+            layers.push(top);
+        });
+        let seen = site.json(&["inspect", "--json", "assistant:base-v7"]);
+        assert_eq!((&seen["lineage"], &seen["version"]), (&json!("assistant:base-v7"), &json!(null)), "{n}");
+        let (said, note) = train(&site, &format!("run{n}"), "assistant:base-v7");
+        assert!(said.contains(&format!("committed assistant:base-v7-v{}: ", n + 1)), "{n}: {said}");
+        assert!(note.contains("says that it is version 7 of assistant:base"), "{n}: {note}");
+    }
 }
 
 #[test]
@@ -334,12 +417,20 @@ fn a_version_that_only_docker_has_goes_on_when_its_base_is_there() {
 
 #[test]
 fn a_version_that_docker_s_base_does_not_bear_out_is_a_base_of_its_own() {
-    for how in ["another base", "no base"] {
+    for how in ["another base", "no base", "another command"] {
         let mut site = of_elsewhere();
+        if how == "another command" {
+            derive_other(&site, "assistant:base-v1", "assistant:base-v1", &[], |config, _| {
+                config.cmd = Some(vec!["/bin/evil".to_owned()]);
+            });
+        }
         let program = layer(&site, LayerKind::Other, "hone/bin/hone-train", b"evil");
         derive(&site, "assistant:base", "other:base", &[], |layers| layers[0] = program);
         let docker = Docker::new(&mut site);
         docker.has("assistant:base-v1");
+        if how == "another command" {
+            docker.has("assistant:base");
+        }
         if how == "another base" {
             docker.has("other:base");
             fs::rename(docker.site.path("docker/other-base"), docker.site.path("docker/assistant-base"))

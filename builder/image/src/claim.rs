@@ -2,18 +2,23 @@
 //!
 //! Labels are the words of whoever made the image, and `docker build FROM` hands them on to images that are something
 //! else. They are believed when nothing of it has to be taken from them: the image is called as the version would be that
-//! it says it is, the base is there under the name that goes with it, and the layers are that base's and one more.
+//! it says it is, the base is there under the name that goes with it, the layers are that base's and one more, and what it
+//! runs is what that base runs.
 
 use hone_contract::quoted;
+use serde_json::{Map, Value};
 
 use crate::digest::Digest;
 use crate::job::AdapterSpec;
 use crate::media;
-use crate::oci::ImageConfig;
+use crate::oci::{ImageConfig, RuntimeConfig};
 use crate::reference::Reference;
 
 /// Versions of one lineage that anybody makes; who says more does not mean a number.
 const MOST_VERSIONS: u64 = 1_000_000;
+/// The labels that a version's configuration has beside its base's.
+const OF_VERSIONS: [&str; 4] =
+    [media::LABEL_VERSION, media::LABEL_BASE_NAME, media::LABEL_BASE_CONFIG, media::LABEL_PARENT];
 
 /// Which version an image says it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,10 +59,38 @@ impl Claim {
         (called == *name && lineage != *name).then_some(lineage)
     }
 
-    /// Whether an image of the layers `layers` is the one of configuration `base` and layers `below`, and one layer more.
-    pub fn holds(&self, layers: &[Digest], base: Digest, below: &[Digest]) -> bool {
-        base == self.base && layers.len() == below.len() + 1 && layers.starts_with(below)
+    /// Whether `version` is what [`version_config`](crate::image::version_config) makes of the base `below`, whose
+    /// configuration has the digest `base`: its layers and one more, and the same processor, program and environment. What
+    /// only people read is not looked at: an engine does not hand all of it on.
+    pub fn holds(&self, version: &ImageConfig, base: Digest, below: &ImageConfig) -> bool {
+        let (layers, under) = (&version.rootfs.diff_ids, &below.rootfs.diff_ids);
+        let machine = |config: &ImageConfig| (config.architecture.clone(), config.os.clone());
+        base == self.base
+            && layers.len() == under.len() + 1
+            && layers.starts_with(under)
+            && machine(version) == machine(below)
+            && runs(&version.config) == runs(&below.config)
     }
+}
+
+/// What a container of this configuration starts with, without what makes a version of a base. Engines write fields that
+/// say nothing, or leave them out.
+fn runs(config: &RuntimeConfig) -> Map<String, Value> {
+    let mut config = config.clone();
+    if let Some(labels) = &mut config.labels {
+        labels.retain(|name, _| !OF_VERSIONS.contains(&name.as_str()));
+    }
+    // Of the type's own fields none fails to be written.
+    let written = serde_json::to_value(&config).unwrap_or_default();
+    let Value::Object(mut fields) = written else { return Map::new() };
+    fields.retain(|_, value| match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(fields) => !fields.is_empty(),
+        Value::Bool(true) | Value::Number(_) => true,
+    });
+    fields
 }
 
 /// What to tell the user of an image called `name` that is no version, when its labels say that it is one.
@@ -67,8 +100,8 @@ pub fn disbelieved(name: &Reference, config: &ImageConfig) -> Option<String> {
     version.or(base)?;
     let (version, base) = (quoted(version.unwrap_or("?")).at_most(20), quoted(base.unwrap_or("?")));
     Some(format!(
-        "{name} says that it is version {version} of {base}, which its name and its layers do not bear out: it is taken as a \
-         base of its own"
+        "{name} says that it is version {version} of {base}, which its name, its layers and what it runs do not bear out: it is \
+         taken as a base of its own"
     ))
 }
 
@@ -137,10 +170,62 @@ mod tests {
         let ids: Vec<Digest> = (0u8..5).map(|n| Digest::of(&[n])).collect();
         let base = ids[4];
         let claim = claim("a:base", &base.to_string(), "1").expect("claim");
-        assert!(claim.holds(&ids[..3], base, &ids[..2]));
-        assert!(!claim.holds(&ids[..4], base, &ids[..2]), "one layer too many");
-        assert!(!claim.holds(&ids[..2], base, &ids[..2]), "none");
-        assert!(!claim.holds(&[ids[1], ids[0], ids[2]], base, &ids[..2]), "other layers");
-        assert!(!claim.holds(&ids[..3], ids[0], &ids[..2]), "another base");
+        let of = |layers: &[Digest]| {
+            let mut config = config(&[]);
+            config.rootfs.diff_ids = layers.to_vec();
+            config
+        };
+        let below = of(&ids[..2]);
+        assert!(claim.holds(&of(&ids[..3]), base, &below));
+        assert!(!claim.holds(&of(&ids[..4]), base, &below), "one layer too many");
+        assert!(!claim.holds(&of(&ids[..2]), base, &below), "none");
+        assert!(!claim.holds(&of(&[ids[1], ids[0], ids[2]]), base, &below), "other layers");
+        assert!(!claim.holds(&of(&ids[..3]), ids[0], &below), "another base");
+    }
+
+    #[test]
+    fn what_runs_is_the_base_s() {
+        let id = Digest::of(b"base");
+        let claim = claim("a:base", &id.to_string(), "1").expect("claim");
+        let mut below = config(&[("mine", "x")]);
+        below.config.cmd = Some(vec!["train".to_owned()]);
+        below.config.env = Some(vec!["A=b".to_owned()]);
+        below.config.rest.insert("Volumes".to_owned(), serde_json::json!({"/data": {}}));
+        let lineage = crate::image::VersionOf { lineage: "a:base".to_owned(), base: id, parent: id, number: 1 };
+        let adapter = crate::Layer::tar(crate::LayerKind::Adapter, Digest::of(b"adapter"), 1);
+        let version = crate::image::version_config(&below, &lineage, &adapter).value().clone();
+        assert!(claim.holds(&version, id, &below));
+        let edits: [(&str, Value); 10] = [
+            ("Cmd", serde_json::json!(["/bin/evil"])),
+            ("Entrypoint", serde_json::json!(["/bin/evil"])),
+            ("Env", serde_json::json!(["A=b", "LD_PRELOAD=/evil.so"])),
+            ("User", serde_json::json!("0")),
+            ("WorkingDir", serde_json::json!("/evil")),
+            ("Volumes", serde_json::json!({"/": {}})),
+            ("ExposedPorts", serde_json::json!({"22/tcp": {}})),
+            ("Healthcheck", serde_json::json!({"Test": ["CMD", "/bin/evil"]})),
+            ("Labels", serde_json::json!({"mine": "y"})),
+            ("ArgsEscaped", serde_json::json!(true)),
+        ];
+        for (field, value) in edits {
+            let mut text = serde_json::to_value(&version).expect("written");
+            text["config"][field] = value;
+            let other: ImageConfig = serde_json::from_value(text).expect("configuration");
+            assert!(!claim.holds(&other, id, &below), "{field}");
+        }
+        assert!(!claim.holds(&ImageConfig { architecture: "arm64".to_owned(), ..version.clone() }, id, &below));
+        // As docker describes the same.
+        let mut text = serde_json::to_value(&version).expect("written");
+        for (field, value) in [
+            ("Hostname", serde_json::json!("")),
+            ("AttachStdin", serde_json::json!(false)),
+            ("OnBuild", Value::Null),
+            ("Entrypoint", serde_json::json!([])),
+            ("User", serde_json::json!("")),
+        ] {
+            text["config"][field] = value;
+        }
+        let described: ImageConfig = serde_json::from_value(text).expect("configuration");
+        assert!(claim.holds(&described, id, &below));
     }
 }

@@ -5,12 +5,17 @@ use hone_image::claim::Claim;
 use hone_image::job::AdapterSpec;
 use hone_image::oci::ImageConfig;
 use hone_image::{Digest, Image, Layer, LayerKind, Pack, Reference};
+use tar::EntryType;
 
 use crate::{Budget, Store, StoreError, untar};
 
 /// What an adapter's layer has at most: two directories and two files.
-const ADAPTER_ENTRIES: [&str; 4] =
-    ["hone", "hone/adapter", "hone/adapter/adapter_config.json", "hone/adapter/adapter_model.safetensors"];
+const ADAPTER_ENTRIES: [(&str, EntryType); 4] = [
+    ("hone", EntryType::Directory),
+    ("hone/adapter", EntryType::Directory),
+    ("hone/adapter/adapter_config.json", EntryType::Regular),
+    ("hone/adapter/adapter_model.safetensors", EntryType::Regular),
+];
 
 /// A version that another store made, of a base that this one has.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,10 +80,7 @@ impl Store {
         };
         let Some(descriptor) = self.references()?.remove(&lineage) else { return Ok(None) };
         let base = self.pack_of(&descriptor)?;
-        let held = |image: &&Image| {
-            let below = &image.config().value().rootfs.diff_ids;
-            claim.holds(&config.rootfs.diff_ids, image.config().digest(), below)
-        };
+        let held = |image: &&Image| claim.holds(config, image.config().digest(), image.config().value());
         let Some(image) = base.images().iter().find(held).cloned() else { return Ok(None) };
         match top {
             Some(layer) if !self.is_adapter(layer)? => Ok(None),
@@ -111,7 +113,9 @@ impl Store {
             let path = entry.path_bytes();
             let path = path.strip_prefix(b"./").unwrap_or(&path);
             let path = path.strip_suffix(b"/").unwrap_or(path);
-            others |= !ADAPTER_ENTRIES.iter().any(|known| known.as_bytes() == path);
+            let kind = entry.header().entry_type();
+            // A link that is called as the adapter's directory is no adapter's.
+            others |= !ADAPTER_ENTRIES.iter().any(|(name, of)| name.as_bytes() == path && *of == kind);
             Ok(())
         });
         // What has more entries, or is no tar, is no adapter either.

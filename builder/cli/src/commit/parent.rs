@@ -164,14 +164,16 @@ impl Ran<'_> {
         let Some(engine) = hone_engines::of(&self.run.engine) else { return Ok(None) };
         let asking = || format!("not committed yet: ask {} for {lineage}", kind(&self.run.engine));
         let Some(base) = engine.inspect(&lineage.to_string()).map_err(because(asking()))? else { return Ok(None) };
-        if !claim.holds(&self.value.rootfs.diff_ids, base.id, &base.diff_ids) {
+        // Its topmost layer is in the engine only, and not looked at.
+        let (base, below) = (base.id, described(base)?);
+        if !claim.holds(&self.value, base, &below) {
             return Ok(None);
         }
         Ok(Some(Parent {
             lineage,
-            base: base.id,
+            base,
             ran: self.config,
-            below: described(base)?,
+            below,
             after: claim.number(),
             documents: None,
             note: None,
