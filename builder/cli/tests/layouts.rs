@@ -274,6 +274,31 @@ fn what_is_no_layout_is_left_alone() {
 }
 
 #[test]
+fn a_layout_that_go_s_tools_began_is_written_into() {
+    let site = site(&[("tiny:one", 16)]);
+    // As `umoci init` makes it; an index without a list is none.
+    for (place, index, taken) in [
+        ("umoci", r#"{"schemaVersion":2,"manifests":null}"#, true),
+        ("null", r#"{"schemaVersion":2,"mediaType":"","manifests":null,"annotations":null}"#, true),
+        ("none", r#"{"schemaVersion":2}"#, false),
+        ("map", r#"{"schemaVersion":2,"manifests":{}}"#, false),
+    ] {
+        site.write(&format!("{place}/oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#);
+        site.write(&format!("{place}/index.json"), index);
+        fs::create_dir_all(site.path(place).join("blobs/sha256")).expect("directory");
+        let to = format!("oci:{place}");
+        if taken {
+            assert!(Store::at(&site.path(place)).references().expect("an index").is_empty());
+            site.ok(&["save", "tiny:one", "-o", &to]);
+            assert_eq!(names(&site.path(place)).len(), 2, "{place}");
+            assert!(load(&site, &format!("root-{place}"), &[&to]).0.starts_with("tiny:one "));
+        } else {
+            assert!(site.fails(&["save", "tiny:one", "-o", &to]).contains("no index of images"), "{place}");
+        }
+    }
+}
+
+#[test]
 fn a_failed_write_leaves_what_was_there_and_damage_is_mended() {
     let site = site(&[("tiny:one", 16), ("tiny:two", 32)]);
     site.ok(&["save", "tiny:one", "-o", "oci:l"]);

@@ -4,19 +4,14 @@
 //! document that is an index to one reader and a manifest to another shows each of them another image under one digest
 //! (CVE-2021-41190, GHSA-77vh-xpmg-72qh): all that is said must agree. OCI's and docker's names for one of the two agree:
 //! indexes that docker's tools wrote have been described by OCI's name since there is one.
-//!
-//! Go's reader does not look at the case of a field's name and takes the last of two: a field that only differs in case
-//! from one that matters is refused, too.
-
-use std::collections::BTreeMap;
+//! A field that only differs in case from one that matters is refused, too ([`crate::spelling`]).
 
 use hone_contract::quoted;
-use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde_json::Value;
+use serde::{Deserialize, Deserializer};
 
-use crate::media;
-use crate::oci::{Descriptor, DocumentError, Index, MAX_DOCUMENT_BYTES, Manifest, Sealed};
+use crate::oci::{self, Descriptor, DocumentError, Index, MAX_DOCUMENT_BYTES, Manifest, Sealed};
+use crate::{media, spelling};
 
 /// A document that others name by its digest, with its bytes.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,10 +51,11 @@ impl Kind {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Shape {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "oci::absent_when_empty")]
     media_type: Option<String>,
-    #[serde(default)]
-    manifests: Option<IgnoredAny>,
+    /// Go writes a list that is empty as null: it is there, then.
+    #[serde(default, deserialize_with = "there")]
+    manifests: Option<Option<IgnoredAny>>,
     #[serde(default)]
     config: Option<IgnoredAny>,
     #[serde(default)]
@@ -69,11 +65,9 @@ struct Shape {
     fs_layers: Option<IgnoredAny>,
 }
 
-/// Fields of documents that matter here.
-const FIELDS: [&str; 8] =
-    ["schemaVersion", "mediaType", "artifactType", "manifests", "config", "layers", "subject", "annotations"];
-/// Fields of descriptors that matter here.
-const OF_DESCRIPTOR: [&str; 6] = ["mediaType", "digest", "size", "artifactType", "platform", "annotations"];
+fn there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<IgnoredAny>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
 
 impl Document {
     /// Reads a document that `said` is the media type of, in the words of whoever names it. Words that are neither an
@@ -115,20 +109,11 @@ impl Document {
 
     /// Refuses fields that a reader who does not look at the case would take for others.
     fn spelled(&self, what: &'static str) -> Result<(), DocumentError> {
-        let (rest, descriptors): (_, Vec<&Descriptor>) = match self {
-            Self::Index(index) => (&index.value().rest, index.value().manifests.iter().collect()),
+        match self {
+            Self::Index(index) => spelling::document(what, &index.value().rest, &index.value().manifests),
             Self::Manifest(manifest) => {
                 let Manifest { config, layers, subject, rest, .. } = manifest.value();
-                (rest, [config].into_iter().chain(layers).chain(subject).collect())
-            }
-        };
-        let of_document = misspelled(rest, &FIELDS);
-        let found = of_document.or(descriptors.iter().find_map(|d| misspelled(&d.rest, &OF_DESCRIPTOR)));
-        match found {
-            None => Ok(()),
-            Some((field, like)) => {
-                let why = format!("some programs take its field {} for {like}", quoted(field));
-                Err(DocumentError::Ambiguous { what, why })
+                spelling::document(what, rest, [config].into_iter().chain(layers).chain(subject))
             }
         }
     }
@@ -171,13 +156,16 @@ pub fn shaped_as_index(bytes: &[u8]) -> Result<(), DocumentError> {
 /// What its fields and its own words agree on.
 fn kind(what: &'static str, shape: &Shape) -> Result<Kind, DocumentError> {
     let want = "an index or a manifest";
-    let by_fields = match (shape.manifests.is_some(), shape.config.is_some() || shape.layers.is_some()) {
+    // A manifest always has a configuration: null makes an index only of what has none.
+    let index = shape.manifests.as_ref().map(|manifests| manifests.is_some());
+    let by_fields = match (index == Some(true), shape.config.is_some() || shape.layers.is_some()) {
         (true, false) => Kind::Index,
         (false, true) => Kind::Manifest,
         (true, true) => {
             let why = "it has the manifests of an index beside the config or layers of a manifest".to_owned();
             return Err(DocumentError::Ambiguous { what, why });
         }
+        (false, false) if index.is_some() => Kind::Index,
         (false, false) if shape.fs_layers.is_some() => {
             return Err(not(what, "it is a manifest of docker's schema 1, which nobody writes any more", want));
         }
@@ -197,20 +185,10 @@ fn not(what: &'static str, got: &str, want: &'static str) -> DocumentError {
     DocumentError::Kind { what, got: got.to_owned(), want }
 }
 
-/// The first unknown field that Go's reader takes for one of `known` (encoding/json, foldName): letters of any case, the
-/// long s and the sign of the kelvin.
-fn misspelled<'a>(rest: &'a BTreeMap<String, Value>, known: &[&'static str]) -> Option<(&'a str, &'static str)> {
-    let folded = |field: &str| field.replace('\u{17f}', "s").replace('\u{212a}', "k");
-    rest.keys().find_map(|field| {
-        let like = known.iter().find(|like| field != *like && like.eq_ignore_ascii_case(&folded(field)))?;
-        Some((field.as_str(), *like))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn descriptor() -> Value {
         json!({"mediaType": "x", "digest": format!("sha256:{}", "0".repeat(64)), "size": 1})
@@ -330,6 +308,38 @@ mod tests {
         for field in ["manifest", "x-config", "Data", "URLS"] {
             assert!(parse(None, &with(an_index(), field, json!([]))).is_ok(), "{field}");
         }
+    }
+
+    /// Go writes lists and maps that have nothing in them as null, and takes an empty text for none.
+    #[test]
+    fn what_go_takes_for_empty_is_empty() {
+        for own in [None, Some(json!(null)), Some(json!("")), Some(json!(media::INDEX))] {
+            let mut value = json!({"schemaVersion": 2, "manifests": null, "annotations": null});
+            if let Some(own) = own {
+                value["mediaType"] = own;
+            }
+            shaped_as_index(value.to_string().as_bytes()).expect("an index");
+            let Ok(Document::Index(index)) = parse(None, &value) else { panic!("{value}") };
+            assert!(index.value().manifests.is_empty() && index.value().annotations.is_empty());
+        }
+        let entry = with(with(descriptor(), "annotations", json!(null)), "artifactType", json!(""));
+        let entry = with(entry, "platform", json!({"architecture": "arm64", "os": "linux", "variant": ""}));
+        let index = index(None, with(an_index(), "manifests", json!([entry])).to_string().into()).expect("an index");
+        let [entry] = &index.value().manifests[..] else { panic!("one entry") };
+        assert_eq!((&entry.artifact_type, entry.platform.as_ref().and_then(|p| p.variant.as_ref())), (&None, None));
+        let mut value = with(with(a_manifest(), "layers", json!(null)), "annotations", json!(null));
+        value["config"]["mediaType"] = json!(media::CONFIG);
+        for field in ["mediaType", "artifactType"] {
+            value[field] = json!("");
+        }
+        let Ok(Document::Manifest(manifest)) = parse(None, &value) else { panic!("{value}") };
+        assert!(manifest.value().is_image() && manifest.value().layers.is_empty());
+        assert_eq!(manifest.value().media_type, None);
+        // What says something is not empty; what is missing is not there.
+        assert!(parse(None, &with(value, "mediaType", json!(media::INDEX))).is_err());
+        assert!(parse(Some(media::MANIFEST), &json!({"schemaVersion": 2, "manifests": null})).is_err());
+        let no_layers = json!({"schemaVersion": 2, "config": descriptor()});
+        assert!(parse(None, &no_layers).is_err());
     }
 
     #[test]

@@ -121,7 +121,7 @@ impl Image {
             variant: base.variant,
             os: "linux".to_owned(),
             config,
-            rootfs: RootFs { kind: "layers".to_owned(), diff_ids: base.layers.iter().map(|l| l.diff_id).collect() },
+            rootfs: RootFs::of(base.layers.iter().map(|l| l.diff_id).collect()),
             history: base.layers.iter().map(|layer| history(layer, EPOCH)).collect(),
             rest: BTreeMap::new(),
         };

@@ -7,13 +7,12 @@
 use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::digest::Digest;
 use crate::json::BadJson;
-use crate::layer;
-use crate::media;
+use crate::{layer, media, spelling};
 
 /// A document larger than this is refused unread (bytes).
 pub const MAX_DOCUMENT_BYTES: u64 = 8 << 20;
@@ -29,13 +28,13 @@ pub struct Descriptor {
     /// Their number.
     pub size: u64,
     /// What kind of artifact a manifest is, when it is one.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "absent_when_empty")]
     pub artifact_type: Option<String>,
     /// What an image runs on.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub platform: Option<Platform>,
     /// Free annotations.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default, deserialize_with = "empty_when_null")]
     pub annotations: BTreeMap<String, String>,
     /// What others wrote and we do not know: `urls`, `data`.
     #[serde(flatten)]
@@ -50,7 +49,7 @@ pub struct Platform {
     /// GOOS.
     pub os: String,
     /// GOARCH variant.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "absent_when_empty")]
     pub variant: Option<String>,
     /// What others wrote and we do not know: `os.version`, `os.features`.
     #[serde(flatten)]
@@ -64,20 +63,21 @@ pub struct Manifest {
     /// Always 2.
     pub schema_version: u32,
     /// [`media::MANIFEST`].
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "absent_when_empty")]
     pub media_type: Option<String>,
     /// What kind of artifact it is, when it is no image.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "absent_when_empty")]
     pub artifact_type: Option<String>,
     /// The configuration.
     pub config: Descriptor,
     /// The layers, lowest first.
+    #[serde(deserialize_with = "empty_when_null")]
     pub layers: Vec<Descriptor>,
     /// The manifest that this one says something about.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub subject: Option<Descriptor>,
     /// Free annotations.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default, deserialize_with = "empty_when_null")]
     pub annotations: BTreeMap<String, String>,
     /// What others wrote and we do not know.
     #[serde(flatten)]
@@ -91,12 +91,13 @@ pub struct Index {
     /// Always 2.
     pub schema_version: u32,
     /// [`media::INDEX`].
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "absent_when_empty")]
     pub media_type: Option<String>,
     /// The manifests.
+    #[serde(deserialize_with = "empty_when_null")]
     pub manifests: Vec<Descriptor>,
     /// Free annotations.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default, deserialize_with = "empty_when_null")]
     pub annotations: BTreeMap<String, String>,
     /// What others wrote and we do not know: `subject`, `artifactType`.
     #[serde(flatten)]
@@ -112,17 +113,17 @@ pub struct ImageConfig {
     /// GOARCH name of the processor.
     pub architecture: String,
     /// GOARCH variant, e.g. `v8`.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "absent_when_empty")]
     pub variant: Option<String>,
     /// `linux`.
     pub os: String,
     /// What a container starts with.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "empty_when_null")]
     pub config: RuntimeConfig,
     /// The layers by their uncompressed digests.
     pub rootfs: RootFs,
     /// One entry a layer, for people.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    #[serde(skip_serializing_if = "Vec::is_empty", default, deserialize_with = "empty_when_null")]
     pub history: Vec<History>,
     /// What others wrote and we do not know.
     #[serde(flatten)]
@@ -188,7 +189,31 @@ pub struct RootFs {
     #[serde(rename = "type")]
     pub kind: String,
     /// Digest of each layer's tar, uncompressed, lowest first.
+    #[serde(deserialize_with = "empty_when_null")]
     pub diff_ids: Vec<Digest>,
+    /// What others wrote and we do not know.
+    #[serde(flatten)]
+    pub rest: BTreeMap<String, Value>,
+}
+
+impl RootFs {
+    /// These layers.
+    pub fn of(diff_ids: Vec<Digest>) -> Self {
+        Self { kind: "layers".to_owned(), diff_ids, rest: BTreeMap::new() }
+    }
+}
+
+/// Go writes a list or a map that has nothing in it as null.
+///
+/// # Errors
+/// When it is something else.
+pub fn empty_when_null<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(from: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
+}
+
+/// To Go's readers a text without a letter is none.
+pub(crate) fn absent_when_empty<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    Ok(Option::deserialize(from)?.filter(|text: &String| !text.is_empty()))
 }
 
 /// One line of an image's history.
@@ -264,9 +289,21 @@ impl DocumentError {
 }
 
 /// Documents whose bytes say all that they are. What may be an index or a manifest is read as a [`crate::Document`].
-pub trait Plain: DeserializeOwned {}
+pub trait Plain: DeserializeOwned {
+    /// Refuses what other programs read differently.
+    ///
+    /// # Errors
+    /// [`DocumentError::Ambiguous`].
+    fn check(&self, _what: &'static str) -> Result<(), DocumentError> {
+        Ok(())
+    }
+}
 
-impl Plain for ImageConfig {}
+impl Plain for ImageConfig {
+    fn check(&self, what: &'static str) -> Result<(), DocumentError> {
+        spelling::config(what, self)
+    }
+}
 impl Plain for Value {}
 
 impl<T: Plain> Sealed<T> {
@@ -275,7 +312,9 @@ impl<T: Plain> Sealed<T> {
     /// # Errors
     /// When the bytes are not such a document.
     pub fn parse(what: &'static str, bytes: Vec<u8>) -> Result<Self, DocumentError> {
-        Self::read(what, bytes)
+        let read = Self::read(what, bytes)?;
+        read.value.check(what)?;
+        Ok(read)
     }
 }
 
@@ -399,6 +438,20 @@ mod tests {
         assert_eq!(sealed.bytes(), bytes);
         assert_eq!(sealed.digest(), Digest::of(bytes));
         assert_eq!(sealed.value().rest["x"], 1);
+    }
+
+    #[test]
+    fn what_go_writes_as_null_is_empty() {
+        let text = r#"{"architecture":"arm64","variant":"","os":"linux","config":null,"history":null,
+            "rootfs":{"type":"layers","diff_ids":null}}"#;
+        let config: Sealed<ImageConfig> = Sealed::parse("config", text.into()).expect("config");
+        let ImageConfig { variant, config, history, rootfs, .. } = config.value();
+        assert_eq!(
+            (variant, config, history, rootfs),
+            (&None, &RuntimeConfig::default(), &vec![], &RootFs::of(vec![]))
+        );
+        let missing = r#"{"architecture":"arm64","os":"linux","rootfs":{"type":"layers"}}"#;
+        assert!(Sealed::<ImageConfig>::parse("config", missing.into()).is_err());
     }
 
     #[test]

@@ -139,7 +139,12 @@ fn entered(known: Option<&[u8]>, entry: &Value, digest: Digest) -> Result<Option
         Some(bytes) => serde_json::from_slice(bytes).map_err(|_| bad)?,
         None => json!({"schemaVersion": 2, "mediaType": media::INDEX, "manifests": []}),
     };
-    let manifests = list.get_mut("manifests").and_then(Value::as_array_mut).ok_or(bad)?;
+    // Go writes a list without an entry as null.
+    let manifests = list.get_mut("manifests").ok_or(bad)?;
+    if manifests.is_null() {
+        *manifests = json!([]);
+    }
+    let manifests = manifests.as_array_mut().ok_or(bad)?;
     let name = digest.to_string();
     if manifests.iter().any(|m| m["digest"] == name.as_str()) {
         return Ok(None);
@@ -166,6 +171,11 @@ mod tests {
         let both = entered(Some(&first), &second, other).expect("list").expect("new");
         let listed = parse::referrers(&both).expect("referrers");
         assert_eq!(listed.iter().map(|r| r.digest).collect::<Vec<_>>(), [digest, other]);
+        // As Go writes a list without an entry.
+        let nil = br#"{"schemaVersion":2,"manifests":null}"#;
+        let made = entered(Some(nil), &entry, digest).expect("list").expect("new");
+        assert_eq!(entered(Some(&made), &entry, digest), Ok(None));
+        assert!(entered(Some(br#"{"manifests":{}}"#), &entry, digest).is_err());
         assert!(entered(Some(b"{}"), &entry, digest).is_err());
         assert!(entered(Some(b"x"), &entry, digest).is_err());
     }

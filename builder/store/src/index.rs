@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use hone_contract::quoted;
-use hone_image::oci::Descriptor;
+use hone_image::oci::{self, Descriptor};
 use hone_image::{Reference, document, media};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -17,6 +17,7 @@ use crate::{Store, StoreError};
 /// The file, with all that is in it.
 #[derive(Debug, Serialize, Deserialize)]
 struct Document {
+    #[serde(deserialize_with = "oci::empty_when_null")]
     manifests: Vec<Entry>,
     #[serde(flatten)]
     rest: Map<String, Value>,

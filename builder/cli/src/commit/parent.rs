@@ -271,7 +271,7 @@ fn described(found: Found) -> Result<ImageConfig, StepError> {
         variant: None,
         os: found.os,
         config,
-        rootfs: RootFs { kind: "layers".to_owned(), diff_ids: found.diff_ids },
+        rootfs: RootFs::of(found.diff_ids),
         history: Vec::new(),
         rest: Default::default(),
     })

@@ -93,7 +93,9 @@ fn index(dir: &Path) -> io::Result<Option<Value>> {
     }
     let Some(bytes) = small_file(&path).map_err(|e| bad(e.to_string()))? else { return Ok(None) };
     let index: Value = serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))?;
-    match index["schemaVersion"] == json!(2) && index["manifests"].is_array() {
+    // Of a layout without an image Go's tools write null.
+    let manifests = index.get("manifests").is_some_and(|manifests| manifests.is_array() || manifests.is_null());
+    match index["schemaVersion"] == json!(2) && manifests {
         true => Ok(Some(index)),
         false => Err(bad("it is no index of images".to_owned())),
     }

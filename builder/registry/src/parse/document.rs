@@ -54,7 +54,7 @@ struct TokenDocument {
 
 #[derive(Deserialize)]
 struct ReferrersDocument {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "hone_image::oci::empty_when_null")]
     manifests: Vec<Descriptor>,
 }
 
@@ -148,6 +148,7 @@ mod tests {
         assert_eq!(list[0].digest, digest);
         assert_eq!(list[0].artifact_type.as_deref(), Some("t/x"));
         assert_eq!(referrers(br#"{"schemaVersion":2}"#), Ok(Vec::new()));
+        assert_eq!(referrers(br#"{"schemaVersion":2,"manifests":null}"#), Ok(Vec::new()));
         assert!(referrers(b"[]").is_err() || referrers(b"[]") == Ok(Vec::new()));
         assert!(referrers(br#"{"manifests":[{"digest":"sha256:00"}]}"#).is_err());
     }
