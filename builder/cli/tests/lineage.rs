@@ -518,6 +518,76 @@ fn an_image_without_a_name_gets_none_of_its_own_making() {
     assert!(said.starts_with(&want), "{said}");
 }
 
+/// Stages a run that was started by this word for its image.
+fn stage_as(site: &Site, id: &str, image: &str, word: &str) {
+    let path = site.stage(id, image, exited(0)).join("run.json");
+    let mut run: RunRecord = serde_json::from_slice(&fs::read(&path).expect("run")).expect("record");
+    run.image.as_mut().expect("image").reference = word.to_owned();
+    fs::write(&path, serde_json::to_vec(&run).expect("JSON")).expect("run");
+}
+
+/// Gives an image another manifest with the same configuration, which says this of its source.
+fn retell(site: &Site, from: &str, name: &str, source: &str) {
+    let store = site.store();
+    let image = store.resolve(from).expect("image").image;
+    let mut manifest = image.manifest().value().clone();
+    manifest.annotations.insert("org.opencontainers.image.source".to_owned(), source.to_owned());
+    let image = Image::join(Sealed::new(manifest), image.config().clone()).expect("image");
+    store.ingest().expect("store").put_image(&name.parse().expect("name"), &image).expect("put");
+}
+
+#[test]
+fn an_image_called_by_a_digest_has_its_name() {
+    let site = site();
+    retell(&site, "assistant:base", "aaa:x", "stranger");
+    let image = site.store().resolve("assistant:base").expect("image").image;
+    let root = site.store().references().expect("names")[&"assistant:base".parse().expect("name")].digest;
+    let mut words = Vec::new();
+    for digest in [root, image.digest()] {
+        let hex = digest.hex();
+        words.extend([digest.to_string(), hex.clone(), hex[..4].to_owned(), hex[..12].to_owned()]);
+        words.push(format!("sha256:{}", &hex[..12]));
+    }
+    for (n, word) in words.iter().enumerate() {
+        let id = format!("run{n}");
+        stage_as(&site, &id, "assistant:base", word);
+        let said = site.ok(&["commit", &id]);
+        assert!(said.starts_with(&format!("committed assistant:base-v{}: ", n + 1)), "{word}: {said}");
+    }
+    // A name of such digits is a name, where it is the image's.
+    let digits = &root.hex()[..4];
+    site.ok(&["tag", "assistant:base", digits]);
+    stage_as(&site, "named", "assistant:base", digits);
+    assert!(site.ok(&["commit", "named"]).starts_with(&format!("committed {digits}:latest-v1: ")));
+}
+
+#[test]
+fn a_version_says_what_the_image_says_that_was_named() {
+    let site = site();
+    retell(&site, "assistant:base", "aaa:x", "stranger");
+    retell(&site, "assistant:base", "zzz:x", "mine");
+    let source = |name: &str| {
+        let image = site.store().resolve(name).expect("image").image;
+        image.manifest().value().annotations.get("org.opencontainers.image.source").cloned()
+    };
+    let base = source("assistant:base");
+    assert_ne!(base.as_deref(), Some("stranger"));
+    train(&site, "run1", "assistant:base");
+    assert_eq!(source("assistant:base-v1"), base);
+    train(&site, "run2", "zzz:x");
+    assert_eq!(source("zzz:x-v1").as_deref(), Some("mine"));
+    // By the digest of one manifest, whose name is then the version's.
+    let digest = site.store().resolve("zzz:x").expect("image").descriptor.digest;
+    stage_as(&site, "run3", "zzz:x", &digest.to_string());
+    assert!(site.ok(&["commit", "run3"]).starts_with("committed zzz:x-v2: "));
+    assert_eq!(source("zzz:x-v2").as_deref(), Some("mine"));
+    // A name that is not here any more: those of another are better than none.
+    let dir = site.stage("run4", "zzz:x", exited(0));
+    site.ok(&["rm", "zzz:x", "assistant:base"]);
+    assert!(site.ok(&["commit", &dir.display().to_string()]).starts_with("committed zzz:x-v3: "));
+    assert_eq!(source("zzz:x-v3").as_deref(), Some("stranger"));
+}
+
 #[test]
 fn names_that_are_taken_are_passed_over_and_not_without_end() {
     let site = site();

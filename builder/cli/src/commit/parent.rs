@@ -10,15 +10,17 @@ use hone_image::image::{VersionOf, without_adapter};
 use hone_image::oci::{ImageConfig, RootFs, RuntimeConfig, Sealed};
 use hone_image::run::{Engine, RunRecord};
 use hone_image::{Artifact, Digest, Image, Layer, Pack, Reference, modelpack};
-use hone_store::Store;
 use hone_store::staging::Staged;
 use hone_store::versions::VersionRecord;
+use hone_store::{Store, StoreError};
 
 use super::StepError;
 use crate::failure::{Failure, because};
 
 /// Registry that podman puts before names that have none.
 const PODMAN_LOCAL: &str = "localhost/";
+/// What a digest begins with; no name of an image does for Hone, though a repository could be called so.
+const ALGORITHM: &str = "sha256:";
 /// Digits of a digest that stand in a tag, where an image was called by its digest.
 const SHORT: usize = 12;
 
@@ -76,6 +78,10 @@ struct Ran<'a> {
     store: &'a Store,
     run: &'a RunRecord,
     config: Digest,
+    /// What the run record says that it is: with docker's images in containerd that is a manifest or an index.
+    asked: Digest,
+    /// What the caller's word for it stands for in the store, if that has it.
+    meant: Option<Digest>,
     value: ImageConfig,
     documents: Option<Documents>,
 }
@@ -92,18 +98,40 @@ pub fn find(store: &Store, run: &RunRecord, staged: &Staged) -> Result<Parent, S
     if let Some(version) = store.version_of_config(config)? {
         return recorded(store, version);
     }
-    let documents = store.pack_by_config(config)?.and_then(|pack| Documents::of(&pack, config));
+    // Another name's documents may have the same configuration and say something else beside it, such as a licence: they
+    // do only where those that the caller named are not here.
+    let (meant, documents) = match meant(store, named.as_deref(), config)? {
+        Some((root, documents)) => (Some(root), Some(documents)),
+        None => (None, store.pack_by_config(config)?.and_then(|pack| Documents::of(&pack, config))),
+    };
     let value = match (&documents, found) {
         (Some(documents), _) => documents.image.config().value().clone(),
         (None, Some(found)) => described(found)?,
         (None, None) => store.config(config)?.value().clone(),
     };
-    let ran = Ran { store, run, config, value, documents };
+    let ran = Ran { store, run, config, asked: digest, meant, value, documents };
     let name = ran.name(named.as_deref())?;
     match ran.foreign(&name)? {
         Some(parent) => Ok(parent),
         None => Ok(ran.own(name)),
     }
+}
+
+/// What the caller's word for the image stands for here, if that is still the image.
+fn meant(store: &Store, named: Option<&str>, config: Digest) -> Result<Option<(Digest, Documents)>, StepError> {
+    let root = match named.map(|name| store.find(local(name))).transpose() {
+        Ok(root) => root,
+        Err(StoreError::NoImage(_) | StoreError::Ambiguous(_) | StoreError::Elsewhere(_)) => None,
+        Err(error) => return Err(error.into()),
+    };
+    // One that cannot be read is no better than one that is not here.
+    let named = root.and_then(|root| Some((root, store.pack(root).ok()?)));
+    Ok(named.and_then(|(root, pack)| Some((root, Documents::of(&pack, config)?))))
+}
+
+/// The name that the user gave, of podman's.
+fn local(name: &str) -> &str {
+    name.strip_prefix(PODMAN_LOCAL).unwrap_or(name)
 }
 
 /// A version that this store made.
@@ -124,12 +152,18 @@ fn recorded(store: &Store, version: VersionRecord) -> Result<Parent, StepError> 
 impl Ran<'_> {
     /// What the caller called it; a person may also have typed an image id or a digest.
     fn name(&self, named: Option<&str>) -> Result<Reference, StepError> {
-        let typed = named.map(|name| name.strip_prefix(PODMAN_LOCAL).unwrap_or(name));
-        let typed = typed.filter(|name| !self.config.hex().starts_with(name.trim_start_matches("sha256:")));
-        if let Some(name) = typed.and_then(called) {
+        let names = self.store.references()?;
+        if let Some(typed) = named.map(local)
+            && let Some(name) = called(typed)
+            && !typed.starts_with(ALGORITHM)
+            && ((self.meant.is_some() && names.get(&name).map(|d| d.digest) == self.meant)
+                || !self.is_digest(typed)?)
+        {
             return Ok(name);
         }
-        match self.store.names_of_config(self.config)?.into_iter().next() {
+        let meant = names.into_iter().find(|(_, descriptor)| Some(descriptor.digest) == self.meant);
+        let of_config = || Ok::<_, StepError>(self.store.names_of_config(self.config)?.into_iter().next());
+        match meant.map_or_else(of_config, |(name, _)| Ok(Some(name)))? {
             Some(name) => Ok(name),
             None => Err(later(format!(
                 "image {} has no name, and its version needs one; give it one here (`hone load {}:{} --tag NAME:TAG`)",
@@ -138,6 +172,21 @@ impl Ran<'_> {
                 &self.config.hex()[..SHORT]
             ))),
         }
+    }
+
+    /// Whether the text is a digest of the image, or the beginning of one: of its configuration, of a manifest that holds
+    /// it, or of the index that this is in.
+    fn is_digest(&self, text: &str) -> Result<bool, StepError> {
+        let begins = |digest: Digest| digest.hex().starts_with(text);
+        let whole = format!("{ALGORITHM}{text}").parse::<Digest>().is_ok();
+        if whole || begins(self.config) || begins(self.asked) {
+            return Ok(true);
+        }
+        let holds = |image: &&Image| image.config().digest() == self.config;
+        Ok(self.store.packs()?.any(|(_, _, pack)| {
+            let mut images = pack.images().iter().filter(holds).peekable();
+            images.peek().is_some() && (begins(pack.digest()) || images.any(|image| begins(image.digest())))
+        }))
     }
 
     /// A version of elsewhere: its own labels say so, and its base bears it out.
