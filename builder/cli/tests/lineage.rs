@@ -588,6 +588,63 @@ fn a_version_says_what_the_image_says_that_was_named() {
     assert_eq!(source("zzz:x-v3").as_deref(), Some("stranger"));
 }
 
+/// Builds an image whose versions are called so.
+fn tagged(site: &Site, name: &str, tag: &str) {
+    site.write("Honefile", format!("{}adapter:\n  tag: '{tag}'\n", common::LLAMA));
+    site.ok(&["build", ".", "-t", name]);
+}
+
+#[test]
+fn a_job_gives_no_version_the_name_of_another_base_s() {
+    let site = site();
+    for (n, tag) in ["base-v{n}", "base-v1{n}"].into_iter().enumerate() {
+        tagged(&site, "assistant:try", tag);
+        let (said, note) = train(&site, &format!("run{n}"), "assistant:try");
+        assert!(said.contains(&format!("committed assistant:try-v{}: ", n + 1)), "{tag}: {said}");
+        assert!(note.contains(&format!("adapter.tag {tag} makes assistant:base-v")), "{note}");
+        assert!(note.contains("a name for versions of assistant:base, which is here, too"), "{note}");
+    }
+    let (said, note) = train(&site, "first", "assistant:base");
+    assert!(said.contains("committed assistant:base-v1: ") && note.is_empty(), "{said}{note}");
+    // The same when of the other base only the versions are here.
+    site.ok(&["rm", "assistant:base"]);
+    let (said, _) = train(&site, "again", "assistant:try");
+    assert!(said.contains("committed assistant:try-v3: "), "{said}");
+    // Two bases whose jobs say the same: neither gets a name that the other's could have.
+    tagged(&site, "app:one", "release-{n}");
+    site.write(
+        "Honefile",
+        common::LLAMA.replace("steps: 20", "steps: 21")
+            + "adapter:
+  tag: 'release-{n}'
+",
+    );
+    site.ok(&["build", ".", "-t", "app:two"]);
+    for name in ["one", "two"] {
+        let (said, note) = train(&site, name, &format!("app:{name}"));
+        assert!(said.contains(&format!("committed app:{name}-v1: ")), "{said}");
+        assert!(note.contains("adapter.tag release-{n} makes app:release-1"), "{note}");
+    }
+}
+
+#[test]
+fn a_job_s_own_words_for_its_versions_are_followed() {
+    let site = site();
+    tagged(&site, "own:base", "{n}.0");
+    for n in 1..=2 {
+        let (said, note) = train(&site, &format!("run{n}"), "own:base");
+        assert!(said.contains(&format!("committed own:{n}.0: ")) && note.is_empty(), "{said}{note}");
+    }
+    // Another name of the same image, and an image whose versions have other names, take none away.
+    site.ok(&["tag", "own:base", "own:copy"]);
+    site.ok(&["tag", "assistant:base", "own:other"]);
+    let (said, note) = train(&site, "run3", "own:base");
+    assert!(said.contains("committed own:3.0: ") && note.is_empty(), "{said}{note}");
+    // From one of its versions, too.
+    let (said, note) = train(&site, "run4", "own:1.0");
+    assert!(said.contains("committed own:4.0: ") && note.is_empty(), "{said}{note}");
+}
+
 #[test]
 fn names_that_are_taken_are_passed_over_and_not_without_end() {
     let site = site();

@@ -24,6 +24,8 @@ pub const ADAPTER_DIR: &str = "/hone/adapter";
 pub const TOKENIZER_DIR: &str = "/hone/tokenizer";
 /// The staging directory as the trainer sees it.
 pub const OUT_DIR: &str = "/hone/out";
+/// What versions are called when nobody says otherwise: a name made of the base's tag.
+pub const USUAL_TAG: &str = "{tag}-v{n}";
 /// Where a trainer looks for the user's data, in this order.
 pub const DATA_DIRS: [&str; 2] = ["/data", "/app/data"];
 /// A job larger than this is refused unread (bytes).
@@ -282,5 +284,55 @@ impl AdapterSpec {
     pub fn version_name(&self, lineage: &Reference, number: u64) -> Result<Reference, BadReference> {
         let tag = self.tag.replace("{tag}", lineage.tag()).replace("{n}", &number.to_string());
         lineage.with_tag(&tag)
+    }
+
+    /// Whether some version of a lineage is called so.
+    pub fn names(&self, lineage: &Reference, name: &Reference) -> bool {
+        let before = self.tag.split_once("{n}").map(|(before, _)| before.replace("{tag}", lineage.tag()));
+        let Some(rest) = before.and_then(|before| name.tag().strip_prefix(&before)) else { return false };
+        // Digits may follow the number in the template, too.
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        (1..=digits).any(|end| {
+            let number = rest[..end].parse();
+            number.is_ok_and(|number| self.version_name(lineage, number).as_ref() == Ok(name))
+        })
+    }
+
+    /// One that says no more than how versions are called.
+    pub fn tagged(tag: &str) -> Self {
+        Self { commit: true, tag: tag.to_owned(), tensors: None, max_bytes: 1 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_of_a_lineage_s_versions_are_known() {
+        let name = |text: &str| text.parse::<Reference>().expect("name");
+        let names = |tag: &str, called: &str| AdapterSpec::tagged(tag).names(&name("a:base"), &name(called));
+        for (tag, called) in [
+            (USUAL_TAG, "a:base-v1"),
+            (USUAL_TAG, "a:base-v1000000"),
+            ("{n}.0", "a:3.0"),
+            ("v{n}0", "a:v1000"),
+            ("{n}-{tag}-{n}", "a:7-base-7"),
+            ("base-v1{n}", "a:base-v12"),
+        ] {
+            assert!(names(tag, called), "{tag} {called}");
+        }
+        for (tag, called) in [
+            (USUAL_TAG, "a:base"),
+            (USUAL_TAG, "a:base-v"),
+            (USUAL_TAG, "a:base-v01"),
+            (USUAL_TAG, "a:base-v1x"),
+            (USUAL_TAG, "a:base-v99999999999999999999999"),
+            (USUAL_TAG, "b:base-v1"),
+            ("v{n}0", "a:v11"),
+            ("{n}-{n}", "a:7-8"),
+        ] {
+            assert!(!names(tag, called), "{tag} {called}");
+        }
     }
 }

@@ -314,7 +314,7 @@ impl Check<'_> {
     fn adapter(&self, raw: raw::Adapter) -> Result<AdapterPlan, HonefileError> {
         let commit = self.switch("adapter.commit", &raw.commit, "true")?;
         let Some(tag) = raw.tag else {
-            return Ok(AdapterPlan { commit, tag: "{tag}-v{n}".to_owned() });
+            return Ok(AdapterPlan { commit, tag: hone_image::job::USUAL_TAG.to_owned() });
         };
         rules::tag(&tag.value).map_err(|why| self.wrong("adapter.tag", &tag, why))?;
         Ok(AdapterPlan { commit, tag: tag.value })

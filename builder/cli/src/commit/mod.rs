@@ -6,6 +6,7 @@
 
 mod capture;
 mod lora;
+mod naming;
 mod parent;
 mod seal;
 mod verdict;
@@ -21,7 +22,7 @@ use hone_store::{Ingest, Store, StoreError};
 
 use crate::failure::{Failure, because};
 use crate::ship::{ship, ship_version};
-use parent::Parent;
+use naming::Naming;
 
 /// What became of a run.
 #[derive(Debug)]
@@ -130,8 +131,9 @@ fn advance(store: &Store, staged: &mut Staged, run: &RunRecord) -> Result<Advanc
         run: staged.id.clone(),
         finished_ms,
     };
+    let naming = Naming::of(store, &parent.lineage, parent.base, &run.job.adapter)?;
     let record: VersionRecord = ingest.add_version(&new, |version| -> Result<Made, StepError> {
-        let reference = name_of(&parent, run, version.number)?;
+        let reference = naming.name(version.number)?;
         let config = version_config(&parent.below, version, &adapter);
         let pack = parent.pack(&config, version, &adapter);
         Ok(Made { reference, config, pack })
@@ -141,7 +143,9 @@ fn advance(store: &Store, staged: &mut Staged, run: &RunRecord) -> Result<Advanc
         version: record.number,
         config: record.config.digest,
     })?;
-    Ok((publish(store, run, record)?, parent.note))
+    let notes: Vec<String> = [parent.note.clone(), naming.note(&record)].into_iter().flatten().collect();
+    let note = (!notes.is_empty()).then(|| notes.join("; "));
+    Ok((publish(store, run, record)?, note))
 }
 
 fn recorded(store: &Store, reference: &str) -> Result<Option<VersionRecord>, StepError> {
@@ -162,11 +166,6 @@ fn sealed(store: &Store, ingest: &Ingest<'_>, staged: &mut Staged, run: &RunReco
     let layer = seal::seal(ingest, staged, &run.job)?;
     staged.set_outcome(Outcome::Sealed { layer: layer.diff_id })?;
     Ok(layer)
-}
-
-fn name_of(parent: &Parent, run: &RunRecord, number: u64) -> Result<Reference, StepError> {
-    let name = run.job.adapter.version_name(&parent.lineage, number);
-    name.map_err(|e| StepError::Refused(format!("adapter.tag makes no tag: {e}")))
 }
 
 /// The engine that ran the container learns of the version; it is sent what it lacks.
