@@ -158,7 +158,7 @@ fn what_holds_no_image_is_said_to_be_what_it_is_before_any_blob() {
     let (site, registry) = (site(), Registry::start());
     site.ok(&["push", "assistant:base", &format!("{}/a/b:base", registry.host)]);
     let bill = put(&registry, "bill", &artifact(&registry, "text/sp\u{1b}dx", 1));
-    put(&registry, "bills", &index(&[bill.clone()]));
+    put(&registry, "bills", &index(std::slice::from_ref(&bill)));
     let mut said = bill.clone();
     said["artifactType"] = "text/sp\u{1b}dx".into();
     put(&registry, "said", &index(&[said]));
