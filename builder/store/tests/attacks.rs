@@ -1,20 +1,17 @@
 //! Layers and documents that a careless or hostile maker wrote: each is refused, and its harmless twin is read.
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 
+use common::site;
 use hone_image::oci::{Descriptor, Index, Manifest, Platform, Sealed};
 use hone_image::{Digest, Image, Layer, LayerKind, Reference, media};
 use hone_store::job::{JobLayerError, job_in};
 use hone_store::{Budget, Ingest, Store, StoreError, untar};
-
-fn site() -> (tempfile::TempDir, Store) {
-    let dir = tempfile::tempdir().expect("temporary directory");
-    let store = Store::at(dir.path().join("root"));
-    (dir, store)
-}
 
 /// A layer in the store, of these bytes, described as its maker likes.
 fn layer(ingest: &Ingest<'_>, media_type: &str, bytes: &[u8], diff_id: Digest) -> Layer {

@@ -1,39 +1,20 @@
 //! One bad entry, document or record: it is named, what it may need is kept, and everything else works.
 
-use std::collections::BTreeMap;
+mod common;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use hone_image::image::{BaseImage, Image};
-use hone_image::oci::{Descriptor, Index, Manifest, RuntimeConfig, Sealed};
-use hone_image::{Artifact, Digest, Layer, LayerKind, Reference, media};
+use common::{image_of, name, site};
+use hone_image::oci::{Descriptor, Index, Manifest, Sealed};
+use hone_image::{Artifact, Digest, Image, media};
 use hone_store::{Ingest, Store, StoreError};
 use serde_json::{Value, json};
 
-fn site() -> (tempfile::TempDir, Store) {
-    let dir = tempfile::tempdir().expect("temporary directory");
-    let store = Store::at(dir.path().join("root"));
-    (dir, store)
-}
-
-fn name(text: &str) -> Reference {
-    text.parse().expect("reference")
-}
-
 /// An image of one layer, decided by `seed`, under a name.
 fn image(ingest: &Ingest<'_>, reference: &str, seed: u8) -> Image {
-    let layer = Layer::tar(LayerKind::Other, ingest.put(&[seed; 100]).expect("layer"), 100);
-    let image = Image::base(BaseImage {
-        name: "m".to_owned(),
-        architecture: hone_store::this_processor().to_owned(),
-        variant: None,
-        config: RuntimeConfig::default(),
-        layers: vec![layer],
-        annotations: BTreeMap::new(),
-    });
-    ingest.put_image(&name(reference), &image).expect("put");
-    image
+    image_of(ingest, reference, &[seed; 100])
 }
 
 fn layer_of(image: &Image) -> Digest {

@@ -1,41 +1,21 @@
 //! Who reads holds the store open: nothing goes that they may come to, and nobody waits for them for ever.
 
-use std::collections::BTreeMap;
+mod common;
+
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use hone_image::image::{BaseImage, Image};
-use hone_image::oci::{Descriptor, RuntimeConfig};
-use hone_image::{Digest, Layer, LayerKind, Reference, media};
+use common::{image_of, name, site};
+use hone_image::oci::Descriptor;
+use hone_image::{Digest, Image, media};
 use hone_store::{Ingest, Store, StoreError, WeightFile};
-
-fn site() -> (tempfile::TempDir, Store) {
-    let dir = tempfile::tempdir().expect("temporary directory");
-    let store = Store::at(dir.path().join("root"));
-    (dir, store)
-}
-
-fn name(text: &str) -> Reference {
-    text.parse().expect("reference")
-}
 
 /// An image of one layer, decided by `seed`, under a name.
 fn image(ingest: &Ingest<'_>, reference: &str, seed: u64) -> Image {
-    let bytes = seed.to_le_bytes().repeat(1000);
-    let layer = Layer::tar(LayerKind::Other, ingest.put(&bytes).expect("layer"), bytes.len() as u64);
-    let image = Image::base(BaseImage {
-        name: "m".to_owned(),
-        architecture: hone_store::this_processor().to_owned(),
-        variant: None,
-        config: RuntimeConfig::default(),
-        layers: vec![layer],
-        annotations: BTreeMap::new(),
-    });
-    ingest.put_image(&name(reference), &image).expect("put");
-    image
+    image_of(ingest, reference, &seed.to_le_bytes().repeat(1000))
 }
 
 fn read(store: &Store, image: &Image) -> Result<(), StoreError> {

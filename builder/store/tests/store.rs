@@ -1,26 +1,19 @@
 //! The store as others use it: what it keeps, what it removes, and what survives a crash or a neighbour.
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+use common::{name, site};
 use hone_image::image::{BaseImage, Image, VersionOf, version_config};
 use hone_image::oci::RuntimeConfig;
 use hone_image::tar::Entry;
-use hone_image::{Digest, Layer, LayerKind, Pack, Reference};
+use hone_image::{Digest, Layer, LayerKind, Pack};
 use hone_store::versions::{Made, NewVersion, State, VersionRecord};
 use hone_store::{Ingest, Store, StoreError, WeightFile};
-
-fn site() -> (tempfile::TempDir, Store) {
-    let dir = tempfile::tempdir().expect("temporary directory");
-    let store = Store::at(dir.path().join("root"));
-    (dir, store)
-}
-
-fn name(text: &str) -> Reference {
-    text.parse().expect("reference")
-}
 
 fn blobs(store: &Store) -> usize {
     fs::read_dir(store.root().join("blobs/sha256")).map_or(0, Iterator::count)
