@@ -105,11 +105,12 @@ fn target(store: &Store, text: &str) -> Result<Target, Failure> {
         Found::Image(resolved) => resolved,
     };
     // It may have got the name since the names were looked at above: what is written in full is what is meant.
-    if let Some(name) = text.parse().ok().filter(|name| resolved.references.contains(name)) {
-        return Ok(Target::Name(name));
-    }
+    let written = text.parse::<Reference>().ok().filter(|name| resolved.references.contains(name));
     let repository = text.split_once('@').and_then(|(name, _)| name.parse::<Reference>().ok());
-    let meant = |r: &&Reference| repository.as_ref().is_none_or(|name| name.name() == r.name());
+    let meant = |r: &&Reference| match &written {
+        Some(name) => *r == name,
+        None => repository.as_ref().is_none_or(|name| name.name() == r.name()),
+    };
     let names: Vec<&Reference> = resolved.references.iter().filter(meant).collect();
     match names.as_slice() {
         [only] => Ok(match store.version(only)? {
