@@ -288,8 +288,7 @@ impl Store {
                 }
                 Ok(None) => {}
                 Err(StoreError::Denied { .. }) => {
-                    let why =
-                        "it is another user's, who may be writing it, and stays; if nobody is, remove it as they";
+                    let why = "it is another user's, who may be writing it, and stays; if nobody is, remove the file";
                     self.notice(quoted_path(&path).to_string(), why);
                 }
                 Err(error) => self.notice(quoted_path(&path).to_string(), chain(&error)),
