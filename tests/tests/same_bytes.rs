@@ -75,6 +75,13 @@ fn the_trainer_is_small_and_holds_nothing_else() {
     assert_eq!(config.ok(), "\"User\":\"65532:65532\"", "not root");
 }
 
+#[test]
+fn the_trainer_s_image_keeps_onnx_runtime_silent() {
+    let image = hone_store::Store::at(bin().join("trainers/onnx")).only_image().expect("one image");
+    let env = &image.config().value().config.env;
+    assert!(env.iter().flatten().any(|set| set == "ORT_DISABLE_TELEMETRY=1"), "{env:?}");
+}
+
 fn json(path: &std::path::Path) -> serde_json::Value {
     serde_json::from_slice(&fs::read(path).expect("read JSON")).expect("parse JSON")
 }
