@@ -516,6 +516,43 @@ fn other_files_and_oversized_ones_are_refused() {
     );
 }
 
+/// `hone commit run1` where no file can have more than 256 KiB (512 where sh counts in KiB).
+fn commit_in_little_room(site: &Site) -> std::process::Output {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -f 512; exec \"$0\" commit run1", env!("CARGO_BIN_EXE_hone")]);
+    shell.current_dir(site.dir.path()).env("HONE_ROOT", site.root()).output().expect("sh")
+}
+
+#[test]
+fn a_file_is_copied_when_its_header_is_right_and_not_before() {
+    let holes = |dir: &Path| {
+        let path = dir.join("out/adapter/adapter_model.safetensors");
+        fs::File::options().write(true).open(path).expect("open").set_len(1 << 20).expect("a sparse file");
+    };
+    let long = |dir: &Path| edit_tensors(dir, |_, data| data.resize(1 << 20, 0));
+    let named = |dir: &Path| {
+        edit_tensors(dir, |header, data| {
+            let end = data.len();
+            data.resize(1 << 20, 0);
+            let shape = [1, (data.len() - end) / 4];
+            header["x"] = json!({"dtype": "F32", "shape": shape, "data_offsets": [end, data.len()]});
+        });
+    };
+    let spoils: [(&dyn Fn(&Path), &str); 3] =
+        [(&holes, "the file's end"), (&long, "the file's end"), (&named, "an extra one, x")];
+    for (spoil, want) in spoils {
+        let site = site();
+        spoil(&site.stage("run1", "assistant:base", exited(0)));
+        let output = commit_in_little_room(&site);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains("nothing was committed: ") && said.contains(want), "{output:?}");
+    }
+    let site = site();
+    site.stage("run1", "assistant:base", exited(0));
+    let output = commit_in_little_room(&site);
+    assert!(output.status.success(), "{output:?}");
+}
+
 #[test]
 fn what_is_no_file_is_neither_opened_nor_waited_for() {
     let tensors = "out/adapter/adapter_model.safetensors";

@@ -1,7 +1,8 @@
 //! Taking an adapter's files out of a directory that an untrusted program wrote.
 //!
 //! Nothing is followed: each name is opened relative to its directory with O_NOFOLLOW, looked at as an open file,
-//! and copied, bounded, into a file that only this program has. What is checked afterwards is that copy.
+//! and copied, bounded, into a file that only this program has. What is checked afterwards is that copy. Its header is
+//! looked at before, too: a file may have gigabytes and take no room, until it is copied.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -30,19 +31,19 @@ const SHOWN: &str = "/hone/out/adapter";
 /// Most characters of a name that is refused.
 const MAX_SHOWN: usize = 100;
 
-/// Copies of the two files.
+/// The two files.
 #[derive(Debug)]
 pub struct Captured {
-    /// adapter_config.json.
+    /// A copy of adapter_config.json.
     pub config: Vec<u8>,
-    /// adapter_model.safetensors, positioned at its start.
+    /// adapter_model.safetensors, positioned at its start: the trainer's own, which may change at any time.
     pub tensors: File,
     /// Its size.
     pub size: u64,
 }
 
 /// Captures the adapter of the run staged at `staging`, of at most `max_bytes` in both files.
-pub fn capture(ingest: &Ingest<'_>, staging: &Path, max_bytes: u64) -> Result<Captured, StepError> {
+pub fn capture(staging: &Path, max_bytes: u64) -> Result<Captured, StepError> {
     let path = staging.join(OUT_NAME);
     let Some(out) = open_dir(CWD, &path, &path.display().to_string())? else {
         return Err(refused(format!("{} is missing", path.display())));
@@ -56,15 +57,18 @@ pub fn capture(ingest: &Ingest<'_>, staging: &Path, max_bytes: u64) -> Result<Ca
     let mut bytes = Vec::new();
     config.take(config_size + 1).read_to_end(&mut bytes).map_err(reading(CONFIG))?;
     same_size(CONFIG, bytes.len() as u64, config_size)?;
-    let copy = copy(ingest, tensors, size)?;
-    Ok(Captured { config: bytes, tensors: copy, size })
+    Ok(Captured { config: bytes, tensors, size })
 }
 
-fn copy(ingest: &Ingest<'_>, from: File, size: u64) -> Result<File, StepError> {
+/// The tensors in a file of this program's own, positioned at its start.
+pub fn copy(ingest: &Ingest<'_>, captured: &Captured) -> Result<File, StepError> {
+    let Captured { tensors, size, .. } = captured;
+    let (mut tensors, size) = (tensors, *size);
+    tensors.rewind().map_err(reading(TENSORS))?;
     let scratch = ingest.scratch()?;
     let mut to = &scratch;
     let mut buffer = vec![0; 1 << 20];
-    let mut from = from.take(size + 1);
+    let mut from = tensors.take(size + 1);
     let mut copied = 0;
     loop {
         let n = from.read(&mut buffer).map_err(reading(TENSORS))?;

@@ -16,7 +16,7 @@ use hone_store::staging::Staged;
 use serde::Serialize;
 
 use super::StepError;
-use super::capture::{CONFIG, Captured, TENSORS, capture};
+use super::capture::{CONFIG, TENSORS, capture, copy};
 use super::lora;
 use crate::failure::{Failure, because};
 
@@ -27,24 +27,31 @@ const ALIGN: usize = 8;
 
 /// Captures, checks and stores the adapter of a run.
 pub fn seal(ingest: &Ingest<'_>, staged: &Staged, job: &Job) -> Result<Layer, StepError> {
-    let captured = capture(ingest, &staged.path, job.adapter.max_bytes)?;
+    let captured = capture(&staged.path, job.adapter.max_bytes)?;
     let (config, lora) = lora::check(&captured.config, job)?;
-    let header = header(&captured)?;
+    // A header that is right says how long the file is: what is copied is no more than what was asked for.
+    check_shapes(&header(&captured.tensors, captured.size)?, job, &lora)?;
+    let tensors = copy(ingest, &captured)?;
+    // Of the copy again, since the trainer's file may have changed: this is what is believed.
+    let header = header(&tensors, captured.size)?;
     check_shapes(&header, job, &lora)?;
     for (name, tensor) in &header.tensors {
-        check_finite(&captured.tensors, name, tensor)?;
+        check_finite(&tensors, name, tensor)?;
     }
-    write(ingest, &config, &captured.tensors, &header)
+    write(ingest, &config, &tensors, &header)
 }
 
-fn header(captured: &Captured) -> Result<Header, StepError> {
-    let (mut prefix, mut want) = (Vec::new(), captured.size.min(hone_model::FIRST_READ));
+fn header(mut tensors: &File, size: u64) -> Result<Header, StepError> {
+    let (mut prefix, mut want) = (Vec::new(), size.min(hone_model::FIRST_READ));
     loop {
         let more = want.saturating_sub(prefix.len() as u64);
-        (&captured.tensors).take(more).read_to_end(&mut prefix).map_err(reading)?;
-        match safetensors::parse(TENSORS, &prefix, captured.size).map_err(refused)? {
+        let got = tensors.by_ref().take(more).read_to_end(&mut prefix).map_err(reading)?;
+        if (got as u64) < more {
+            return Err(StepError::Refused(format!("{TENSORS}: it became shorter while it was read")));
+        }
+        match safetensors::parse(TENSORS, &prefix, size).map_err(refused)? {
             Progress::Done(header) => return Ok(header),
-            Progress::NeedMore(bytes) if bytes > want && bytes <= captured.size => want = bytes,
+            Progress::NeedMore(bytes) if bytes > want && bytes <= size => want = bytes,
             Progress::NeedMore(_) => return Err(StepError::Refused(format!("{TENSORS}: its header does not end"))),
         }
     }
@@ -153,5 +160,5 @@ fn refused(error: ModelError) -> StepError {
 }
 
 fn reading(error: io::Error) -> StepError {
-    because(format!("read the copy of {TENSORS}"))(error).into()
+    because(format!("read {TENSORS}"))(error).into()
 }
