@@ -55,7 +55,8 @@ struct Understood {
 /// # Errors
 /// When the plan's trainer cannot use the model, or the model lies about itself.
 pub fn understand(model: &Sources, apart: Option<&Sources>, plan: &BuildPlan) -> Result<BaseModel, BaseError> {
-    content::check(model)?;
+    let (model, left_out) = content::of_model(model)?;
+    let model = &model;
     let (weights, texts): (Vec<_>, Vec<_>) = model.files.iter().cloned().partition(is_weight);
     if weights.is_empty() && plan.trainer != TrainerPlan::None {
         return Err(BaseError::NoWeights(model.shown.clone()));
@@ -83,7 +84,7 @@ pub fn understand(model: &Sources, apart: Option<&Sources>, plan: &BuildPlan) ->
         tokenizer: None,
         tensors: None,
         positions: None,
-        notes: Vec::new(),
+        notes: left_out.into_iter().collect(),
         facts,
     };
     base.facts.family = base.family.clone();

@@ -1,6 +1,7 @@
 //! Models that somebody else made: each trick is refused, and its harmless twin is understood.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
@@ -313,12 +314,63 @@ fn what_nobody_looks_into_is_refused() {
 }
 
 #[test]
+fn what_is_no_weight_and_not_known_is_left_out_and_said() {
+    for (name, content) in [
+        ("imatrix.dat", &b"\x10\0\0\0\x06\0\0\0output"[..]),
+        ("Thumbs.db", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\0\0"),
+        ("data/train-00000-of-00001.parquet", b"PAR1\x15\0\x15"),
+        ("cache.arrow", b"ARROW1\0\0\x10\0"),
+        ("tokenizer.model", b"\x0a\xff\xff\0\0"),
+        ("lib/x.so", b"\x7fELF\x02\x01\x01\0"),
+    ] {
+        let base = with(name, content).unwrap_or_else(|said| panic!("{name}: {said}"));
+        let want = "left out of the image, being no weights and of no format that is known: ";
+        assert_eq!(base.notes, [format!("{want}{name}")]);
+        assert!(base.weights.iter().chain(&base.texts).all(|file| file.name != name), "{name} is packed");
+        assert_eq!(base.weights.len(), 1);
+    }
+    let dir = tempfile::tempdir().expect("directory");
+    fs::write(dir.path().join("model.onnx"), onnx("w")).expect("model");
+    for n in 0..20 {
+        fs::write(dir.path().join(format!("{n:02}\u{1b}[2J")), [0; 9]).expect("file");
+    }
+    let notes = look(dir.path(), "trainer: none\n").expect("a model").notes;
+    assert!(notes[0].ends_with(r"06\u{1b}[2J, 07\u{1b}[2J and 12 more"), "{notes:?}");
+}
+
+#[test]
+fn weights_that_nobody_knows_are_refused_and_not_left_out() {
+    let dir = tempfile::tempdir().expect("directory");
+    let at = |name: &str| dir.path().join(name);
+    // There is nothing else that could be the weights.
+    fs::write(at("config.json"), "{}").expect("config");
+    fs::write(at("weights.dat"), [0; 64]).expect("weights");
+    for path in [dir.path().to_owned(), at("weights.dat")] {
+        let said = look(&path, "trainer: none\n").expect_err("unknown weights");
+        assert!(said.contains("weights.dat: it is of a format that is not known"), "{said}");
+    }
+    // By its size it is one of them.
+    fs::write(at("model.onnx"), onnx("w")).expect("model");
+    assert_eq!(look(dir.path(), "trainer: none\n").expect("a small one").notes.len(), 1);
+    File::create(at("weights.dat")).and_then(|file| file.set_len(64 << 20)).expect("a sparse file");
+    let said = look(dir.path(), "trainer: none\n").expect_err("a large one");
+    assert!(said.contains("weights.dat: it is of a format that is not known"), "{said}");
+    // A table is not, however large.
+    File::options().write(true).open(at("weights.dat")).and_then(|mut file| file.write_all(b"PAR1")).expect("write");
+    assert_eq!(look(dir.path(), "trainer: none\n").expect("a table").notes.len(), 1);
+}
+
+#[test]
 fn a_model_consists_of_what_is_known() {
+    // A piece of 131 bytes: its lengths have two.
+    let long = [b"\x0a\x8b\x01\x0a\x83\x01".as_slice(), &[b'x'; 131], b"\x15\0\0\0\0"].concat();
     let safetensors = br#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
     let safetensors = [&(safetensors.len() as u64).to_le_bytes()[..], safetensors, &[0; 4]].concat();
     for (name, content) in [
         ("weights/0", FLAT),
         ("tokenizer.model", b"\x0a\x0e\x0a\x05<unk>\x15\0\0\0\0\x18\x02"),
+        ("tokenizer.model.v3", b"\x0a\x0e\x0a\x05<unk>\x15\0\0\0\0\x18\x02\x0a\x05\x0a\x03<s>"),
+        ("m.spm", &long),
         ("README", "Größe\n".as_bytes()),
         ("LICENSE", b"MIT"),
         ("modeling.py", b"import os\n"),
@@ -326,7 +378,9 @@ fn a_model_consists_of_what_is_known() {
         ("empty", b""),
         ("weights", &safetensors),
     ] {
-        with(name, content).unwrap_or_else(|said| panic!("{name}: {said}"));
+        let base = with(name, content).unwrap_or_else(|said| panic!("{name}: {said}"));
+        let packed = base.weights.iter().chain(&base.texts).any(|file| file.name == name);
+        assert!(base.notes.is_empty() && packed, "{name}");
     }
     // A name that says nothing is no way around the checks of a format.
     let lie = [&safetensors[..], b"hidden"].concat();
