@@ -538,9 +538,9 @@ fn a_file_is_copied_when_its_header_is_right_and_not_before() {
             header["x"] = json!({"dtype": "F32", "shape": shape, "data_offsets": [end, data.len()]});
         });
     };
-    let spoils: [(&dyn Fn(&Path), &str); 3] =
-        [(&holes, "the file's end"), (&long, "the file's end"), (&named, "an extra one, x")];
-    for (spoil, want) in spoils {
+    type Spoil<'a> = &'a dyn Fn(&Path);
+    let (holes, long, named): (Spoil<'_>, Spoil<'_>, Spoil<'_>) = (&holes, &long, &named);
+    for (spoil, want) in [(holes, "the file's end"), (long, "the file's end"), (named, "an extra one, x")] {
         let site = site();
         spoil(&site.stage("run1", "assistant:base", exited(0)));
         let output = commit_in_little_room(&site);
