@@ -1,4 +1,5 @@
-//! Files and trees that strangers may have put there: opened without waiting for anybody, removed however deep.
+//! Files and trees that strangers may have put there: opened without waiting for anybody, removed and given
+//! away however deep.
 //!
 //! A layout, a model or a directory that somebody else made may hold a FIFO where a file should be: opening it waits
 //! for a writer who never comes, with every lock that is held meanwhile. Opening a device can do worse. So what is
@@ -15,7 +16,7 @@ use std::path::Path;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::Errno;
 
-pub use tree::{disk_usage, remove};
+pub use tree::{disk_usage, give, remove};
 
 /// Nothing waits for a FIFO's other end, and no terminal becomes this program's.
 const FLAGS: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);

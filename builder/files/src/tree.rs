@@ -1,18 +1,19 @@
-//! Trees that somebody else made: removed and measured, however deep they are and whatever else happens to them.
+//! Trees that somebody else made: removed, measured and given away, however deep they are and whatever else happens to them.
 //!
 //! `std::fs::remove_dir_all` holds a descriptor for each level, so that a tree with more levels than a process may have
 //! open files, which takes one tar to make, stays for ever; and no path longer than PATH_MAX can be named at all. A
 //! walk here holds the descriptors of two directories. It goes up by `..`, and goes on only if that is the directory
-//! from which it came down. It follows no link, and enters nothing that is mounted in the tree.
+//! from which it came down. It follows no link, and removes and measures nothing that is mounted in the tree.
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, chmod, fstat, openat, openat2, statat, unlinkat,
+    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid, chmod, chownat, fstat, openat, openat2,
+    statat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -22,6 +23,8 @@ const BATCH: usize = 64;
 const MAX_REFILLS: u32 = 1000;
 /// What the owner of a directory needs to empty it.
 const OWN: u32 = 0o700;
+/// A directory that is only passed through.
+const PASS: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// A directory above the one where a walk is.
 struct Above {
@@ -97,11 +100,66 @@ pub fn disk_usage(path: &Path) -> u64 {
     }
 }
 
+/// Gives a file, or a directory and all in it, to this user and group. Links are given away themselves, what is theirs
+/// already is left as it is, and what is mounted in the tree belongs to it.
+///
+/// # Errors
+/// What cannot be given away or read, and why; the rest then stays whose it was.
+pub fn give(path: &Path, uid: u32, gid: u32) -> Result<(), (PathBuf, io::Error)> {
+    let mut at = path.to_owned();
+    give_all(&mut at, uid, gid).map_err(|error| (at, error))
+}
+
+/// [`give`], of what lies at `at`, which says afterwards how far it came.
+fn give_all(at: &mut PathBuf, uid: u32, gid: u32) -> io::Result<()> {
+    let (mut here, name) = parent(at)?.ok_or(Errno::NOENT)?;
+    if !give_one(&here, &name, uid, gid)? {
+        return Ok(());
+    }
+    at.pop();
+    let (mut above, mut pending): (Vec<Above>, _) = (Vec::new(), vec![name]);
+    loop {
+        if let Some(name) = pending.pop() {
+            at.push(OsStr::from_bytes(name.to_bytes()));
+            let below = openat(&here, &name, PASS | OFlags::NOFOLLOW, Mode::empty())?;
+            above.push(Above { name, identity: identity(&fstat(&here)?), pending, whole: true });
+            here = below;
+            pending = Vec::new();
+            for entry in read(&here)? {
+                let entry = entry?;
+                let name = entry.file_name();
+                if dots(name) {
+                    continue;
+                }
+                at.push(OsStr::from_bytes(name.to_bytes()));
+                if give_one(&here, name, uid, gid)? {
+                    pending.push(name.to_owned());
+                }
+                at.pop();
+            }
+            continue;
+        }
+        let Some(up) = above.pop() else { return Ok(()) };
+        (here, pending) = (leave(&here, up.identity)?, up.pending);
+        at.pop();
+    }
+}
+
+/// Gives away what lies in `here`; whether it is a directory.
+fn give_one(here: &OwnedFd, name: &CStr, uid: u32, gid: u32) -> io::Result<bool> {
+    let stat = statat(here, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    if (stat.st_uid, stat.st_gid) != (uid, gid) {
+        let (user, group) = (Uid::from_raw(uid), Gid::from_raw(gid));
+        chownat(here, name, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW)?;
+    }
+    Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+}
+
 /// The directory that `path` lies in, and its name there; `None` when there is no such directory.
 fn parent(path: &Path) -> io::Result<Option<(OwnedFd, CString)>> {
     let name = CString::new(path.file_name().ok_or(Errno::INVAL)?.as_bytes())?;
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    match openat(CWD, parent, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
+    match openat(CWD, parent, PASS, Mode::empty()) {
         Ok(fd) => Ok(Some((fd, name))),
         // Nothing lies in what is not there, or in a file.
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
@@ -111,7 +169,7 @@ fn parent(path: &Path) -> io::Result<Option<(OwnedFd, CString)>> {
 
 /// Opens the directory `name` of `here`, to pass through.
 fn enter(here: &OwnedFd, name: &CStr) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let flags = PASS | OFlags::NOFOLLOW;
     match openat2(here, name, flags, Mode::empty(), ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS) {
         // A kernel before 5.6, or a sandbox that does not know the call.
         Err(Errno::NOSYS | Errno::PERM) => openat(here, name, flags, Mode::empty()),
@@ -121,7 +179,7 @@ fn enter(here: &OwnedFd, name: &CStr) -> Result<OwnedFd, Errno> {
 
 /// Opens the directory above `here`, if that is still the one from which the walk came.
 fn leave(here: &OwnedFd, identity_of_above: (u64, u64)) -> io::Result<OwnedFd> {
-    let above = openat(here, "..", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let above = openat(here, "..", PASS, Mode::empty())?;
     match identity(&fstat(&above)?) == identity_of_above {
         true => Ok(above),
         false => Err(io::Error::other("a directory of it was moved meanwhile")),

@@ -82,6 +82,53 @@ fn a_tree_is_measured_to_its_bottom() {
     remove(&tree).unwrap();
 }
 
+/// Whose the file at the bottom of what [`deep`] made is, and its directory.
+fn owners(at: &Path, levels: usize) -> [u32; 2] {
+    let mut here = openat(CWD, at, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
+    for _ in 0..levels {
+        here = enter(&here, c"d").unwrap();
+    }
+    [c"file", c"."].map(|name| statat(&here, name, AtFlags::SYMLINK_NOFOLLOW).unwrap().st_uid)
+}
+
+#[test]
+fn a_tree_is_given_away_to_its_bottom() {
+    let user = if geteuid().is_root() { NOBODY } else { geteuid().as_raw() };
+    let group = if geteuid().is_root() { NOBODY } else { rustix::process::getegid().as_raw() };
+    if let Some(path) = std::env::var_os(CHILD).map(PathBuf::from) {
+        setrlimit(Resource::Nofile, Rlimit { current: Some(24), maximum: Some(24) }).unwrap();
+        return give(&path, user, group).unwrap();
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (tree, outside) = (dir.path().join("tree"), dir.path().join("outside"));
+    fs::create_dir_all(tree.join("a/b")).unwrap();
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("file"), "").unwrap();
+    symlink(&outside, tree.join("a/link")).unwrap();
+    symlink(outside.join("file"), tree.join("link")).unwrap();
+    deep(&tree.join("a"), 1500);
+    deep(&tree.join("a/b"), 1500);
+    let output = child("a_tree_is_given_away_to_its_bottom", &tree, None);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let owner = |path: PathBuf| std::os::unix::fs::MetadataExt::uid(&fs::symlink_metadata(path).unwrap());
+    assert_eq!([owners(&tree.join("a"), 1500), owners(&tree.join("a/b"), 1500)], [[user; 2]; 2]);
+    assert_eq!(["", "a", "a/b", "link", "a/link"].map(|name| owner(tree.join(name))), [user; 5]);
+    // What the links lead to is nobody's business.
+    assert_eq!([outside.join("file"), outside].map(owner), [geteuid().as_raw(); 2]);
+    remove(&tree).unwrap();
+}
+
+#[test]
+fn what_cannot_be_given_away_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let (uid, gid) = (geteuid().as_raw(), rustix::process::getegid().as_raw());
+    fs::write(dir.path().join("file"), "").unwrap();
+    give(&dir.path().join("file"), uid, gid).unwrap();
+    let absent = dir.path().join("absent");
+    let (path, error) = give(&absent, uid, gid).unwrap_err();
+    assert_eq!((path, error.kind()), (absent, io::ErrorKind::NotFound));
+}
+
 #[test]
 fn directories_that_forbid_everything_go_for_their_owner() {
     if as_child() {

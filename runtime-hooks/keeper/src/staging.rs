@@ -6,7 +6,7 @@
 use std::fs::{DirBuilder, File, Permissions};
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, lchown};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -121,7 +121,8 @@ impl Staging {
         make_private(&out)?;
         let adapter = out.join("adapter");
         hone_files::remove(&adapter).map_err(io_error("remove", &adapter))?;
-        give(&out, uid, gid)
+        // The same data may be trained by another user next time.
+        hone_files::give(&out, uid, gid).map_err(|(path, error)| io_error("chown", &path)(error))
     }
 
     /// The directory itself.
@@ -313,20 +314,6 @@ fn make_private(dir: &Path) -> Result<(), StagingError> {
     made.map_err(io_error("create", dir))
 }
 
-/// Gives the tree to its new owner, if it has another: the same data may be trained by another user next time.
-fn give(path: &Path, uid: u32, gid: u32) -> Result<(), StagingError> {
-    let meta = std::fs::symlink_metadata(path).map_err(io_error("read", path))?;
-    if (meta.uid(), meta.gid()) != (uid, gid) {
-        lchown(path, Some(uid), Some(gid)).map_err(io_error("chown", path))?;
-    }
-    if meta.is_dir() {
-        for entry in std::fs::read_dir(path).map_err(io_error("read", path))? {
-            give(&entry.map_err(io_error("read", path))?.path(), uid, gid)?;
-        }
-    }
-    Ok(())
-}
-
 fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -393,6 +380,36 @@ mod tests {
     fn an_id_without_end_is_cut_and_escaped() {
         let said = Staging::of(Path::new("/"), &"\u{1b}x".repeat(1 << 20)).expect_err("an id").to_string();
         assert!(said.len() < 3000 && !said.contains('\u{1b}'), "{} bytes: {said:.200}", said.len());
+    }
+
+    #[test]
+    fn a_checkpoint_of_any_depth_is_taken_over() {
+        let root = tempfile::tempdir().expect("tempdir");
+        let (uid, gid) = ids();
+        let staging = Staging::of(root.path(), "r1").expect("id");
+        staging.prepare(uid, gid).expect("prepare");
+        // Deeper than a process has open files, and than a path can say.
+        let open = |dir: &OwnedFd, name: &str| {
+            use rustix::fs::{Mode, OFlags, mkdirat, openat};
+            mkdirat(dir, name, Mode::RWXU).expect("mkdir");
+            openat(dir, name, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).expect("open")
+        };
+        let mut here = open(&File::open(staging.out()).expect("open").into(), "checkpoint");
+        for _ in 0..5000 {
+            here = open(&here, "d");
+        }
+        assert!(!staging.prepare(uid, gid).expect("prepare again"));
+        assert!(staging.out().join("checkpoint/d/d").exists());
+        staging.remove().expect("remove");
+    }
+
+    #[test]
+    fn strangers_paths_in_messages_are_quoted_and_bounded() {
+        let path = Path::new("/x/\u{1b}[2J").join("d/".repeat(5000));
+        let said = io_error("chown", &path)(io::ErrorKind::Other.into()).to_string();
+        assert!(said.starts_with("chown \"/x/") && !said.contains('\u{1b}') && said.len() < 1000, "{said}");
+        let said = StagingError::Io { operation: "read", path: "/x/y".into(), source: io::ErrorKind::Other.into() };
+        assert_eq!(said.to_string(), "read \"/x/y\"");
     }
 
     #[test]
