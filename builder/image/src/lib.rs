@@ -22,6 +22,7 @@ pub mod reference;
 pub mod rules;
 pub mod run;
 pub mod sbom;
+mod sealed;
 mod spelling;
 pub mod tar;
 pub mod whiteout;
