@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use hone_contract::quoted;
-use hone_image::oci::{Descriptor, ImageConfig, MAX_DOCUMENT_BYTES, Manifest, Plain, Sealed};
+use hone_image::oci::{Descriptor, DocumentError, ImageConfig, MAX_DOCUMENT_BYTES, Manifest, Plain, Sealed};
 use hone_image::{Artifact, Digest, Document, Image, Pack, Reference, document, media};
 
 use crate::error::chain;
@@ -211,7 +211,12 @@ impl Store {
     }
 
     fn is_image(&self, manifest: &Sealed<Manifest>) -> bool {
-        manifest.value().is_image() && self.config(manifest.value().config.digest).is_ok()
+        manifest.value().is_image()
+            && match self.config(manifest.value().config.digest) {
+                // It is one to other programs: whoever joins it is told why it is none here.
+                Err(StoreError::Parse { source: DocumentError::Ambiguous { .. }, .. }) => true,
+                config => config.is_ok(),
+            }
     }
 
     fn artifact(&self, manifest: Sealed<Manifest>) -> Result<Artifact, StoreError> {

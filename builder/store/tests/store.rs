@@ -100,6 +100,34 @@ fn an_image_is_found_by_name_digest_and_prefix() {
 }
 
 #[test]
+fn an_image_that_programs_read_differently_is_no_artifact() {
+    let (_dir, store) = site();
+    let ingest = store.ingest().expect("ingest");
+    let digest_of = |edit: fn(&mut serde_json::Value)| {
+        let mut config = serde_json::to_value(image(&ingest, 1).config().value()).expect("JSON");
+        edit(&mut config);
+        let put = |media_type: &str, value: &serde_json::Value| {
+            let bytes = value.to_string().into_bytes();
+            let digest = ingest.put(&bytes).expect("put");
+            serde_json::json!({"mediaType": media_type, "digest": digest, "size": bytes.len()})
+        };
+        let mut manifest = serde_json::to_value(image(&ingest, 1).manifest().value()).expect("JSON");
+        manifest["config"] = put(hone_image::media::CONFIG, &config);
+        let entry = put(hone_image::media::MANIFEST, &manifest);
+        let index = put(hone_image::media::INDEX, &serde_json::json!({"schemaVersion": 2, "manifests": [entry]}));
+        index["digest"].as_str().expect("digest").parse::<Digest>().expect("digest")
+    };
+    let evil = digest_of(|config| config["config"]["cmd"] = serde_json::json!(["/evil"]));
+    let error = store.pack(evil).expect_err("read in two ways");
+    assert!(std::error::Error::source(&error).expect("cause").to_string().contains("field cmd for Cmd"), "{error:?}");
+    let twin = digest_of(|config| config["config"]["command"] = serde_json::json!(["/mine"]));
+    assert_eq!(store.pack(twin).expect("an index").images().len(), 1);
+    // A configuration that is none of containers is an artifact's, as before.
+    let artifact = digest_of(|config| *config = serde_json::json!({"model": "m"}));
+    assert!(store.pack(artifact).expect("an index").images().is_empty());
+}
+
+#[test]
 fn a_name_is_not_given_to_an_image_whose_layers_are_not_there() {
     let (_dir, store) = site();
     let (_other_dir, other) = site();
