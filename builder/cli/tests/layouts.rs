@@ -288,7 +288,7 @@ fn a_layout_that_go_s_tools_began_is_written_into() {
         fs::create_dir_all(site.path(place).join("blobs/sha256")).expect("directory");
         let to = format!("oci:{place}");
         if taken {
-            assert!(Store::at(&site.path(place)).references().expect("an index").is_empty());
+            assert!(Store::at(site.path(place)).references().expect("an index").is_empty());
             site.ok(&["save", "tiny:one", "-o", &to]);
             assert_eq!(names(&site.path(place)).len(), 2, "{place}");
             assert!(load(&site, &format!("root-{place}"), &[&to]).0.starts_with("tiny:one "));
