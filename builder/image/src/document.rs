@@ -4,7 +4,7 @@
 //! document that is an index to one reader and a manifest to another shows each of them another image under one digest
 //! (CVE-2021-41190, GHSA-77vh-xpmg-72qh): all that is said must agree. OCI's and docker's names for one of the two agree:
 //! indexes that docker's tools wrote have been described by OCI's name since there is one.
-//! A field that only differs in case from one that matters is refused, too ([`crate::spelling`]).
+//! A field that only differs in case from one that matters is refused, too (`spelling`).
 
 use hone_contract::quoted;
 use serde::de::IgnoredAny;
