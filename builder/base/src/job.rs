@@ -14,8 +14,11 @@ pub const ROOTFS: &str = "rootfs";
 /// What a container's PATH is when nobody sets it; docker's own default.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The job's `base`, from the model and the size and digest of each of its files.
+/// The job's `base`, from the model and the size and digest of each of its files; those of a file that was left out of it
+/// are left out, too.
 pub fn base_of(model: &BaseModel, mut files: Vec<BaseFile>) -> Base {
+    let packed: BTreeSet<&str> = model.weights.iter().chain(&model.texts).map(|file| file.name.as_str()).collect();
+    files.retain(|file| packed.contains(file.path.as_str()));
     files.sort_by(|a, b| a.path.cmp(&b.path));
     Base {
         identity: identity(&files),
