@@ -18,6 +18,8 @@ pub fn inspect(model: &Path, tokenizer: Option<&Path>) -> Result<Inspected, Step
     let links = Links::followed(plan.base.as_ref().is_some_and(|base| base.follow_links));
     let apart = tokenizer.map(|path| Sources::at(path, links)).transpose()?;
     let base = understand(&Sources::at(model, links)?, apart.as_ref(), &plan)?;
+    // BuildKit shows what a step says.
+    base.notes.iter().for_each(|note| hone_contract::tell(std::io::stderr(), &format!("hone-frontend: {note}")));
     let named = base_of(&base, hashes);
     let origin = Provenance::annotated(&document(&Path::new(REQUEST).join(ORIGIN))?);
     let provenance = plan.base.as_ref().map(Provenance::planned).unwrap_or_default().or(origin);
