@@ -28,7 +28,8 @@ pub(super) fn add(text: &str, value: &str) -> Result<String, String> {
     }
     if let Some(table) = items.iter().find(|item| item.is_table && item.name == TABLE) {
         let newline = if text[..table.end].ends_with('\n') { "" } else { "\n" };
-        return Ok(format!("{}{newline}{line}{}", &text[..table.end], &text[table.end..]));
+        let with = format!("{}{newline}{line}{}", &text[..table.end], &text[table.end..]);
+        return undone_by_removal(&text, with, value);
     }
     // `[engine]` with `runtimes.x = ...`, or `engine = {...}`: a table of that name would be there twice.
     let inside = |name: &str| name == "engine" || name == TABLE || name.starts_with("engine.runtimes.");
@@ -36,7 +37,18 @@ pub(super) fn add(text: &str, value: &str) -> Result<String, String> {
         return Err(format!("its runtimes are in no table [{TABLE}] of their own; add there: hone = {value}"));
     }
     let newline = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
-    Ok(format!("{text}{newline}[{TABLE}] {MARK}\n{line}"))
+    let with = format!("{text}{newline}[{TABLE}] {MARK}\n{line}");
+    undone_by_removal(&text, with, value)
+}
+
+/// What was made, if the line is in it and its removal gives back what was there. Where a value has no end (the file is
+/// broken, podman reads none of it) the line would be a part of that value.
+fn undone_by_removal(text: &str, with: String, value: &str) -> Result<String, String> {
+    let added = items(&with).iter().any(|item| item.name == RUNTIME && !item.is_table);
+    match added && remove(&with).trim_end_matches('\n') == text.trim_end_matches('\n') {
+        true => Ok(with),
+        false => Err(format!("a value in it has no end; mend it, then come again, or add by hand: hone = {value}")),
+    }
 }
 
 /// The text without Hone's lines; a table that was made for them stays when somebody has put more into it.
@@ -145,6 +157,14 @@ mod tests {
     const VALUE: &str = "[\"/r/libexec/hone-podman\"]";
 
     #[test]
+    fn nothing_is_added_behind_a_value_without_an_end() {
+        for broken in ["[engine]\nx = [\n", "[engine]\nx = { a = 1\n", "x = \"\"\"y\n"] {
+            assert!(add(broken, VALUE).expect_err(broken).contains("has no end"), "{broken}");
+        }
+        add("[engine]\nx = [\n]\n", VALUE).expect("an end");
+    }
+
+    #[test]
     fn a_line_is_added_and_taken_out_again_and_the_rest_keeps_its_bytes() {
         let line = format!("hone = {VALUE} {MARK}\n");
         let made = format!("[engine.runtimes] {MARK}\n{line}");
@@ -200,7 +220,8 @@ mod tests {
             "a = ]]}}\n",
         ] {
             assert_eq!(remove(text), text);
-            assert!(add(text, VALUE).is_ok(), "{text}");
+            let endless = ["a = [", "a = '''", "a = \"\\"].contains(&text);
+            assert_eq!(add(text, VALUE).is_ok(), !endless, "{text}");
         }
     }
 }
