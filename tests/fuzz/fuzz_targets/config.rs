@@ -11,6 +11,7 @@ use libfuzzer_sys::fuzz_target;
 // The editors are the installer's own affair: their modules are compiled in here.
 #[path = "../../../builder/engines/src/install/json.rs"]
 mod json;
+#[allow(dead_code, reason = "the installer asks more of it")]
 #[path = "../../../builder/engines/src/install/toml.rs"]
 mod toml;
 

@@ -75,7 +75,7 @@ pub(super) fn remove(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// Directories above `path` that are not there: what [`write`] will make, outermost first.
+/// Directories above `path` that are not there: what [`write()`] will make, outermost first.
 pub(super) fn missing(path: &Path) -> Vec<PathBuf> {
     let above = path.ancestors().skip(1).filter(|dir| !dir.as_os_str().is_empty());
     let mut missing: Vec<PathBuf> = above.take_while(|dir| !dir.exists()).map(Path::to_owned).collect();
