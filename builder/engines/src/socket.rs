@@ -115,15 +115,13 @@ impl Socket {
             // Nought would be no bound.
             let left = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
             self.stream.set_read_timeout(Some(left))?;
+            let what = if answer.is_empty() { "gave no answer" } else { "gave no whole answer" };
             match (&self.stream).read(&mut part) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(_) if Instant::now() > end => {
-                    return Err(io::Error::new(
-                        io::ErrorKind::TimedOut,
-                        Silent { what: "gave no whole answer", quiet: bound },
-                    ));
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, Silent { what, quiet: bound }));
                 }
-                got => match got.map_err(Silent::instead("gave no answer", bound))? {
+                got => match got.map_err(Silent::instead(what, bound))? {
                     0 => return Ok(()),
                     got => answer.extend_from_slice(&part[..got]),
                 },
@@ -391,7 +389,7 @@ mod tests {
                 100,
                 |stream| drop(stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n{")),
                 10,
-                "it gave no answer for 1 seconds; does it hang?",
+                "it gave no whole answer for 1 seconds; does it hang?",
             ),
         ] {
             let (socket, _dir) = stuck(most, after);
