@@ -12,8 +12,7 @@ use hone_model::peft::{MAX_TARGET, MAX_TARGETS};
 use crate::job::{AdapterSpec, Base, Dataset, Finetune, Job, Resources};
 use crate::reference::Reference;
 
-/// The modules that the built-in trainers attach LoRA to.
-pub const TARGETS: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
+pub use hone_model::TARGETS;
 /// Trainers that come with Hone.
 pub const BUILT_IN: [&str; 1] = ["onnx"];
 /// A system message longer than this is no longer one (bytes): it stands before every example.

@@ -303,12 +303,7 @@ pub(crate) fn corrupt_or_io(source: io::Error, digest: Digest, op: &'static str,
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn store() -> (tempfile::TempDir, Store) {
-        let dir = tempfile::tempdir().expect("temporary directory");
-        let store = Store::at(dir.path().join("root"));
-        (dir, store)
-    }
+    use crate::empty_store as store;
 
     #[test]
     fn what_is_put_is_read_back() {

@@ -193,16 +193,11 @@ pub(crate) fn drain(mut reader: impl Read) -> io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::empty_store as store;
     use hone_image::oci::Descriptor;
     use std::fs;
     use std::io::Write;
     use std::os::unix::fs::PermissionsExt;
-
-    fn store() -> (tempfile::TempDir, Store) {
-        let dir = tempfile::tempdir().expect("temporary directory");
-        let store = Store::at(dir.path().join("root"));
-        (dir, store)
-    }
 
     /// Other bytes in the same file, of the same size, with the modification time that it had.
     fn damage(store: &Store, digest: Digest) {

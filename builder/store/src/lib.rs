@@ -176,3 +176,11 @@ impl<'a> Ingest<'a> {
         self.store
     }
 }
+
+/// A store at a place of its own where nothing is yet, for tests.
+#[cfg(test)]
+fn empty_store() -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let store = Store::at(dir.path().join("root"));
+    (dir, store)
+}

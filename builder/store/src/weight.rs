@@ -227,14 +227,8 @@ fn share(source: &File, weight: &WeightFile<'_>, out: &File, frame: &Frame<'_>) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Store;
+    use crate::empty_store as store;
     use std::io::Read as _;
-
-    fn store() -> (tempfile::TempDir, Store) {
-        let dir = tempfile::tempdir().expect("temporary directory");
-        let store = Store::at(dir.path().join("root"));
-        (dir, store)
-    }
 
     fn weight<'a>(source: &'a Path, size: u64) -> WeightFile<'a> {
         WeightFile { path: "models/m/w", source, offset: 0, size, digest: None }
