@@ -5,31 +5,24 @@
 
 pub mod claim;
 pub mod codec;
-pub mod digest;
 pub mod document;
 pub mod foreign;
 pub mod hub;
 pub mod image;
-pub mod job;
-pub mod json;
 pub mod layer;
 pub mod media;
 pub mod modelpack;
 pub mod oci;
 pub mod pack;
 pub mod platform;
-pub mod reference;
-pub mod rules;
-pub mod run;
 pub mod sbom;
 mod sealed;
 mod spelling;
 pub mod tar;
 pub mod whiteout;
 
-pub use digest::Digest;
 pub use document::Document;
+pub use hone_contract::{Digest, Reference, digest, job, json, reference, rules, run};
 pub use image::Image;
 pub use layer::{Layer, LayerKind};
 pub use pack::{Artifact, Pack};
-pub use reference::Reference;

@@ -7,14 +7,11 @@
 
 use serde_json::{Map, Value};
 
+use hone_contract::lora::{MAX_TARGET, MAX_TARGETS};
 use hone_contract::quoted;
 
 use crate::ModelError;
 
-/// Modules in one adapter.
-pub const MAX_TARGETS: usize = 256;
-/// Bytes of a module's name.
-pub const MAX_TARGET: usize = 128;
 /// Largest rank; PEFT has no limit, memory has.
 const MAX_RANK: u64 = 1 << 14;
 

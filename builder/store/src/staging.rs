@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use hone_image::run::{EXIT_FILE, ExitRecord, OUT_NAME, OUTCOME_FILE, Outcome, RUN_FILE, RunRecord};
+use hone_contract::run::{EXIT_FILE, ExitRecord, LOCK_FILE, OUT_NAME, OUTCOME_FILE, Outcome, RUN_FILE, RunRecord};
 
 use crate::files::Lock;
 use crate::{Store, StoreError, files};
@@ -62,12 +62,12 @@ impl Staged {
         Ok(())
     }
 
-    /// Whether the run's keeper lives: it holds `keeper.lock` as long as it does.
+    /// Whether the run's keeper lives: it holds [`LOCK_FILE`] as long as it does.
     ///
     /// # Errors
     /// When the lock cannot be asked.
     pub fn is_alive(&self) -> Result<bool, StoreError> {
-        let lock = self.path.join("keeper.lock");
+        let lock = self.path.join(LOCK_FILE);
         Ok(lock.exists() && Lock::try_exclusive(&lock)?.is_none())
     }
 

@@ -20,7 +20,7 @@ pub enum TrainError {
         path: PathBuf,
         /// Why.
         #[source]
-        source: hone_image::job::JobError,
+        source: hone_contract::job::JobError,
     },
     /// An operation on a file failed.
     #[error("{operation} {}{}", quoted_path(path), advice(operation, source, path))]

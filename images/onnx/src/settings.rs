@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use hone_image::job::Finetune;
+use hone_contract::job::Finetune;
 use hone_model::ModelConfig;
 use sha2::{Digest as _, Sha256};
 
@@ -124,7 +124,7 @@ pub fn default_finetune() -> Finetune {
         rank: 8,
         alpha: 16.0,
         targets: ["q_proj", "k_proj", "v_proj", "o_proj"].map(str::to_owned).to_vec(),
-        dataset: hone_image::job::Dataset { format: "chat".to_owned(), system: None },
+        dataset: hone_contract::job::Dataset { format: "chat".to_owned(), system: None },
         steps: None,
         epochs: Some(3.0),
         batch_size: 4,

@@ -11,9 +11,9 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use hone_contract::Digest;
+use hone_contract::run::{Engine, ImageRef};
 use hone_contract::{quoted, quoted_bytes, quoted_path};
-use hone_image::Digest;
-use hone_image::run::{Engine, ImageRef};
 use serde::Deserialize;
 
 /// How long one question may take, all of it.

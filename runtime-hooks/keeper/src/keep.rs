@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TrySendError, channel,
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hone_contract::quoted_path;
-use hone_image::run::{ExitRecord, ImageRef, Outcome, RunRecord};
+use hone_contract::run::{ExitRecord, ImageRef, Outcome, RunRecord};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::engine::{LookupError, image_of};
@@ -279,7 +279,7 @@ mod tests {
 
     #[test]
     fn an_engine_that_comes_back_is_still_heard() {
-        let image = ImageRef { reference: "assistant:base".into(), config: hone_image::Digest::of(b"c") };
+        let image = ImageRef { reference: "assistant:base".into(), config: hone_contract::Digest::of(b"c") };
         let want = image.clone();
         let asked = std::sync::atomic::AtomicU32::new(0);
         let question = Question::repeat(Duration::from_millis(5), move || {

@@ -10,15 +10,13 @@ use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use hone_contract::run::{EXIT_FILE, ExitRecord, LOCK_FILE, OUT_NAME, OUTCOME_FILE, Outcome, RUN_FILE, RunRecord};
 use hone_contract::{quoted, quoted_path};
-use hone_image::run::{EXIT_FILE, ExitRecord, OUT_NAME, OUTCOME_FILE, Outcome, RUN_FILE, RunRecord};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// The file whose flock says that a keeper lives.
-pub const LOCK_FILE: &str = "keeper.lock";
 /// A record larger than this was not written by us (bytes).
 const MAX_RECORD: u64 = 64 << 20;
 /// Pause between two looks at the lock.

@@ -110,7 +110,7 @@ pub enum RuntimeError {
     CgroupPath(#[from] hone_cgroups::PathError),
     /// The job in the image is not one.
     #[error("read /hone/job.json of the image")]
-    Job(#[from] hone_image::job::JobError),
+    Job(#[from] hone_contract::job::JobError),
     /// The job in the image cannot be read.
     #[error("read the image's job")]
     JobFile(#[from] hone_sys::RootedError),

@@ -4,9 +4,9 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use hone_image::Digest;
-use hone_image::job::{JOB_PATH, Job, MAX_JOB_BYTES};
-use hone_image::run::{Engine, ImageRef, RunRecord};
+use hone_contract::Digest;
+use hone_contract::job::{JOB_PATH, Job, MAX_JOB_BYTES};
+use hone_contract::run::{Engine, ImageRef, RunRecord};
 use hone_keeper::Staging;
 use oci_spec::runtime::{LinuxIdMapping, LinuxNamespaceType, Spec};
 

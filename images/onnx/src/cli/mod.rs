@@ -11,7 +11,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
-use hone_image::job::{ADAPTER_DIR, JOB_PATH, Job, MAX_JOB_BYTES};
+use hone_contract::job::{ADAPTER_DIR, JOB_PATH, Job, MAX_JOB_BYTES};
 use hone_train::engine::Dial;
 use hone_train::layers::Residence;
 use hone_train::runtime::{Runtime, library_path, thread_count};

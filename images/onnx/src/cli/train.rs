@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use hone_contract::job::{DATA_DIRS, Finetune, Job, OUT_DIR};
 use hone_contract::quoted_path;
-use hone_image::job::{DATA_DIRS, Finetune, Job, OUT_DIR};
 use hone_model::ModelConfig;
 use hone_train::adapter::{Adapter, continued};
 use hone_train::data::{self, Data, Reading};

@@ -3,8 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+use hone_contract::job::{DATA_DIRS, Job, OUT_DIR};
 use hone_contract::quoted_path;
-use hone_image::job::{DATA_DIRS, Job, OUT_DIR};
 use oci_spec::runtime::{
     LinuxCpu, LinuxNamespaceBuilder, LinuxNamespaceType, LinuxPidsBuilder, LinuxResources, Mount, MountBuilder, Spec,
 };
@@ -133,7 +133,7 @@ fn empty_resources() -> LinuxResources {
 }
 
 /// The tighter of the caller's and the job's; the lowest processor share when the caller named none.
-fn tighten(mut resources: LinuxResources, job: &hone_image::job::Resources) -> LinuxResources {
+fn tighten(mut resources: LinuxResources, job: &hone_contract::job::Resources) -> LinuxResources {
     let mut cpu = resources.cpu().clone().unwrap_or_else(empty_cpu);
     if cpu.shares().is_none_or(|shares| shares == 0) {
         cpu.set_shares(Some(LEAST_SHARES));

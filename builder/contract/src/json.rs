@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
-use hone_contract::quoted;
+use crate::quote::quoted;
 
 /// What is wrong with a text that should be JSON of some form: what it repeats of the text is quoted.
 #[derive(Debug)]

@@ -5,14 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
-use hone_contract::quoted;
-use hone_model::adapter::pairs;
-use hone_model::peft::{MAX_TARGET, MAX_TARGETS};
-
 use crate::job::{AdapterSpec, Base, Dataset, Finetune, Job, Resources};
+use crate::lora::{MAX_TARGET, MAX_TARGETS, pairs};
+use crate::quote::quoted;
 use crate::reference::Reference;
 
-pub use hone_model::TARGETS;
+pub use crate::lora::TARGETS;
 /// Trainers that come with Hone.
 pub const BUILT_IN: [&str; 1] = ["onnx"];
 /// A system message longer than this is no longer one (bytes): it stands before every example.

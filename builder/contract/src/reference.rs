@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
-use hone_contract::quoted;
+use crate::quote::quoted;
 use serde::{Deserialize, Serialize};
 
 /// The registry that docker assumes when a name has none.

@@ -12,6 +12,8 @@ pub const RUN_FILE: &str = "run.json";
 pub const EXIT_FILE: &str = "exit.json";
 /// Name of the outcome record.
 pub const OUTCOME_FILE: &str = "outcome.json";
+/// Name of the file whose flock says that the run's keeper lives.
+pub const LOCK_FILE: &str = "keeper.lock";
 /// Name of the directory bound at `/hone/out`.
 pub const OUT_NAME: &str = "out";
 

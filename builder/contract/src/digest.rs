@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use hone_contract::quoted;
+use crate::quote::quoted;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
