@@ -273,7 +273,7 @@ fn root_docker_28_loads_and_runs_an_oci_archive() {
 
 /// Of an image as `hone inspect` shows it.
 fn diff_ids(view: &Value) -> Value {
-    view["layers"].as_array().expect("layers").iter().map(|layer| layer["diffId"].clone()).collect()
+    view["layers"].as_array().expect("layers").iter().map(|layer| layer["diff_id"].clone()).collect()
 }
 
 #[test]

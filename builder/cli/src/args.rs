@@ -18,6 +18,9 @@ pub struct Args {
     /// Where images, versions and staging directories are [default: /var/lib/hone for root, else ~/.local/share/hone]
     #[arg(long, global = true, value_name = "DIR", env = "HONE_ROOT")]
     pub root: Option<PathBuf>,
+    /// Tell on standard error what is done, step by step; RUST_LOG says more exactly of what, e.g. hone_registry=trace
+    #[arg(short = 'D', long, global = true)]
+    pub debug: bool,
     /// What to do.
     #[command(subcommand)]
     pub verb: Verb,

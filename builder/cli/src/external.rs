@@ -26,6 +26,7 @@ pub fn exec(args: &[OsString], root: Option<PathBuf>) -> Result<std::convert::In
     }
     let mut command = Command::new(&path);
     command.args(rest);
+    log::debug!("exec {}", path.display());
     if let Some(root) = root {
         command.env("HONE_ROOT", root);
     }

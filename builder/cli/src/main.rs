@@ -4,11 +4,13 @@
 //! is not here is a program `hone-<verb>` beside this one, executed as git does with its verbs: what runs
 //! containers stays out of this program.
 
+mod answer;
 mod args;
 mod build;
 mod commit;
 mod contents;
 mod created;
+mod debug;
 mod download;
 mod external;
 mod failure;
@@ -22,6 +24,7 @@ mod repair;
 mod root;
 mod sbom;
 mod ship;
+mod template;
 mod verbs;
 
 use std::process::ExitCode;
@@ -34,7 +37,9 @@ const USAGE: u8 = 2;
 const NO_READER: u8 = 141;
 
 fn main() -> ExitCode {
-    match verbs::run(args::Args::parse()) {
+    let args = args::Args::parse();
+    debug::listen(args.debug);
+    match verbs::run(args) {
         Ok(code) => code,
         Err(failure) if failure.is::<output::NoReader>() => ExitCode::from(NO_READER),
         Err(failure) => {

@@ -44,10 +44,20 @@ fn write(text: &str) -> Result<bool, Failure> {
     }
 }
 
+/// Prints what came of work that is done, for programs; nobody has to read it.
+pub fn report_raw(text: &str) -> Result<(), Failure> {
+    print(text).or_else(|failure| if failure.is::<NoReader>() { Ok(()) } else { Err(failure) })
+}
+
 /// Prints a value as JSON.
 pub fn json<T: Serialize>(value: &T) -> Result<(), Failure> {
+    print(&pretty(value)?)
+}
+
+/// A value as JSON that people can read, too.
+pub fn pretty<T: Serialize>(value: &T) -> Result<String, Failure> {
     let text = serde_json::to_string_pretty(value).map_err(because("write JSON"))?;
-    print(&format!("{text}\n"))
+    Ok(format!("{text}\n"))
 }
 
 /// Rows in columns as wide as their widest cell, two spaces apart. A cell may have a stranger's words (a label, a file's

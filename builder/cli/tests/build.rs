@@ -30,7 +30,7 @@ fn a_gguf_file_becomes_a_model_image() {
     assert!(said.starts_with(&format!("tiny:base {digest} (")), "{said}");
     // The framing, the job, the configuration and the model's artifact together: a change here gives every model image a new digest.
     assert_eq!(digest, "sha256:b876cd0a5f7d0a1fab19b8a0812bf6933859c5187c76fd6f80251997c4e6f935");
-    assert_eq!(view["layers"][0]["digest"], view["layers"][0]["diffId"]);
+    assert_eq!(view["layers"][0]["digest"], view["layers"][0]["diff_id"]);
     assert_eq!(view["lineage"], "tiny:base");
     assert_eq!(view["base"], json!(null));
     let rows = site.json(&["images", "--json"]);

@@ -87,10 +87,10 @@ fn a_run_that_exited_with_0_becomes_a_version() {
     let layers = |v: &Value| v["layers"].as_array().expect("layers").clone();
     let digests = |v: &Value| layers(v).iter().map(|l| l["digest"].clone()).collect::<Vec<_>>();
     assert_eq!(digests(&v1)[..4], digests(&base)[..]);
-    assert_eq!(layers(&base)[1]["sharedWith"], json!(["assistant:base-v1"]));
+    assert_eq!(layers(&base)[1]["shared_with"], json!(["assistant:base-v1"]));
     assert_eq!(layers(&v1).len(), 5);
     assert_eq!(layers(&v1)[4]["kind"], "adapter");
-    assert_eq!(layers(&v1)[4]["digest"], layers(&v1)[4]["diffId"]);
+    assert_eq!(layers(&v1)[4]["digest"], layers(&v1)[4]["diff_id"]);
     assert_eq!(v1["lineage"], "assistant:base");
     assert_eq!(v1["base"]["name"], "assistant:base");
     assert_eq!(v1["base"]["digest"], base["manifest"]);

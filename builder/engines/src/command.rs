@@ -59,6 +59,7 @@ fn run(
     write: impl FnOnce(&mut dyn Write) -> Result<(), Error>,
 ) -> Result<Vec<u8>, Error> {
     let line = words(command);
+    log::debug!("run {line}");
     let program = command.get_program().to_string_lossy().into_owned();
     // A group of its own: whoever ends it ends what it started, too.
     let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

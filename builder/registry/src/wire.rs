@@ -168,7 +168,9 @@ impl Wire {
             }
             None => request.body(()).map_err(ureq::Error::from).and_then(|r| run(agent, r, longest)),
         };
-        sent.map(|response| Answer::new(response, &ask.url, &self.pace)).map_err(|e| task.unreachable(e))
+        let response = sent.map_err(|e| task.unreachable(e))?;
+        noted(ask, &response);
+        Ok(Answer::new(response, &ask.url, &self.pace))
     }
 
     /// Sends a request whose body is a stream, once; redirects are the caller's.
@@ -185,6 +187,7 @@ impl Wire {
             .timeout_send_body(Some(self.pace.longest(Some(stream.size))))
             .build();
         let response = agent.run(request).map_err(|e| task.unreachable(e))?;
+        noted(ask, &response);
         Ok(Answer::new(response, &ask.url, &self.pace))
     }
 
@@ -197,6 +200,12 @@ impl Wire {
         let agent = if secure { &self.https } else { &self.http };
         agent.as_ref().ok_or_else(|| task.unreachable(ureq::Error::InvalidProxyUrl))
     }
+}
+
+/// A step for those who debug; what stands behind the `?` of a URL may be a key to it.
+fn noted(ask: &Ask<'_>, response: &Response<Body>) {
+    let place = ask.url.split(['?', '#']).next().unwrap_or_default();
+    log::debug!("{} {place}: {}", ask.method, response.status());
 }
 
 fn run<S: AsSendBody>(agent: &Agent, request: Request<S>, longest: Duration) -> Result<Response<Body>, ureq::Error> {

@@ -166,6 +166,7 @@ impl Store {
         file.as_file().sync_all()?;
         let file = file.persist(self.blob_path(digest)).map_err(|e| e.error)?;
         self.vouch(&file, digest);
+        log::debug!("blob {digest} is stored");
         Ok(())
     }
 

@@ -10,6 +10,8 @@ use serde_json::json;
 
 use super::load;
 use super::pull::Pulling;
+use super::save::NO_ROOM;
+use crate::answer::Form;
 use crate::build::{Built, Site, build, from_image};
 use crate::created::Created;
 use crate::failure::{Failure, because, chain};
@@ -55,8 +57,10 @@ pub struct Build {
     #[arg(long, value_enum, default_value = "auto")]
     progress: Mode,
     /// Print the image digest and nothing else
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with = "json")]
     quiet: bool,
+    #[command(flatten)]
+    form: Form,
 }
 
 impl Build {
@@ -64,6 +68,9 @@ impl Build {
     pub fn run(self, store: &Store) -> Result<(), Failure> {
         let progress = Progress::new(self.progress, self.quiet);
         self.output.iter().try_for_each(|output| output.check(store))?;
+        if self.form.is_json() && self.output.iter().any(Output::is_stdout) {
+            return Err(NO_ROOM.into());
+        }
         let client = self.net.client();
         let created = self.created.as_ref();
         let site = Site { store, reference: &self.tag, client: &client, progress, sbom: self.sbom, created };
@@ -93,14 +100,19 @@ impl Build {
             return Ok(());
         }
         let digest = pack.digest();
+        let layers = pack.layers();
+        let size = layers.iter().map(|d| d.size).sum();
+        if self.form.is_json() {
+            let answer = json!({"reference": self.tag, "digest": digest, "size": size, "layers": layers.len()});
+            return self.form.report(&answer, |_| String::new());
+        }
         match (self.quiet, self.progress) {
             (true, _) => output::report(&format!("{digest}\n")),
             (false, Mode::Json) => {
                 output::report(&format!("{}\n", json!({"event": "built", "digest": digest, "reference": self.tag})))
             }
             (false, _) => {
-                let layers = pack.layers();
-                let size = output::size(layers.iter().map(|d| d.size).sum());
+                let size = output::size(size);
                 output::report(&format!("{} {digest} ({size} in {} layers)\n", self.tag, layers.len()))
             }
         }

@@ -2,7 +2,9 @@
 
 use clap::Args;
 use hone_store::{Store, staging};
+use serde_json::json;
 
+use crate::answer::Form;
 use crate::commit::{Committed, commit};
 use crate::failure::Failure;
 use crate::output;
@@ -13,13 +15,18 @@ pub struct Commit {
     /// A staging directory, or its id
     #[arg(value_name = "STAGING")]
     staging: String,
+    #[command(flatten)]
+    form: Form,
 }
 
 impl Commit {
     /// Commits, and says as what.
     pub fn run(self, store: &Store) -> Result<(), Failure> {
         match commit(store, &staging::locate(store, &self.staging))? {
-            Committed::Unwanted(reason) => output::report(&format!("not committed: {reason}\n")),
+            Committed::Unwanted(reason) => {
+                let answer = json!({"committed": false, "reason": reason});
+                self.form.report(&answer, |_| format!("not committed: {reason}\n"))
+            }
             Committed::Version(version, note) => {
                 if let Some(note) = note {
                     output::tell(&format!("note: {note}"));
@@ -32,7 +39,13 @@ impl Commit {
                     }
                     None => String::new(),
                 };
-                output::report(&format!("committed {}: an adapter layer of {adapter}{base}\n", version.reference))
+                let answer = json!({
+                    "committed": true, "reference": version.reference, "lineage": version.lineage,
+                    "version": version.number, "config": version.config.digest, "own_size": version.layer.size,
+                });
+                self.form.report(&answer, |_| {
+                    format!("committed {}: an adapter layer of {adapter}{base}\n", version.reference)
+                })
             }
         }
     }

@@ -11,10 +11,12 @@ use clap::{Args, ValueEnum};
 use hone_plan::ModelSource;
 use hone_plan::convert::{Converted, Dialect, MAX_INPUT, Options, aikit, detect, modelfile};
 use hone_store::Store;
+use serde_json::json;
 
+use crate::answer::Form;
 use crate::failure::{Failure, because};
 use crate::layout::outside_of_stores;
-use crate::output::{print, tell};
+use crate::output::tell;
 
 /// Arguments of `hone convert`.
 #[derive(Debug, Args)]
@@ -34,6 +36,8 @@ pub struct Convert {
     /// Replace HONEFILE when it is there
     #[arg(long, requires = "output")]
     force: bool,
+    #[command(flatten)]
+    form: Form,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -67,11 +71,11 @@ impl Convert {
             Dialect::Aikit => aikit(&text, &options)?,
             Dialect::Modelfile => modelfile(&text, &options)?,
         };
-        match &self.output {
-            None => print(&converted.honefile)?,
-            Some(output) => write(output, &converted.honefile, self.force)?,
+        if let Some(output) = &self.output {
+            write(output, &converted.honefile, self.force)?;
         }
-        for note in &converted.notes {
+        self.answer(&converted)?;
+        for note in converted.notes.iter().filter(|_| !self.form.is_json()) {
             tell(&format!("hone: {shown}:{}: {}: {}; {}", note.line, note.what, note.why, note.way_out));
         }
         if let Some(path) = self.output.as_deref().and_then(|output| left_behind(output, dir, &converted)) {
@@ -80,6 +84,22 @@ impl Convert {
             ));
         }
         Ok(())
+    }
+}
+
+impl Convert {
+    /// The Honefile, where it went to no file; for programs with what could not be taken over.
+    fn answer(&self, converted: &Converted) -> Result<(), Failure> {
+        let notes = converted
+            .notes
+            .iter()
+            .map(|note| json!({"line": note.line, "what": note.what, "why": note.why, "way_out": note.way_out}));
+        let answer =
+            json!({"honefile": converted.honefile, "output": self.output, "notes": notes.collect::<Vec<_>>()});
+        match &self.output {
+            None => self.form.print(&answer, |_| converted.honefile.clone()),
+            Some(_) => self.form.report(&answer, |_| String::new()),
+        }
     }
 }
 

@@ -11,8 +11,10 @@ use hone_store::versions::{State, VersionRecord};
 use hone_store::{Found, Resolved, Store};
 use serde::Serialize;
 
+use crate::answer::{Form, by_template};
 use crate::failure::Failure;
 use crate::output;
+use crate::template::Template;
 
 /// Arguments of `hone inspect`.
 #[derive(Debug, Args)]
@@ -20,17 +22,18 @@ pub struct Inspect {
     /// An image: its name, its digest, or the first digits of that
     #[arg(value_name = "REF")]
     image: String,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    form: Form,
+    /// Print with a template, as `hone images --format`: '{{.Config}}', '{{json .Labels}}'
+    #[arg(short, long, value_name = "TEMPLATE", conflicts_with = "json")]
+    format: Option<Template>,
     /// Print its bill of materials, as `hone build --sbom` attached it
-    #[arg(long, conflicts_with = "json")]
+    #[arg(long, conflicts_with_all = ["json", "format"])]
     sbom: bool,
 }
 
 /// An image, as `--json` prints it.
 #[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
 struct View {
     references: Vec<Reference>,
     /// Of what the name stands for: an index, or a manifest; null when only an engine has the image.
@@ -41,8 +44,8 @@ struct View {
     platforms: Vec<String>,
     /// Manifest digest of the model's artifact (ModelPack).
     modelpack: Option<Digest>,
-    /// Statements about it: artifact type and manifest digest.
-    referrers: Vec<(String, Digest)>,
+    /// Statements about it.
+    referrers: Vec<ReferrerView>,
     /// Where the model comes from, and more that the manifest says.
     annotations: BTreeMap<String, String>,
     /// Configuration digest: docker's image id.
@@ -66,9 +69,16 @@ struct View {
     labels: BTreeMap<String, String>,
 }
 
+/// A statement about an image.
+#[derive(Debug, Serialize)]
+struct ReferrerView {
+    artifact_type: String,
+    /// Manifest digest.
+    digest: Digest,
+}
+
 /// A layer. Of a base that only an engine has, the diff id is all that is known.
 #[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
 struct LayerView {
     kind: LayerKind,
     digest: Option<Digest>,
@@ -107,7 +117,11 @@ impl Inspect {
             return output::print(&sbom(store, &self.image)?);
         }
         let view = view(store, &self.image)?;
-        if self.json { output::json(&view) } else { output::print(&text(&view)) }
+        match &self.format {
+            // docker's inspect leaves digests whole.
+            Some(template) => by_template(&[view], template, true),
+            None => self.form.print(&view, text),
+        }
     }
 }
 
@@ -146,7 +160,10 @@ fn of_image(store: &Store, found: &Resolved) -> Result<View, Failure> {
     view.referrers = store
         .referrers(found.descriptor.digest)?
         .iter()
-        .map(|r| (r.manifest.value().artifact_type.clone().unwrap_or_default(), r.manifest.digest()))
+        .map(|r| ReferrerView {
+            artifact_type: r.manifest.value().artifact_type.clone().unwrap_or_default(),
+            digest: r.manifest.digest(),
+        })
         .collect();
     view.size = image.size();
     settle_lineage(store, found, &mut view)?;
@@ -312,8 +329,8 @@ fn text(view: &View) -> String {
     if !view.command.is_empty() {
         row("command", view.command.join(" "));
     }
-    for (kind, digest) in &view.referrers {
-        row("referrer", format!("{kind} {digest}"));
+    for ReferrerView { artifact_type, digest } in &view.referrers {
+        row("referrer", format!("{artifact_type} {digest}"));
     }
     let mut text = output::table(&rows);
     let _ = writeln!(text, "layers");

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use hone_engines::install::{self, Done, Target};
 use hone_store::Store;
+use serde_json::json;
 
+use crate::answer::Form;
 use crate::external::beside;
 use crate::failure::{Failure, because};
 use crate::layout::outside_of_stores;
-use crate::output;
 
 /// Arguments of `hone install`.
 #[derive(Debug, Args)]
@@ -37,6 +38,8 @@ struct Place {
     /// The program hone-runtime [default: the one beside this program]
     #[arg(long, value_name = "FILE")]
     runtime: Option<PathBuf>,
+    #[command(flatten)]
+    form: Form,
 }
 
 impl Install {
@@ -46,14 +49,14 @@ impl Install {
         if !install.runtime.is_file() {
             return Err(format!("install {}: {} is not there", self.place.engine, install.runtime.display()).into());
         }
-        report("registered", &self.place.engine, &install.install()?)
+        report("registered", &self.place, &install.install()?)
     }
 }
 
 impl Uninstall {
     /// Undoes what install did.
     pub fn run(self, store: &Store) -> Result<(), Failure> {
-        report("removed", &self.place.engine, &self.place.resolve(store, false)?.uninstall()?)
+        report("removed", &self.place, &self.place.resolve(store, false)?.uninstall()?)
     }
 }
 
@@ -92,8 +95,9 @@ impl Place {
     }
 }
 
-fn report(what: &str, engine: &str, done: &Done) -> Result<(), Failure> {
-    let file = done.config.display();
+fn report(what: &str, place: &Place, done: &Done) -> Result<(), Failure> {
+    let (engine, file) = (&place.engine, done.config.display());
+    let answer = json!({"engine": engine, "config": done.config, "changed": done.changed, "next": done.next});
     let mut text = match done.changed {
         true => format!("{engine}: runtime hone {what} in {file}\n"),
         false => format!("{engine}: nothing to change in {file}\n"),
@@ -101,5 +105,5 @@ fn report(what: &str, engine: &str, done: &Done) -> Result<(), Failure> {
     if !done.next.is_empty() {
         text.push_str(&format!("{}\n", done.next));
     }
-    output::report(&text)
+    place.form.report(&answer, |_| text)
 }

@@ -8,7 +8,9 @@ use hone_contract::quoted;
 use hone_engines::Archive;
 use hone_image::{Digest, Pack, Reference};
 use hone_store::{Budget, Ingest, Store};
+use serde::Serialize;
 
+use crate::answer::Form;
 use crate::failure::{Failure, because};
 use crate::layout::{Entry, Place, Reading, listed};
 use crate::output;
@@ -26,6 +28,22 @@ pub struct Load {
     /// The name it gets here, when it is one image [default: its own]
     #[arg(short, long, value_name = "NAME:TAG")]
     tag: Option<Reference>,
+    #[command(flatten)]
+    form: Form,
+}
+
+/// What was loaded, as `--json` prints it.
+#[derive(Debug, Serialize)]
+struct Answer {
+    images: Vec<Loaded>,
+    /// What is there besides, and was not loaded.
+    left: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Loaded {
+    reference: Reference,
+    digest: Digest,
 }
 
 impl Load {
@@ -36,31 +54,32 @@ impl Load {
             let ingest = store.ingest()?;
             load(&ingest, &self.from, self.tag.as_ref())
         };
-        let (lines, left) = loaded.map_err(loading)?;
-        for what in left {
+        let answer = loaded.map_err(loading)?;
+        for what in &answer.left {
             output::tell(&format!("hone: left in {}: {what}", self.from));
         }
-        output::report(&lines.concat())
+        let line = |image: &Loaded| format!("{} {}\n", image.reference, image.digest);
+        self.form.report(&answer, |answer| answer.images.iter().map(line).collect())
     }
 }
 
-/// Reads the images of `from` and names them; a line about each, and what was left.
-fn load(ingest: &Ingest<'_>, from: &str, tag: Option<&Reference>) -> Result<(Vec<String>, Vec<String>), Failure> {
+/// Reads the images of `from` and names them.
+fn load(ingest: &Ingest<'_>, from: &str, tag: Option<&Reference>) -> Result<Answer, Failure> {
     let wanted = if tag.is_some() { Wanted::One } else { Wanted::Named };
     let found = fetch(ingest, from, wanted)?;
-    let mut lines = Vec::new();
+    let mut images = Vec::new();
     for (names, pack) in found.images {
         let names = tag.map_or(names, |tag| vec![tag.clone()]);
         for name in names {
             ingest.put_pack(&name, &pack)?;
-            lines.push(format!("{name} {}\n", pack.digest()));
+            images.push(Loaded { reference: name, digest: pack.digest() });
         }
     }
-    if lines.is_empty() {
+    if images.is_empty() {
         let has = listed(found.left.into_iter(), "give one with --tag");
         return Err(format!("it holds no image with a name; {has}").into());
     }
-    Ok((lines, found.left))
+    Ok(Answer { images, left: found.left })
 }
 
 /// Which images of a source are brought.

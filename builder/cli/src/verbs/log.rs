@@ -1,15 +1,17 @@
 //! `hone log`: the versions of a lineage, newest first, and the runs that became none.
 
 use clap::Args;
-use hone_image::run::Outcome;
-use hone_image::{Digest, Reference};
+use hone_contract::run::Outcome;
+use hone_contract::{Digest, Reference};
 use hone_store::staging::{self, Staged};
 use hone_store::versions::{State, VersionRecord};
 use hone_store::{Found, Store, StoreError};
 use serde::Serialize;
 
+use crate::answer::{Form, by_template};
 use crate::failure::Failure;
 use crate::output;
+use crate::template::Template;
 
 /// Arguments of `hone log`.
 #[derive(Debug, Args)]
@@ -17,9 +19,17 @@ pub struct Log {
     /// A base image, or one of its versions: a name, a digest, or the first digits of that
     #[arg(value_name = "REF")]
     image: String,
-    /// Print JSON
+    #[command(flatten)]
+    form: Form,
+    /// Print each version with a template, as `hone images --format`
+    #[arg(long, value_name = "TEMPLATE", conflicts_with = "json")]
+    format: Option<Template>,
+    /// Show names of versions alone, newest first
+    #[arg(short, long, conflicts_with_all = ["json", "format"])]
+    quiet: bool,
+    /// Show digests and ids whole
     #[arg(long)]
-    json: bool,
+    no_trunc: bool,
 }
 
 /// A lineage, as `--json` prints it.
@@ -62,7 +72,13 @@ impl Log {
         let _held = store.reading()?;
         let lineage = lineage_of(store, &self.image)?;
         let view = View { versions: versions(store, &lineage)?, runs: runs(store, &lineage)?, lineage };
-        if self.json { output::json(&view) } else { output::print(&text(&view)) }
+        if let Some(template) = &self.format {
+            return by_template(&view.versions, template, self.no_trunc);
+        }
+        if self.quiet {
+            return output::print(&view.versions.iter().map(|v| format!("{}\n", v.reference)).collect::<String>());
+        }
+        self.form.print(&view, |view| text(view, self.no_trunc))
     }
 }
 
@@ -158,14 +174,15 @@ pub fn describe(staged: &Staged) -> (&'static str, Option<String>) {
     }
 }
 
-fn text(view: &View) -> String {
+fn text(view: &View, whole: bool) -> String {
     let mut rows = vec![["VERSION", "STATE", "ADAPTER", "PARENT", "FINISHED (UTC)"].map(str::to_owned).to_vec()];
     rows.extend(view.versions.iter().map(|v| {
         let state = output::word(&v.state);
         let state = if v.stale { format!("{state}, stale") } else { state };
         let finished = output::moment(v.finished_ms);
         // A parent that was removed has no name any more.
-        let parent = v.parent.parse::<Digest>().map_or_else(|_| v.parent.clone(), |digest| digest.short());
+        let parent = v.parent.parse::<Digest>().ok().filter(|_| !whole);
+        let parent = parent.map_or_else(|| v.parent.clone(), |digest| digest.short());
         vec![v.reference.to_string(), state, output::size(v.size), parent, finished]
     }));
     let mut text = if view.versions.is_empty() {
@@ -176,7 +193,7 @@ fn text(view: &View) -> String {
     if !view.runs.is_empty() {
         let mut rows = vec![["RUN", "STATE", "WHY"].map(str::to_owned).to_vec()];
         rows.extend(view.runs.iter().map(|run| {
-            let id: String = run.id.chars().take(12).collect();
+            let id: String = run.id.chars().take(if whole { usize::MAX } else { 12 }).collect();
             vec![id, run.state.to_owned(), run.reason.clone().unwrap_or_default()]
         }));
         text.push('\n');

@@ -2,9 +2,10 @@
 
 use clap::Args;
 use hone_store::Store;
+use serde_json::json;
 
+use crate::answer::Form;
 use crate::failure::Failure;
-use crate::output;
 
 /// Arguments of `hone promote`.
 #[derive(Debug, Args)]
@@ -12,6 +13,8 @@ pub struct Promote {
     /// The version: its name, its digest, or the first digits of that
     #[arg(value_name = "REF")]
     version: String,
+    #[command(flatten)]
+    form: Form,
 }
 
 impl Promote {
@@ -21,6 +24,8 @@ impl Promote {
             return Err(format!("{}: not a version; `hone log` lists those of a base", self.version).into());
         };
         store.promote(&version)?;
-        output::report(&format!("{} is the current version of {}\n", version.reference, version.lineage))
+        let answer = json!({"lineage": version.lineage, "current": version.reference});
+        self.form
+            .report(&answer, |_| format!("{} is the current version of {}\n", version.reference, version.lineage))
     }
 }

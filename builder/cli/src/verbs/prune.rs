@@ -4,8 +4,10 @@
 
 use clap::Args;
 use hone_store::Store;
+use serde_json::json;
 
-use super::rm::{collect, unpacked};
+use super::rm::{Freed, Kind, collect, unpacked};
+use crate::answer::Form;
 use crate::failure::Failure;
 use crate::output;
 
@@ -15,26 +17,38 @@ pub struct Prune {
     /// Accepted for docker's sake: nothing is asked, because nothing goes that has a name
     #[arg(short, long)]
     force: bool,
+    #[command(flatten)]
+    form: Form,
 }
 
 impl Prune {
     /// Removes, and says what.
     pub fn run(self, store: &Store) -> Result<(), Failure> {
-        let mut rows = Vec::new();
-        let mut total = 0u64;
-        let mut row = |what: &str, removed: u64, bytes: u64| {
-            total = total.saturating_add(bytes);
-            rows.push(vec![what.to_owned(), removed.to_string(), output::size(bytes)]);
-        };
+        let mut freed = Vec::new();
+        let mut row = |what: Kind, number: u64, size: u64| freed.push(Freed { what, number, size });
         // One that goes on now stays.
         let partials = store.drop_partials()?;
-        row("downloads that did not end", partials.blobs, partials.bytes);
+        row(Kind::Downloads, partials.blobs, partials.bytes);
         if let Some(swept) = collect(store)? {
-            row("blobs", swept.blobs, swept.bytes);
+            row(Kind::Blobs, swept.blobs, swept.bytes);
         }
         if let Some(layers) = unpacked(store) {
-            row("unpacked layers", layers.blobs, layers.bytes);
+            row(Kind::UnpackedLayers, layers.blobs, layers.bytes);
         }
-        output::report(&format!("{}Total reclaimed space: {}\n", output::table(&rows), output::size(total)))
+        let total = freed.iter().fold(0u64, |sum, freed| sum.saturating_add(freed.size));
+        let answer = json!({"freed": freed, "size": total});
+        self.form.report(&answer, |_| {
+            let rows: Vec<Vec<String>> = freed.iter().map(cells).collect();
+            format!("{}Total reclaimed space: {}\n", output::table(&rows), output::size(total))
+        })
     }
+}
+
+fn cells(freed: &Freed) -> Vec<String> {
+    let what = match freed.what {
+        Kind::Blobs => "blobs",
+        Kind::Downloads => "downloads that did not end",
+        Kind::UnpackedLayers => "unpacked layers",
+    };
+    vec![what.to_owned(), freed.number.to_string(), output::size(freed.size)]
 }

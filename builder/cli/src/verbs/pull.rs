@@ -13,6 +13,7 @@ use hone_image::{Artifact, Digest, Document, Image, Reference, document, media};
 use hone_registry::{Pinned, Repository};
 use hone_store::{Budget, Ingest, MAX_DOCUMENTS, MAX_MANIFESTS, Store, Verified, this_machine};
 
+use crate::answer::Form;
 use crate::download;
 use crate::failure::{Failure, because, chain};
 use crate::net::NetArgs;
@@ -47,8 +48,10 @@ pub struct Pull {
     #[arg(long, value_enum, default_value = "auto")]
     progress: Mode,
     /// Print the digest and nothing else
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with = "json")]
     quiet: bool,
+    #[command(flatten)]
+    form: Form,
 }
 
 impl Pull {
@@ -76,7 +79,8 @@ impl Pull {
         if self.quiet {
             output::report(&format!("{digest}\n"))
         } else {
-            output::report(&format!("{name} {digest}\n"))
+            let answer = serde_json::json!({"reference": name, "digest": digest});
+            self.form.report(&answer, |_| format!("{name} {digest}\n"))
         }
     }
 }

@@ -3,8 +3,10 @@
 use clap::Args;
 use hone_image::Reference;
 use hone_store::Store;
+use serde_json::json;
 
 use super::save::name_of;
+use crate::answer::Form;
 use crate::failure::Failure;
 use crate::net::NetArgs;
 use crate::output;
@@ -26,8 +28,10 @@ pub struct Push {
     #[arg(long, value_enum, default_value = "auto")]
     progress: Mode,
     /// Print the digest and nothing else
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with = "json")]
     quiet: bool,
+    #[command(flatten)]
+    form: Form,
 }
 
 impl Push {
@@ -46,7 +50,9 @@ impl Push {
         if self.quiet {
             return output::report(&format!("{digest}\n"));
         }
-        let (sent, bytes, known) = (sent.blobs, output::size(sent.bytes), sent.known);
-        output::report(&format!("{name} {digest} ({sent} blobs sent, {bytes}; {known} were there)\n"))
+        let (sent, bytes, known) = (sent.blobs, sent.bytes, sent.known);
+        let answer = json!({"reference": name, "digest": digest, "sent": sent, "sent_bytes": bytes, "known": known});
+        let bytes = output::size(bytes);
+        self.form.report(&answer, |_| format!("{name} {digest} ({sent} blobs sent, {bytes}; {known} were there)\n"))
     }
 }

@@ -6,7 +6,9 @@ use clap::Args;
 use hone_image::Reference;
 use hone_store::versions::VersionRecord;
 use hone_store::{Found, Store, StoreError, Swept};
+use serde::Serialize;
 
+use crate::answer::Form;
 use crate::failure::{Failure, chain};
 use crate::output;
 
@@ -16,6 +18,15 @@ pub struct Rm {
     /// Images to remove: a name, a digest, or the first digits of that
     #[arg(value_name = "REF", required = true)]
     images: Vec<String>,
+    #[command(flatten)]
+    form: Form,
+}
+
+/// What went, as `--json` prints it.
+#[derive(Debug, Serialize)]
+struct Answer {
+    removed: Vec<Reference>,
+    freed: Vec<Freed>,
 }
 
 /// What a REF takes away.
@@ -46,17 +57,60 @@ impl Rm {
                 Target::Version(version) => store.remove_version(version)?,
                 Target::Name(name) => store.untag(name).map(drop)?,
             }
-            output::report(&format!("removed {name}\n"))?;
+            if !self.form.is_json() {
+                output::report(&format!("removed {name}\n"))?;
+            }
         }
-        let mut rows = Vec::new();
+        let mut answer = Answer { removed: targets.into_keys().collect(), freed: Vec::new() };
         if let Some(swept) = collect(store)? {
-            rows.extend(freed(swept.blobs, swept.bytes, ["blob", "blobs"]));
-            let what = ["download", "downloads"].map(|what| format!("{what} that nobody went on with for a week"));
-            rows.extend(freed(swept.partials, swept.partial_bytes, what.each_ref().map(String::as_str)));
+            answer.freed.push(Freed { what: Kind::Blobs, number: swept.blobs, size: swept.bytes });
+            answer.freed.push(Freed { what: Kind::Downloads, number: swept.partials, size: swept.partial_bytes });
         }
-        let what = ["unpacked layer", "unpacked layers"];
-        rows.extend(unpacked(store).and_then(|swept| freed(swept.blobs, swept.bytes, what)));
-        if rows.is_empty() { Ok(()) } else { output::report(&format!("freed {}\n", rows.join(", "))) }
+        let unpacked = unpacked(store).map(|s| Freed { what: Kind::UnpackedLayers, number: s.blobs, size: s.bytes });
+        answer.freed.extend(unpacked);
+        self.form.report(&answer, |answer| {
+            let rows: Vec<String> = answer.freed.iter().filter_map(Freed::sentence).collect();
+            if rows.is_empty() { String::new() } else { format!("freed {}\n", rows.join(", ")) }
+        })
+    }
+}
+
+/// What nothing needed any more.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Blobs that nothing names.
+    Blobs,
+    /// Downloads that did not end.
+    Downloads,
+    /// Layers that `hone run` unpacked.
+    UnpackedLayers,
+}
+
+/// How much of a kind went.
+#[derive(Debug, Serialize)]
+pub struct Freed {
+    /// The kind.
+    pub what: Kind,
+    /// How many.
+    pub number: u64,
+    /// Bytes.
+    pub size: u64,
+}
+
+impl Freed {
+    /// What is said of it, when there was any.
+    fn sentence(&self) -> Option<String> {
+        let what = match (self.what, self.number) {
+            (_, 0) => return None,
+            (Kind::Blobs, 1) => "blob",
+            (Kind::Blobs, _) => "blobs",
+            (Kind::Downloads, 1) => "download that nobody went on with for a week",
+            (Kind::Downloads, _) => "downloads that nobody went on with for a week",
+            (Kind::UnpackedLayers, 1) => "unpacked layer",
+            (Kind::UnpackedLayers, _) => "unpacked layers",
+        };
+        Some(format!("{} in {} {what}", output::size(self.size), self.number))
     }
 }
 
@@ -82,12 +136,6 @@ pub fn unpacked(store: &Store) -> Option<Swept> {
         Err(error) => output::tell(&format!("hone: unpacked layers stay: {}", chain(&error))),
     }
     None
-}
-
-/// What was freed, when anything was; what it is called when it is one, and when it is more.
-fn freed(number: u64, bytes: u64, [one, more]: [&str; 2]) -> Option<String> {
-    let what = if number == 1 { one } else { more };
-    (number > 0).then(|| format!("{} in {number} {what}", output::size(bytes)))
 }
 
 /// What `text` means. A name goes even when its image cannot be read; a digest stands for the one name that the image has.

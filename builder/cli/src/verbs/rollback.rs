@@ -2,10 +2,11 @@
 
 use clap::Args;
 use hone_store::Store;
+use serde_json::json;
 
 use super::log::lineage_of;
+use crate::answer::Form;
 use crate::failure::Failure;
-use crate::output;
 
 /// Arguments of `hone rollback`.
 #[derive(Debug, Args)]
@@ -13,6 +14,8 @@ pub struct Rollback {
     /// The base image, or one of its versions: a name, a digest, or the first digits of that
     #[arg(value_name = "REF")]
     image: String,
+    #[command(flatten)]
+    form: Form,
 }
 
 impl Rollback {
@@ -22,6 +25,7 @@ impl Rollback {
         let state = store.roll_back(&lineage)?;
         let current = store.versions(&lineage)?.into_iter().find(|v| Some(v.number) == state.current);
         let name = current.map_or_else(|| lineage.to_string(), |v| v.reference.to_string());
-        output::report(&format!("{name} is the current version of {lineage}\n"))
+        let answer = json!({"lineage": lineage, "current": name});
+        self.form.report(&answer, |_| format!("{name} is the current version of {lineage}\n"))
     }
 }

@@ -4,10 +4,14 @@ use clap::Args;
 use hone_image::{Pack, Reference};
 use hone_store::{Resolved, Store};
 
+use crate::answer::Form;
 use crate::failure::Failure;
 use crate::net::NetArgs;
 use crate::out::{Deliver, Output};
 use crate::progress::{Mode, Progress};
+
+/// Two answers cannot share standard output.
+pub const NO_ROOM: &str = "--json and an archive both want standard output; write the archive to a file";
 
 /// Arguments of `hone save`.
 #[derive(Debug, Args)]
@@ -24,12 +28,17 @@ pub struct Save {
     no_index: bool,
     #[command(flatten)]
     net: NetArgs,
+    #[command(flatten)]
+    form: Form,
 }
 
 impl Save {
     /// Writes it, whole or not at all.
     pub fn run(self, store: &Store) -> Result<(), Failure> {
         self.output.check(store)?;
+        if self.form.is_json() && self.output.is_stdout() {
+            return Err(NO_ROOM.into());
+        }
         let _held = store.reading()?;
         let found = store.resolve(&self.image)?;
         let name = name_of(&self.image, &found)?;
@@ -38,7 +47,14 @@ impl Save {
             false => store.pack(found.descriptor.digest)?,
         };
         let progress = Progress::new(Mode::Auto, true);
-        self.output.deliver(&Deliver { store, name: &name, client: &self.net.client(), progress }, &pack)
+        self.output.deliver(&Deliver { store, name: &name, client: &self.net.client(), progress }, &pack)?;
+        // Like docker's, it says nothing to people.
+        if !self.form.is_json() {
+            return Ok(());
+        }
+        let to = self.output.to_string();
+        let answer = serde_json::json!({"reference": name, "digest": pack.digest(), "output": to});
+        self.form.report(&answer, |_| String::new())
     }
 }
 

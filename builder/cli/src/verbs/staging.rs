@@ -6,6 +6,7 @@ use hone_store::staging::{self, Staged};
 use serde::Serialize;
 
 use super::log::describe;
+use crate::answer::{Form, Listing};
 use crate::failure::Failure;
 use crate::output;
 
@@ -19,16 +20,14 @@ pub struct Staging {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// List staging directories
-    Ls {
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
+    Ls(Listing),
     /// Remove staging directories and all in them, checkpoints too
     Rm {
         /// Ids, as `hone staging ls` shows them, or the first characters of one
         #[arg(value_name = "ID", required = true)]
         ids: Vec<String>,
+        #[command(flatten)]
+        form: Form,
     },
 }
 
@@ -49,23 +48,42 @@ impl Staging {
     /// Lists or removes.
     pub fn run(self, store: &Store) -> Result<(), Failure> {
         match self.action {
-            Action::Ls { json } => list(store, json),
-            Action::Rm { ids } => ids.iter().try_for_each(|id| remove(store, id)),
+            Action::Ls(listing) => list(store, &listing),
+            Action::Rm { ids, form } => remove_all(store, &ids, form),
         }
     }
 }
 
-fn list(store: &Store, json: bool) -> Result<(), Failure> {
+fn list(store: &Store, listing: &Listing) -> Result<(), Failure> {
     let rows: Vec<Row> = staging::list(store)?.iter().map(row).collect();
-    if json {
-        return output::json(&rows);
-    }
+    listing.print(&rows, |row, _| row.id.clone(), |rows, _| table(rows))
+}
+
+fn table(rows: &[Row]) -> String {
     let mut table = vec![["ID", "IMAGE", "STATE", "SIZE", "WHY"].map(str::to_owned).to_vec()];
-    table.extend(rows.into_iter().map(|row| {
-        let image = row.image.unwrap_or_else(|| "-".to_owned());
-        vec![row.id, image, row.state.to_owned(), output::size(row.size), row.reason.unwrap_or_default()]
+    table.extend(rows.iter().map(|row| {
+        let image = row.image.as_deref().unwrap_or("-").to_owned();
+        let reason = row.reason.clone().unwrap_or_default();
+        vec![row.id.clone(), image, row.state.to_owned(), output::size(row.size), reason]
     }));
-    output::print(&output::table(&table))
+    output::table(&table)
+}
+
+/// Removes one after the other; what was removed before an error is said with it.
+fn remove_all(store: &Store, ids: &[String], form: Form) -> Result<(), Failure> {
+    let (mut removed, mut failed) = (Vec::new(), Ok(()));
+    for id in ids {
+        match remove(store, id) {
+            Ok(id) => removed.push(id),
+            Err(error) => {
+                failed = Err(error);
+                break;
+            }
+        }
+    }
+    let answer = serde_json::json!({"removed": removed});
+    form.report(&answer, |_| removed.iter().map(|id| format!("removed {id}\n")).collect())?;
+    failed
 }
 
 fn row(staged: &Staged) -> Row {
@@ -75,7 +93,8 @@ fn row(staged: &Staged) -> Row {
     Row { id: staged.id.clone(), path: staged.path.display().to_string(), image, state, reason, size: staged.size() }
 }
 
-fn remove(store: &Store, id: &str) -> Result<(), Failure> {
+/// Removes one; its whole id.
+fn remove(store: &Store, id: &str) -> Result<String, Failure> {
     let mut all = staging::list(store)?;
     // An id that is also the beginning of another is meant itself.
     if all.iter().any(|s| s.id == id) {
@@ -90,7 +109,7 @@ fn remove(store: &Store, id: &str) -> Result<(), Failure> {
         (1, Some(staged)) => {
             let name = staged.id.clone();
             staged.remove()?;
-            output::report(&format!("removed {name}\n"))
+            Ok(name)
         }
         (0, _) => Err(format!("staging {id}: not found; `hone staging ls` lists what is there").into()),
         _ => Err(format!("staging {id}: more than one id begins so").into()),

@@ -4,6 +4,7 @@ use clap::Args;
 use hone_image::Reference;
 use hone_store::Store;
 
+use crate::answer::Form;
 use crate::failure::Failure;
 
 /// Arguments of `hone tag`.
@@ -15,6 +16,8 @@ pub struct Tag {
     /// The other name
     #[arg(value_name = "NAME:TAG")]
     name: Reference,
+    #[command(flatten)]
+    form: Form,
 }
 
 impl Tag {
@@ -22,6 +25,8 @@ impl Tag {
     pub fn run(self, store: &Store) -> Result<(), Failure> {
         let _held = store.reading()?;
         let found = store.resolve(&self.image)?;
-        Ok(store.tag(&found.descriptor, &self.name)?)
+        store.tag(&found.descriptor, &self.name)?;
+        let answer = serde_json::json!({"reference": self.name, "digest": found.descriptor.digest});
+        self.form.report(&answer, |_| String::new())
     }
 }

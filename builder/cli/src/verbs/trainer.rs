@@ -10,7 +10,9 @@ use hone_image::oci::RuntimeConfig;
 use hone_image::sbom::{self, CRATES_PATH};
 use hone_image::{Image, Layer, LayerKind, Reference};
 use hone_store::Store;
+use serde_json::json;
 
+use crate::answer::Form;
 use crate::failure::{Failure, because};
 use crate::layout::{self, Adding, Place, Reading};
 use crate::output;
@@ -58,6 +60,8 @@ struct Pack {
     /// A label of its image, NAME=VALUE
     #[arg(long, value_name = "NAME=VALUE")]
     label: Vec<String>,
+    #[command(flatten)]
+    form: Form,
 }
 
 impl Trainer {
@@ -120,7 +124,9 @@ impl Pack {
         }
         adding.name(&tag, &pack.descriptor(), None);
         adding.publish()?;
-        output::report(&format!("{} {} ({})\n", dir.display(), pack.digest(), output::size(tree.size())))
+        let (digest, size) = (pack.digest(), tree.size());
+        let answer = json!({"layout": dir, "name": tag, "digest": digest, "size": size});
+        self.form.report(&answer, |_| format!("{} {digest} ({})\n", dir.display(), output::size(size)))
     }
 }
 

@@ -13,7 +13,9 @@ use hone_image::job::{Base, BaseFile, JOB_PATH, Job};
 use hone_image::oci::{Descriptor, Platform};
 use hone_image::{Digest, Image, Layer, LayerKind, Pack, media, modelpack};
 use hone_store::{Budget, Store};
+use serde_json::json;
 
+use crate::answer::Form;
 use crate::contents::{self, Content};
 use crate::failure::{Failure, chain};
 use crate::net::NetArgs;
@@ -32,6 +34,8 @@ pub struct Verify {
     repair: bool,
     #[command(flatten)]
     net: NetArgs,
+    #[command(flatten)]
+    form: Form,
 }
 
 /// What was read, and what is wrong with it.
@@ -63,22 +67,29 @@ impl Verify {
         report.platforms(&pack);
         report.referrers(store, &pack)?;
         report.documents(store, &pack);
-        for problem in &report.problems {
-            output::report(&format!("{problem}\n"))?;
-        }
-        let (blobs, size) = (report.blobs, output::size(report.bytes));
-        match report.problems.len() {
-            0 => output::report(&format!("{}: ok ({blobs} blobs, {size})\n", self.image)).map(|()| ExitCode::SUCCESS),
-            n => {
-                let claims = if n == 1 { "1 claim is".to_owned() } else { format!("{n} claims are") };
-                output::report(&format!("{}: {claims} wrong ({blobs} blobs, {size} read)\n", self.image))?;
-                Ok(ExitCode::FAILURE)
-            }
-        }
+        let ok = report.problems.is_empty();
+        let answer = json!({
+            "image": self.image, "digest": pack.digest(), "ok": ok, "problems": report.problems,
+            "blobs": report.blobs, "size": report.bytes,
+        });
+        self.form.report(&answer, |_| report.text(&self.image))?;
+        Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 
 impl Report {
+    /// A line about each claim that is wrong, and one about all.
+    fn text(&self, image: &str) -> String {
+        let (blobs, size) = (self.blobs, output::size(self.bytes));
+        let mut lines: Vec<String> = self.problems.clone();
+        lines.push(match self.problems.len() {
+            0 => format!("{image}: ok ({blobs} blobs, {size})"),
+            1 => format!("{image}: 1 claim is wrong ({blobs} blobs, {size} read)"),
+            n => format!("{image}: {n} claims are wrong ({blobs} blobs, {size} read)"),
+        });
+        lines.iter().map(|line| format!("{line}\n")).collect()
+    }
+
     fn wrong(&mut self, what: impl Into<String>) {
         // A line each, whatever a file is called.
         self.problems.push(what.into().replace('\n', "\\n"));
