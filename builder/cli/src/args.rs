@@ -3,7 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::builder::{Resettable, StyledStr};
+use clap::{Command, CommandFactory, Parser, Subcommand};
 
 use crate::verbs;
 
@@ -69,7 +70,18 @@ pub enum Verb {
     Install(verbs::install::Install),
     /// Make an engine forget Hone's runtime
     Uninstall(verbs::install::Uninstall),
+    /// Print the completion script of a shell
+    Completion(verbs::completion::Completion),
+    /// Write the manual pages to a directory
+    #[command(hide = true)]
+    Man(verbs::man::Manual),
     /// A program `hone-<verb>` beside this one, e.g. `hone run`
     #[command(external_subcommand)]
     External(Vec<OsString>),
+}
+
+/// The whole command line, as completions and the manual show it: what other programs read is a verb like any other.
+pub fn with_programs_beside() -> Command {
+    let run = hone_commands::run::Args::command().name("run").about("Run an image without an engine");
+    Args::command().subcommand(run).after_help(Resettable::<StyledStr>::Reset)
 }

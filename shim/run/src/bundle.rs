@@ -6,10 +6,10 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::args::{Args, Network, Volume};
 use crate::error::RunError;
 use crate::seccomp;
 use crate::user::User;
+use hone_commands::run::{Args, Network, Volume};
 
 /// docker's, without those that make devices, raw sockets and file capabilities.
 const CAPABILITIES: [&str; 8] = [

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use hone_image::Digest;
 use hone_image::job::DATA_DIRS;
 
-use crate::args::Volume;
 use crate::error::RunError;
 use crate::user::User;
+use hone_commands::run::Volume;
 
 /// A file of the data.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,7 +6,6 @@
 //! Refused here: libcontainer (hone-runtime is started for that), deciding what becomes a version (the keeper's
 //! `hone commit` does).
 
-mod args;
 mod bundle;
 mod container;
 mod data;
@@ -23,6 +22,7 @@ mod user;
 use std::process::ExitCode;
 
 use clap::Parser;
+use hone_commands::run::Args;
 
 /// What docker exits with when the fault is its own.
 const OWN_FAULT: u8 = 125;
@@ -33,7 +33,7 @@ fn tell(message: &str) {
 }
 
 fn main() -> ExitCode {
-    let args = args::Args::parse();
+    let args = Args::parse();
     match run::run(&args) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {

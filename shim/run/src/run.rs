@@ -7,7 +7,6 @@ use hone_contract::quoted_path;
 use hone_image::{Image, Reference, claim};
 use hone_store::{Reading, Store, this_machine};
 
-use crate::args::Args;
 use crate::bundle::{self, Process};
 use crate::container::{self, Start};
 use crate::error::RunError;
@@ -15,6 +14,7 @@ use crate::outcome::{self, Ended};
 use crate::rootfs::{Bundle, private_dir};
 use crate::snapshot::Snapshots;
 use crate::{data, identity, snapshot, user};
+use hone_commands::run::Args;
 
 /// The image that was asked for, and what it would do.
 struct Subject {

@@ -99,6 +99,9 @@ pub enum Verb {
     Spec(SpecArgs),
     /// Print what this runtime can do
     Features,
+    /// Write the manual pages to a directory
+    #[command(hide = true)]
+    Man(ManArgs),
     /// What libcontainer calls back; not for people
     #[command(name = crate::hooks::HOST_HOOKS, hide = true)]
     HostHooks(Id),
@@ -109,6 +112,14 @@ pub enum Verb {
 pub struct Id {
     /// Container id
     pub id: String,
+}
+
+/// `man`.
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// Where to write them
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
 }
 
 /// `create`.

@@ -85,6 +85,7 @@ fn simple(ctx: &Context, verb: &Verb) -> Result<()> {
         Verb::Events(args) => verbs::events::events(ctx, args),
         Verb::Spec(args) => verbs::spec::spec(args),
         Verb::Features => print(&format!("{:#}\n", verbs::features::features())),
+        Verb::Man(args) => verbs::man::man(&args.dir),
         Verb::HostHooks(args) => verbs::host_hooks::host_hooks(ctx, &args.id),
         Verb::Create(_) | Verb::Run(_) | Verb::Exec(_) => Ok(()),
     }

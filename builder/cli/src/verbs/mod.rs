@@ -2,12 +2,14 @@
 
 pub mod build;
 pub mod commit;
+pub mod completion;
 pub mod convert;
 pub mod images;
 pub mod inspect;
 pub mod install;
 pub mod load;
 pub mod log;
+pub mod man;
 pub mod promote;
 pub mod prune;
 pub mod pull;
@@ -64,6 +66,8 @@ fn dispatch(verb: Verb, store: &Store, given: Option<PathBuf>) -> Result<ExitCod
         Verb::Trainer(verb) => verb.run(store)?,
         Verb::Install(verb) => verb.run(store)?,
         Verb::Uninstall(verb) => verb.run(store)?,
+        Verb::Completion(verb) => verb.run()?,
+        Verb::Man(verb) => verb.run()?,
         Verb::External(args) => match external::exec(&args, given)? {},
     }
     Ok(ExitCode::SUCCESS)

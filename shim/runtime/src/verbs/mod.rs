@@ -9,6 +9,7 @@ pub mod freeze;
 pub mod host_hooks;
 pub mod kill;
 pub mod list;
+pub mod man;
 pub mod ps;
 pub mod run;
 pub mod spec;

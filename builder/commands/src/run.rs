@@ -1,4 +1,4 @@
-//! The command line, as docker users know it.
+//! The command line of `hone run`, as docker users know it.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use clap::{Parser, ValueEnum};
 /// Runs an image of the local store: trains, or generates, or whatever its arguments say.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "hone run", version)]
-pub(crate) struct Args {
+pub struct Args {
     /// Nothing but a run's staging is ever kept; accepted for docker's sake.
     #[arg(long)]
     pub rm: bool,
@@ -53,7 +53,7 @@ pub(crate) struct Args {
 
 /// What of the network the container sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Network {
+pub enum Network {
     /// A namespace of its own with nothing but loopback.
     None,
     /// This machine's.
@@ -62,9 +62,12 @@ pub(crate) enum Network {
 
 /// A directory or file of this machine in the container.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Volume {
+pub struct Volume {
+    /// Of this machine.
     pub source: PathBuf,
+    /// In the container; absolute.
     pub destination: String,
+    /// Nothing is written to it.
     pub read_only: bool,
 }
 
