@@ -1,4 +1,5 @@
-# Sourced by */make-chroot: a Debian forky root, made once, and commands in it. Expects `root`, the folder; needs root.
+# Sourced by */make-chroot: a Debian root (forky, or SUITE), made once, and commands in it. Expects `root`, the folder;
+# needs root.
 
 mirror() { # the one this machine already uses
   awk '/^deb / { for (i = 2; i <= NF; i++) if ($i ~ /^https?:/) { print $i; exit } } /^URIs:/ { print $2; exit }' \
@@ -42,11 +43,13 @@ make_root() {
   root=$dir.new
   rm -rf --one-file-system "$root"
   mkdir -p "$root"
-  # bookworm's debootstrap does not know forky by name; its script is sid's.
-  debootstrap --variant=minbase --merged-usr forky "$root" "$(mirror)" /usr/share/debootstrap/scripts/sid >/dev/null
+  # bookworm's debootstrap does not know forky by name; its script is sid's, and every suite's.
+  debootstrap --variant=minbase --merged-usr "${SUITE:-forky}" "$root" "$(mirror)" /usr/share/debootstrap/scripts/sid >/dev/null
   same_packages
-  in_root apt-get update -qq
-  in_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" >/dev/null
+  if [ $# != 0 ]; then
+    in_root apt-get update -qq
+    in_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" >/dev/null
+  fi
   # again: installing ca-certificates made the bundle anew
   cp -L /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
   "$fill"

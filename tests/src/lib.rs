@@ -19,6 +19,6 @@ pub use docker::docker;
 pub use docker28::{Docker28, Images, needs_docker28};
 pub use model::{Tiny, jsonl};
 pub use podman::podman;
-pub use programs::{bin, repository};
+pub use programs::{bin, copy, repository, x};
 pub use ran::{Ran, run};
 pub use world::{World, needs};

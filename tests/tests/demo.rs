@@ -1,8 +1,6 @@
 //! `./x demo`, the README's first command, on the real model: the voice is there afterwards, and was not before.
 
-use std::process::Command;
-
-use hone_tests::{needs, repository, run};
+use hone_tests::{needs, repository, run, x};
 
 #[test]
 fn root_demo_teaches_a_real_model_a_voice() {
@@ -10,16 +8,8 @@ fn root_demo_teaches_a_real_model_a_voice() {
         return;
     }
     let root = tempfile::tempdir().expect("tempdir");
-    let mut demo = Command::new(repository().join("x"));
-    demo.arg("demo").env("HONE_ROOT", root.path()).current_dir(repository());
-    // What cargo tells a test is not what a user's shell has.
-    for (name, _) in std::env::vars() {
-        if name.starts_with("CARGO_")
-            && !["CARGO_HOME", "CARGO_TARGET_DIR", "CARGO_INCREMENTAL"].contains(&name.as_str())
-        {
-            demo.env_remove(name);
-        }
-    }
+    let mut demo = x(&repository());
+    demo.arg("demo").env("HONE_ROOT", root.path());
     let ran = run(&mut demo);
     let said = ran.ok();
     for command in [

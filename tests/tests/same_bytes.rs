@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use hone_tests::{Tiny, bin, repository, run};
+use hone_tests::{Tiny, bin, copy, run, x};
 
 fn digest(dir: &std::path::Path) -> String {
     let mut build = Command::new(bin().join("hone"));
@@ -38,21 +38,8 @@ fn sha256(path: &std::path::Path) -> String {
 
 #[test]
 fn slow_two_directories_build_one_trainer() {
-    let copy = tempfile::tempdir().expect("tempdir");
-    let mut list = Command::new("git");
-    let files = run(list.args(["ls-files", "-co", "--exclude-standard"]).current_dir(repository())).ok();
-    for file in files.lines().filter(|file| !file.starts_with("tests/fixtures") && repository().join(file).is_file())
-    {
-        let to = copy.path().join(file);
-        fs::create_dir_all(to.parent().expect("a directory")).expect("make directory");
-        fs::copy(repository().join(file), to).expect("copy");
-    }
-    let mut build = Command::new(copy.path().join("x"));
-    build.arg("trainer-program").current_dir(copy.path());
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_") && name != "CARGO_HOME") {
-        build.env_remove(name);
-    }
-    run(&mut build).ok();
+    let copy = copy();
+    run(x(copy.path()).arg("trainer-program")).ok();
     assert_eq!(sha256(&copy.path().join("target/release/hone-train")), sha256(&bin().join("hone-train")));
 }
 
@@ -109,6 +96,6 @@ fn the_frontend_is_one_program_that_needs_nothing() {
     assert!(segments.contains("LOAD") && !segments.contains("INTERP"), "{segments}");
     assert!(!dynamic.contains("NEEDED"), "{dynamic}");
     // The twin: of a program that does need something, the same question has the other answer.
-    let linked = |part: &str| run(Command::new("readelf").arg(part).arg(bin().join("hone"))).ok();
+    let linked = |part: &str| run(Command::new("readelf").arg(part).arg(bin().join("hone-train"))).ok();
     assert!(linked("-Wl").contains("INTERP") && linked("-Wd").contains("NEEDED"));
 }
