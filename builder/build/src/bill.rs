@@ -4,10 +4,8 @@ use std::str::FromStr;
 
 use hone_image::job::{Base, JOB_PATH, Job};
 use hone_image::oci::{Descriptor, Manifest, Sealed};
-use hone_image::sbom::{
-    self, CRATES_PATH, CYCLONEDX_JSON, File, ImageName, Inventory, Library, Model, SPDX_JSON, Trainer,
-};
 use hone_image::{Artifact, Image, LayerKind, Pack, Reference, media};
+use hone_sbom::{CRATES_PATH, CYCLONEDX_JSON, File, ImageName, Inventory, Library, Model, SPDX_JSON, Trainer};
 use hone_store::{Budget, Ingest, Store};
 use serde_json::json;
 
@@ -42,10 +40,10 @@ pub fn attach(ingest: &Ingest<'_>, name: &Reference, pack: &Pack, format: Format
     let write = || -> Result<Artifact, Failure> {
         let image = pack.images().first().ok_or("there is no image")?;
         let inventory = inventory(ingest.store(), name, pack, image)?;
-        let created = sbom::date(epoch()?.unwrap_or(0));
+        let created = hone_sbom::date(epoch()?.unwrap_or(0));
         let (bytes, kind) = match format {
-            Format::Spdx => (sbom::spdx(&inventory, &created), SPDX_JSON),
-            Format::CycloneDx => (sbom::cyclonedx(&inventory, &created), CYCLONEDX_JSON),
+            Format::Spdx => (hone_sbom::spdx(&inventory, &created), SPDX_JSON),
+            Format::CycloneDx => (hone_sbom::cyclonedx(&inventory, &created), CYCLONEDX_JSON),
         };
         let document = Descriptor::of(kind, ingest.put(&bytes)?, bytes.len() as u64);
         let config = Sealed::new(json!({}));
@@ -80,7 +78,7 @@ fn inventory(store: &Store, name: &Reference, pack: &Pack, image: &Image) -> Res
             _ => job = files.kept.get(job_path).zip(listed.next_back()).map(|(b, (f, _))| (b.clone(), f)).or(job),
         }
         if let Some(bytes) = files.kept.get(crates_path) {
-            crates.extend(sbom::crates(bytes)?);
+            crates.extend(hone_sbom::crates(bytes)?);
         }
     }
     let (bytes, job_file) = job.ok_or("it has no job")?;

@@ -8,7 +8,7 @@ use std::env;
 use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use hone_image::sbom::date;
+use hone_sbom::date;
 
 /// Whose seconds are the date that a build may use (reproducible-builds.org, "SOURCE_DATE_EPOCH").
 pub const EPOCH: &str = "SOURCE_DATE_EPOCH";

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 
 use hone_contract::printable;
-use hone_image::sbom::date;
+use hone_sbom::date;
 use serde::Serialize;
 
 use crate::failure::{Failure, because};

@@ -4,6 +4,7 @@
 use std::io::{self, Read};
 
 use hone_contract::quoted;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use sha1::Digest as _;
 
@@ -15,6 +16,10 @@ use crate::tar::check_path;
 pub const ENDPOINT: &str = "https://huggingface.co";
 /// The revision of a name that has none.
 pub const MAIN: &str = "main";
+/// What is escaped in a part of a URL: all but letters, digits and `-._~` (RFC 3986, 2.3).
+pub const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// The same for a path, whose slashes stay.
+pub const PATH: &AsciiSet = &UNRESERVED.remove(b'/');
 /// Endings of files that a fine-tune base needs; a hub's repository has many more.
 const WANTED: [&str; 7] = ["gguf", "jinja", "json", "md", "model", "safetensors", "txt"];
 /// Most files of a model: more is not a model but a data set.
@@ -140,13 +145,13 @@ fn licence(card: Option<&serde_json::Value>, tags: &[String]) -> Option<String> 
 
 /// Where the description of a model is.
 pub fn description_url(endpoint: &str, id: &str, revision: &str) -> String {
-    format!("{endpoint}/api/models/{id}/revision/{}?blobs=true", percent(revision, b""))
+    format!("{endpoint}/api/models/{id}/revision/{}?blobs=true", utf8_percent_encode(revision, UNRESERVED))
 }
 
 impl Model {
     /// Where a file of it is.
     pub fn url(&self, endpoint: &str, file: &File) -> String {
-        format!("{endpoint}/{}/resolve/{}/{}", self.id, self.commit, percent(&file.path, b"/"))
+        format!("{endpoint}/{}/resolve/{}/{}", self.id, self.commit, utf8_percent_encode(&file.path, PATH))
     }
 
     /// Those of its files that a fine-tune base needs: weights of one kind, and small files at the top.
@@ -158,19 +163,6 @@ impl Model {
         // A repository with both has the same model twice.
         top.into_iter().filter(|f| !(safetensors && ending(f) == "gguf")).collect()
     }
-}
-
-/// Text as part of a URL: everything but letters, digits, `-._~` and the bytes of `keep` is escaped.
-pub fn percent(text: &str, keep: &[u8]) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || (byte.is_ascii() && keep.contains(&byte)) {
-            escaped.push(char::from(byte));
-        } else {
-            escaped.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    escaped
 }
 
 /// A reader that fails at its end unless it gave the bytes with this git blob id.
@@ -295,8 +287,8 @@ mod tests {
 
     #[test]
     fn escapes() {
-        assert_eq!(percent("a b/ü+c", b"/"), "a%20b/%C3%BC%2Bc");
-        assert_eq!(percent("refs/pr/1", b""), "refs%2Fpr%2F1");
+        assert_eq!(utf8_percent_encode("a b/ü+c", PATH).to_string(), "a%20b/%C3%BC%2Bc");
+        assert_eq!(utf8_percent_encode("refs/pr/1", UNRESERVED).to_string(), "refs%2Fpr%2F1");
     }
 
     #[test]

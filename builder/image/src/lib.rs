@@ -15,7 +15,6 @@ pub mod modelpack;
 pub mod oci;
 pub mod pack;
 pub mod platform;
-pub mod sbom;
 mod sealed;
 mod spelling;
 pub mod tar;

@@ -11,6 +11,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
+use hone_image::hub::UNRESERVED;
+use percent_encoding::utf8_percent_encode;
 use ureq::http::{Method, header};
 
 use crate::answer::Answer;
@@ -225,9 +227,8 @@ fn form(service: &Service, scopes: &str, credential: Option<&Credential>) -> Str
             }
         }
     }
-    let escaped: Vec<String> =
-        pairs.iter().map(|(name, value)| format!("{name}={}", parse::percent(value, b""))).collect();
-    escaped.join("&")
+    let escaped = |(name, value): &(&str, &str)| format!("{name}={}", utf8_percent_encode(value, UNRESERVED));
+    pairs.iter().map(escaped).collect::<Vec<String>>().join("&")
 }
 
 #[cfg(test)]

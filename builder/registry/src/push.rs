@@ -2,12 +2,13 @@
 
 use std::io::{self, Read};
 
+use hone_image::hub::PATH;
 use hone_image::oci::Descriptor;
+use percent_encoding::utf8_percent_encode;
 use ureq::http::{HeaderName, Method};
 
 use crate::answer::Answer;
 use crate::error::Error;
-use crate::parse;
 use crate::repository::Repository;
 use crate::upload::{State, Upload};
 use crate::wire::{Ask, Task};
@@ -75,7 +76,7 @@ impl Repository {
 
     /// Asks to take the blob over from another repository. A registry that cannot begins an upload instead.
     fn mount(&self, task: &Task, blob: &Descriptor, from: &str) -> Result<Mount, Error> {
-        let query = format!("{UPLOADS}?mount={}&from={}", blob.digest, parse::percent(from, b"/"));
+        let query = format!("{UPLOADS}?mount={}&from={}", blob.digest, utf8_percent_encode(from, PATH));
         let scope = format!("{} repository:{from}:pull", self.push());
         let answer = match self.session.call(task, &scope, &Ask::new(Method::POST, self.url(&query))) {
             // A token service that does not know the other repository: then it is not ours to mount from.

@@ -6,7 +6,9 @@
 
 use std::io::{self, Read};
 
+use hone_image::hub::UNRESERVED;
 use hone_image::oci::Descriptor;
+use percent_encoding::utf8_percent_encode;
 use ureq::http::{Method, header};
 
 use crate::answer::Answer;
@@ -185,8 +187,8 @@ impl<'a> Upload<'a> {
 
     fn closing_url(&self) -> String {
         let separator = if self.state.url.contains('?') { '&' } else { '?' };
-        let digest = parse::percent(&self.blob.digest.to_string(), b"");
-        format!("{}{separator}digest={digest}", self.state.url)
+        let digest = self.blob.digest.to_string();
+        format!("{}{separator}digest={}", self.state.url, utf8_percent_encode(&digest, UNRESERVED))
     }
 
     /// After a failure: finds where the registry is and in which way to go on, or gives up. `Ok(true)`: the

@@ -2,7 +2,7 @@
 #![no_main]
 
 use hone_image::Digest;
-use hone_image::sbom::{self, File, ImageName, Inventory, Trainer};
+use hone_sbom::{self as sbom, File, ImageName, Inventory, Trainer};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -48,6 +48,4 @@ fn headers(bytes: &[u8]) {
     if let Some(authority) = parse::authority(text) {
         let _ = parse::is_loopback(authority);
     }
-    let escaped = parse::percent(text, b"/");
-    assert!(escaped.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~/%".contains(&b)));
 }

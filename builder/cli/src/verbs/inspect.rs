@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 
 use clap::Args;
 use hone_image::oci::MAX_DOCUMENT_BYTES;
-use hone_image::sbom::{CYCLONEDX_JSON, SPDX_JSON};
 use hone_image::{Digest, Layer, LayerKind, Reference, media};
+use hone_sbom::{CYCLONEDX_JSON, SPDX_JSON};
 use hone_store::versions::{State, VersionRecord};
 use hone_store::{Found, Resolved, Store};
 use serde::Serialize;

@@ -8,9 +8,9 @@ use hone_contract::quoted;
 use hone_image::image::MAX_LAYERS;
 use hone_image::oci::{Descriptor, ImageConfig, Index, MAX_DOCUMENT_BYTES, Manifest, Platform, Sealed};
 use hone_image::platform::best;
-use hone_image::sbom::{CYCLONEDX_JSON, SPDX_JSON};
 use hone_image::{Artifact, Digest, Document, Image, Reference, document, media};
 use hone_registry::{Pinned, Repository};
+use hone_sbom::{CYCLONEDX_JSON, SPDX_JSON};
 use hone_store::{Budget, Ingest, MAX_DOCUMENTS, MAX_MANIFESTS, Store, Verified, this_machine};
 
 use crate::answer::Form;

@@ -7,8 +7,8 @@ use clap::{Args, Subcommand};
 use hone_base::Tree;
 use hone_image::image::BaseImage;
 use hone_image::oci::RuntimeConfig;
-use hone_image::sbom::{self, CRATES_PATH};
 use hone_image::{Image, Layer, LayerKind, Reference};
+use hone_sbom::{CRATES_PATH, MAX_CRATES};
 use hone_store::Store;
 use serde_json::json;
 
@@ -147,8 +147,8 @@ fn check_crates(tree: &Tree) -> Result<(), Failure> {
     let path = CRATES_PATH.trim_start_matches('/');
     let Some(item) = tree.items().iter().find(|item| item.path == path) else { return Ok(()) };
     let mut bytes = Vec::new();
-    tree.open(item)?.take(sbom::MAX_CRATES as u64 + 1).read_to_end(&mut bytes)?;
-    match sbom::crates(&bytes)?.as_slice() {
+    tree.open(item)?.take(MAX_CRATES as u64 + 1).read_to_end(&mut bytes)?;
+    match hone_sbom::crates(&bytes)?.as_slice() {
         [] => {
             Err(format!("{CRATES_PATH}: it lists nothing; list what the program is made of, or leave the file out")
                 .into())

@@ -4,11 +4,11 @@
 
 use std::collections::BTreeMap;
 
+use hone_image::Digest;
 use serde::Serialize;
 
 use super::license::License;
 use super::{Crate, File, Inventory, Library, Model, Trainer, address, crate_purl, image_purl, uuid};
-use crate::digest::Digest;
 
 const NOASSERTION: &str = "NOASSERTION";
 const DOCUMENT: &str = "SPDXRef-DOCUMENT";

@@ -1,10 +1,10 @@
 //! CycloneDX 1.6 as JSON (<https://cyclonedx.org/docs/1.6/json/>, schema bom-1.6).
 
+use hone_image::Digest;
 use serde::Serialize;
 
 use super::license::License;
 use super::{Crate, File, Inventory, Library, Model, Trainer, address, crate_purl, image_purl, uuid};
-use crate::digest::Digest;
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]

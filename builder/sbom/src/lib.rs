@@ -2,15 +2,18 @@
 //!
 //! Same inventory, same bytes, whatever order it was collected in: the documents' own names are made of digests, and
 //! the date is the caller's. Nothing is guessed: what is not known is left out, or NOASSERTION where a field must be.
+//!
+//! This crate is pure: it touches no file, clock, network, environment or randomness.
 
 mod cyclonedx;
 mod license;
 mod spdx;
 
+use hone_image::Digest;
+use hone_image::hub::UNRESERVED;
+use hone_image::json::BadJson;
+use percent_encoding::utf8_percent_encode;
 use serde::{Deserialize, Serialize};
-
-use crate::digest::Digest;
-use crate::json::BadJson;
 
 pub use cyclonedx::cyclonedx;
 pub use spdx::spdx;
@@ -207,8 +210,7 @@ fn short(reference: &str) -> (&str, Option<&str>) {
 
 /// A package URL part: everything but what may stand in it as itself is written in hex (purl-spec, "Character encoding").
 fn encoded(text: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b".-_~".contains(&b);
-    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+    utf8_percent_encode(text, UNRESERVED).to_string()
 }
 
 /// `pkg:oci/assistant@sha256%3A...?tag=base`.
