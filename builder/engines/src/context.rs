@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use hone_docker::Address;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
@@ -11,6 +12,8 @@ use sha2::{Digest as _, Sha256};
 use crate::error::Error;
 use crate::install::files;
 
+/// Where docker listens when nobody says otherwise.
+const DEFAULT: &str = "/var/run/docker.sock";
 /// What docker calls the context that is none.
 const NONE: &str = "default";
 
@@ -83,9 +86,60 @@ impl Client {
     }
 }
 
+/// The daemon at `host`, else the one that the user's own `docker` talks to; `None` when that is not a socket of this
+/// machine and nothing more than that. Everything else (contexts, ssh, TLS, headers that a user's configuration adds) is
+/// the command line's, whose words the user knows.
+pub(crate) fn socket(host: Option<&str>, env: Env<'_>) -> Option<Address> {
+    let client = Client::read(env).ok().filter(|client| !client.has_headers)?;
+    let said = host.map(OsString::from).or_else(|| set(env, "DOCKER_HOST"));
+    if let Some(said) = said {
+        return said.to_str()?.strip_prefix("unix://").map(|path| Address::Unix(path.into()));
+    }
+    client.context.is_none().then(|| Address::Unix(DEFAULT.into()))
+}
+
 fn json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
     let Some(text) = files::read(path)? else { return Ok(None) };
     let refused =
         |error: serde_json::Error| Error::Config { path: path.to_owned(), reason: format!("not JSON: {error}") };
     serde_json::from_str(&text).map(Some).map_err(refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn at(host: Option<&str>, vars: &[(&str, &str)]) -> Option<String> {
+        let env = |name: &str| vars.iter().find(|(n, _)| *n == name).map(|(_, value)| OsString::from(value));
+        match socket(host, &env)? {
+            Address::Unix(path) => Some(path.display().to_string()),
+            Address::Tcp(host) => panic!("{host} is no socket"),
+        }
+    }
+
+    #[test]
+    fn the_socket_is_docker_s_own_choice() {
+        let dir = tempfile::tempdir().expect("directory");
+        let home = dir.path().to_str().expect("a path");
+        assert_eq!(at(None, &[("HOME", home)]).as_deref(), Some(DEFAULT));
+        assert_eq!(at(Some("unix:///a"), &[("DOCKER_HOST", "tcp://b")]).as_deref(), Some("/a"));
+        assert_eq!(at(None, &[("DOCKER_HOST", "unix:///b"), ("DOCKER_CONTEXT", "c")]).as_deref(), Some("/b"));
+        assert_eq!(at(None, &[("DOCKER_HOST", "")]).as_deref(), Some(DEFAULT));
+        assert_eq!(at(None, &[("DOCKER_CONTEXT", "default")]).as_deref(), Some(DEFAULT));
+        for others in [[("DOCKER_HOST", "ssh://b")], [("DOCKER_HOST", "tcp://b")], [("DOCKER_CONTEXT", "c")]] {
+            assert_eq!(at(None, &others), None, "{others:?}");
+        }
+        fs::create_dir(dir.path().join(".docker")).expect("directory");
+        for (config, want) in [
+            (r#"{"auths":{},"currentContext":"default"}"#, Some(DEFAULT)),
+            (r#"{"currentContext":"rootless"}"#, None),
+            (r#"{"HttpHeaders":{"X-Meta":"a"}}"#, None),
+            ("{", None),
+        ] {
+            fs::write(dir.path().join(".docker/config.json"), config).expect("write");
+            assert_eq!(at(None, &[("HOME", home)]).as_deref(), want, "{config}");
+        }
+    }
 }

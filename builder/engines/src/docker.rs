@@ -1,5 +1,5 @@
 //! Images in docker, through its command line: `docker image inspect`, `docker save`, `docker container inspect`, and
-//! `docker load`, which takes a shorter way where there is one ([`Socket`]).
+//! `docker load`, which takes a shorter way where there is one ([`hone_docker`]).
 //!
 //! A docker that keeps its images in containerd (new installations since 29) calls them by their manifests' digests
 //! and loads no archive that lacks a layer. Where this user may ask that containerd, it is asked instead: images are
@@ -10,18 +10,24 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
+use hone_docker::Daemon;
 use hone_image::run::ImageRef;
 
 use crate::archive::{self, Archive};
 use crate::command::{feed, output, output_within};
 use crate::containerd::Containerd;
+use crate::context;
 use crate::engine::{Delivery, Engine, Found};
 use crate::error::Error;
 use crate::held::{self, ImageStore};
 use crate::saved::{self, writing};
 use crate::shipment::Shipment;
-use crate::socket::Socket;
+use crate::watch::Patience;
+
+/// How long the daemon may take to let somebody in.
+const CONNECT: Duration = Duration::from_secs(10);
 
 /// A docker daemon.
 #[derive(Debug, Clone, Default)]
@@ -97,8 +103,10 @@ impl Docker {
             sent = archive::docker::write(shipment, skip, to)?;
             Ok(())
         };
-        match Socket::reach(self.host.as_deref(), &|name| env::var_os(name)) {
-            Some(socket) => socket.load(write)?,
+        // One that does not answer is the command line's, too.
+        let socket = context::socket(self.host.as_deref(), &|name| env::var_os(name));
+        match socket.and_then(|address| Daemon::reach(&address, CONNECT).ok()) {
+            Some(daemon) => daemon.load(&|bytes| Patience::usual().storing(bytes).quiet(), write)?,
             None => drop(feed(&mut self.command(&["load", "--quiet"]), write)?),
         }
         Ok(sent)

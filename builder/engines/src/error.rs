@@ -50,23 +50,9 @@ pub enum Error {
         /// The bound.
         max: usize,
     },
-    /// A daemon behind a socket that could not be asked, or did not answer.
-    #[error("docker at {}", path.display())]
-    Socket {
-        /// The socket.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
-    /// A daemon that refused.
-    #[error("docker at {}: {}", path.display(), lines(said))]
-    Refused {
-        /// The socket.
-        path: PathBuf,
-        /// Its own words.
-        said: String,
-    },
+    /// docker's daemon, asked over its socket.
+    #[error(transparent)]
+    Docker(#[from] hone_docker::Error),
     /// What it printed is not what its documentation promises.
     #[error("{}: answer not understood", quoted(command))]
     Answer {
@@ -192,7 +178,8 @@ impl Error {
     pub(crate) fn is_silence(&self) -> bool {
         match self {
             Self::Hung { .. } => true,
-            Self::Layer { source, .. } | Self::Socket { source, .. } => source.kind() == io::ErrorKind::TimedOut,
+            Self::Docker(error) => error.is_silence(),
+            Self::Layer { source, .. } => source.kind() == io::ErrorKind::TimedOut,
             _ => false,
         }
     }

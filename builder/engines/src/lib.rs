@@ -21,7 +21,6 @@ mod ocidir;
 mod podman;
 mod saved;
 mod shipment;
-mod socket;
 mod watch;
 
 pub use archive::{
@@ -34,4 +33,3 @@ pub use error::Error;
 pub use oci::{IMAGE_NAME, OciBlob, OciRoot, OciShipment, ShipmentError, name_of};
 pub use podman::Podman;
 pub use shipment::{Open, ShipLayer, Shipment};
-pub use socket::outcome as load_answer;

@@ -3,24 +3,17 @@
 //! Only questions that take no lock of the container: while it ends, the engine holds that lock and waits for the
 //! runtime's `delete`, which waits for the keeper.
 
-use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
-use std::os::unix::net::UnixStream;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::channel;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use hone_contract::Digest;
 use hone_contract::run::{Engine, ImageRef};
-use hone_contract::{quoted, quoted_bytes, quoted_path};
+use hone_contract::{Digest, quoted, quoted_path};
+use hone_docker::Address;
 use serde::Deserialize;
 
 /// How long one question may take, all of it.
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// An answer longer than this is not one of ours (bytes).
-const MAX_ANSWER: u64 = 16 << 20;
-
 /// A list of podman's storage longer than this is none (bytes): an image or container has some kilobytes.
 const MAX_STORAGE: u64 = 64 << 20;
 
@@ -30,26 +23,9 @@ const PODMAN_LOCAL: &str = "localhost/";
 /// A question that got no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum LookupError {
-    /// The engine's address is of a kind this program does not speak.
-    #[error("ask docker at \"{}\": want unix:///path or tcp://host:port", quoted(.0))]
-    Address(String),
-    /// The connection failed.
-    #[error("ask docker at \"{}\"", quoted(host))]
-    Docker {
-        /// Its address.
-        host: String,
-        /// What went wrong.
-        #[source]
-        source: io::Error,
-    },
-    /// The engine answered with something else.
-    #[error("ask docker at \"{}\": {got}", quoted(host))]
-    Answer {
-        /// Its address.
-        host: String,
-        /// The answer's first line.
-        got: String,
-    },
+    /// docker did not answer, or refused.
+    #[error(transparent)]
+    Docker(#[from] hone_docker::Error),
     /// podman's storage cannot be read.
     #[error("read podman's storage \"{}\"", quoted_path(path))]
     Podman {
@@ -73,7 +49,7 @@ pub enum LookupError {
 /// See [`LookupError`].
 pub fn image_of(engine: &Engine, id: &str) -> Result<Option<ImageRef>, LookupError> {
     match engine {
-        Engine::Docker { host } => Docker { host, within: TIMEOUT }.image_of(id).map(Some),
+        Engine::Docker { host } => Docker { address: host.parse()?, within: TIMEOUT }.image_of(id).map(Some),
         Engine::Podman { graphroot, .. } => podman(Path::new(graphroot), id).map(Some),
         Engine::Embedded | Engine::None => Ok(None),
     }
@@ -96,12 +72,12 @@ struct DockerImage {
 }
 
 /// A daemon, and how long it may take for an answer.
-struct Docker<'a> {
-    host: &'a str,
+struct Docker {
+    address: Address,
     within: Duration,
 }
 
-impl Docker<'_> {
+impl Docker {
     /// The list of containers is answered from dockerd's own copy, without the container's lock.
     fn image_of(&self, id: &str) -> Result<ImageRef, LookupError> {
         let path = format!("/containers/json?all=1&filters=%7B%22id%22%3A%5B%22{id}%22%5D%7D");
@@ -119,21 +95,7 @@ impl Docker<'_> {
     }
 
     fn get(&self, path: &str) -> Result<Vec<u8>, LookupError> {
-        let fail = |source| LookupError::Docker { host: self.host.into(), source };
-        let end = Instant::now() + self.within;
-        let answer = if let Some(socket) = self.host.strip_prefix("unix://") {
-            connect(socket, self.within).and_then(|stream| exchange(&stream, path, end))
-        } else {
-            let address = self.host.strip_prefix("tcp://").ok_or_else(|| LookupError::Address(self.host.into()))?;
-            reach(address, self.within).and_then(|stream| exchange(&stream, path, end))
-        };
-        let mut answer = answer.map_err(fail)?;
-        let head = answer.windows(4).position(|w| w == b"\r\n\r\n").map_or(answer.len(), |at| at + 4);
-        let first = answer.split(|b| *b == b'\r').next().unwrap_or_default();
-        if !first.windows(5).any(|w| w == b" 200 ") {
-            return Err(LookupError::Answer { host: self.host.into(), got: quoted_bytes(first).to_string() });
-        }
-        Ok(answer.split_off(head))
+        Ok(hone_docker::get(&self.address, path, self.within)?)
     }
 }
 
@@ -141,70 +103,6 @@ impl Docker<'_> {
 fn is_bare_id(image: &str, config: &Digest) -> bool {
     let digits = image.strip_prefix("sha256:").unwrap_or(image);
     digits.len() >= 12 && config.hex().starts_with(digits)
-}
-
-/// Connects within a bound: a daemon that hangs lets nobody in once its queue is full, and the kernel waits for it.
-fn connect(socket: &str, within: Duration) -> io::Result<UnixStream> {
-    let (sender, receiver) = channel();
-    let path = socket.to_owned();
-    // The thread is left to itself where nobody answers; it has nothing but this.
-    thread::spawn(move || sender.send(UnixStream::connect(path)));
-    receiver.recv_timeout(within).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-}
-
-fn reach(address: &str, within: Duration) -> io::Result<TcpStream> {
-    let mut failed = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    for address in address.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, within) {
-            Ok(stream) => return Ok(stream),
-            Err(error) => failed = error,
-        }
-    }
-    Err(failed)
-}
-
-/// A stream on which nothing is waited for longer than it is told.
-trait Bounded {
-    fn bound(&self, left: Duration) -> io::Result<()>;
-}
-
-impl Bounded for UnixStream {
-    fn bound(&self, left: Duration) -> io::Result<()> {
-        self.set_read_timeout(Some(left)).and_then(|()| self.set_write_timeout(Some(left)))
-    }
-}
-
-impl Bounded for TcpStream {
-    fn bound(&self, left: Duration) -> io::Result<()> {
-        self.set_read_timeout(Some(left)).and_then(|()| self.set_write_timeout(Some(left)))
-    }
-}
-
-/// HTTP/1.0, so that the answer comes in one piece and ends with the connection. All of it is there at `end`, not only each
-/// byte in time.
-fn exchange<S: Bounded>(stream: &S, path: &str, end: Instant) -> io::Result<Vec<u8>>
-where
-    for<'a> &'a S: Read + Write,
-{
-    let late = || io::Error::new(io::ErrorKind::TimedOut, "no whole answer in time");
-    // Nought would be no bound.
-    let left = || end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-    let told = |error: io::Error| if error.kind() == io::ErrorKind::WouldBlock { late() } else { error };
-    stream.bound(left())?;
-    let mut to = stream;
-    to.write_all(format!("GET {path} HTTP/1.0\r\nHost: docker\r\n\r\n").as_bytes()).map_err(told)?;
-    let (mut answer, mut part) = (Vec::new(), vec![0; 64 << 10]);
-    while (answer.len() as u64) < MAX_ANSWER {
-        stream.bound(left())?;
-        let mut from = stream;
-        match from.read(&mut part) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Ok(0) => break,
-            _ if Instant::now() > end => return Err(late()),
-            got => answer.extend_from_slice(&part[..got.map_err(told)?]),
-        }
-    }
-    Ok(answer)
 }
 
 #[derive(Deserialize)]
@@ -282,7 +180,9 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, LookupErr
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::net::UnixListener;
+    use std::io::Write;
+    use std::os::unix::net::{UnixListener, UnixStream};
+    use std::time::Instant;
 
     use super::*;
 
@@ -358,6 +258,10 @@ mod tests {
         assert!(matches!(image_of(&engine, "other"), Err(LookupError::Unknown(_))));
     }
 
+    fn at(host: &str) -> Address {
+        host.parse().expect("an address")
+    }
+
     /// Serves one connection with `serve`, and holds it.
     fn stuck(serve: fn(&mut UnixStream)) -> (tempfile::TempDir, String) {
         let dir = tempfile::tempdir().expect("tempdir");
@@ -382,9 +286,9 @@ mod tests {
         for serve in [(|_| {}) as fn(&mut UnixStream), drip, half] {
             let (_dir, host) = stuck(serve);
             let begin = Instant::now();
-            let error = Docker { host: &host, within: Duration::from_millis(500) }.image_of(ID).expect_err("silence");
-            let LookupError::Docker { source, .. } = error else { panic!("{error}") };
-            assert_eq!(source.kind(), io::ErrorKind::TimedOut, "{source}");
+            let error = Docker { address: at(&host), within: Duration::from_millis(500) }.image_of(ID);
+            let LookupError::Docker(error) = error.expect_err("silence") else { panic!("docker was asked") };
+            assert!(error.is_silence(), "{error:?}");
             assert!(begin.elapsed() < Duration::from_secs(10));
         }
     }
@@ -400,10 +304,11 @@ mod tests {
             stream.shutdown(std::net::Shutdown::Both).expect("shutdown");
         };
         let (_dir, host) = stuck(slow);
-        let got = Docker { host: &host, within: Duration::from_secs(30) }.image_of(ID).expect("lookup");
+        let got = Docker { address: at(&host), within: Duration::from_secs(30) }.image_of(ID).expect("lookup");
         assert_eq!(got.reference, "assistant:base");
         let (_dir, host) = daemon(vec!["500 \u{1b}[2Jgone\r\n\r\n".to_owned()]);
-        let error = image_of(&Engine::Docker { host }, ID).expect_err("500").to_string();
+        let error = image_of(&Engine::Docker { host }, ID).expect_err("500");
+        let error = std::error::Error::source(&error).expect("a cause").to_string();
         assert!(error.ends_with(r"HTTP/1.0 500 \u{1b}[2Jgone"), "{error}");
     }
 
