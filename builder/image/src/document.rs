@@ -107,6 +107,24 @@ impl Document {
         Self::parse(Some(&descriptor.media_type), bytes)
     }
 
+    /// As an entry of an index describes it, by its own words.
+    pub fn descriptor(&self) -> Descriptor {
+        match self {
+            Self::Index(index) => index.descriptor(index.value().media_type.as_deref().unwrap_or(media::INDEX)),
+            Self::Manifest(manifest) => {
+                manifest.descriptor(manifest.value().media_type.as_deref().unwrap_or(media::MANIFEST))
+            }
+        }
+    }
+
+    /// Its bytes.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Index(index) => index.bytes(),
+            Self::Manifest(manifest) => manifest.bytes(),
+        }
+    }
+
     /// Refuses fields that a reader who does not look at the case would take for others.
     fn spelled(&self, what: &'static str) -> Result<(), DocumentError> {
         match self {

@@ -18,6 +18,7 @@ pub mod platform;
 mod sealed;
 mod spelling;
 pub mod tar;
+pub mod walk;
 pub mod whiteout;
 
 pub use document::Document;
