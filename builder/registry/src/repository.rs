@@ -22,12 +22,7 @@ use crate::wire::{Ask, Task, Wire};
 pub(crate) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
 /// The manifests that we take, in the order of our liking.
-const ACCEPT: [&str; 4] = [
-    media::INDEX,
-    media::MANIFEST,
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-    "application/vnd.docker.distribution.manifest.v2+json",
-];
+const ACCEPT: [&str; 4] = [media::INDEX, media::MANIFEST, media::DOCKER_INDEX, media::DOCKER_MANIFEST];
 
 /// A repository; see the module. Threads may share it.
 #[derive(Clone)]
@@ -124,15 +119,7 @@ impl Repository {
         Ok(Ok(Fetched { media_type: media_type.trim().to_owned(), bytes, digest }))
     }
 
-    /// Whether the repository has this blob.
-    ///
-    /// # Errors
-    /// When the registry does not say, or has one of another size.
-    pub fn has_blob(&self, blob: &Descriptor) -> Result<bool, Error> {
-        let task = self.task(&format!("look for blob {} in {}", blob.digest, self.name()));
-        self.holds_blob(&task, &self.pull(), blob)
-    }
-
+    /// Whether the repository has this blob, and no other of another size.
     pub(crate) fn holds_blob(&self, task: &Task, scope: &str, blob: &Descriptor) -> Result<bool, Error> {
         let url = self.url(&format!("blobs/{}", blob.digest));
         let answer = self.session.call(task, scope, &Ask::new(Method::HEAD, url))?;
@@ -147,22 +134,6 @@ impl Repository {
                     _ => Ok(true),
                 }
             }
-            _ => Err(task.refused(answer)),
-        }
-    }
-
-    /// Whether the repository has this manifest.
-    ///
-    /// # Errors
-    /// When the registry does not say.
-    pub fn has_manifest(&self, digest: Digest) -> Result<bool, Error> {
-        let task = self.task(&format!("look for manifest {digest} in {}", self.name()));
-        let ask = Ask::new(Method::HEAD, self.url(&format!("manifests/{digest}")))
-            .header(header::ACCEPT, ACCEPT.join(", "));
-        let answer = self.session.call(&task, &self.pull(), &ask)?;
-        match answer.status() {
-            404 => Ok(false),
-            200 => Ok(true),
             _ => Err(task.refused(answer)),
         }
     }

@@ -94,13 +94,14 @@ fn a_pull_from_a_busy_server_is_asked_for_again() {
 fn a_server_that_stays_busy_is_given_up() {
     let many = (0..50).map(|_| canned("HEAD", 503, &[], r#"{"errors":[{"code":"UNAVAILABLE","message":"later"}]}"#));
     let (fake, repository) = start(Script { canned: many.collect(), ..Script::default() });
-    let error = repository.has_blob(&described(b"x")).expect_err("busy");
+    let push = || repository.push_blob(&described(b"x"), &opener(b"x"), &[], &mut |_| ());
+    let error = push().expect_err("busy");
     assert_eq!(error.status(), Some(503));
     assert!(error.to_string().contains("try again later"), "{error}");
     assert_eq!(fake.count("HEAD"), 5, "attempts are bounded");
     // A wish beyond all bounds is refused at once.
     fake.state().script.canned = vec![canned("HEAD", 429, &[("Retry-After", "86400")], "")];
-    assert_eq!(repository.has_blob(&described(b"x")).expect_err("busy").status(), Some(429));
+    assert_eq!(push().expect_err("busy").status(), Some(429));
 }
 
 #[test]
@@ -221,13 +222,15 @@ fn a_token_service_that_is_none_is_refused() {
         let script =
             Script { canned: vec![canned("HEAD", 401, &[("WWW-Authenticate", &question)], "")], ..Script::default() };
         let (_fake, repository) = start(script);
-        let error = repository.has_blob(&described(b"x")).expect_err("realm");
+        let push = repository.push_blob(&described(b"x"), &opener(b"x"), &[], &mut |_| ());
+        let error = push.expect_err("realm");
         assert!(error.to_string().contains("token service"), "{realm}: {error}");
     }
     let (fake, repository) = start(Script { token_uses: Some(9), ..Script::default() });
     fake.state().script.canned = vec![canned("GET /token", 200, &[], "{}"), canned("GET /token", 403, &[], "no")];
-    assert!(repository.has_blob(&described(b"x")).expect_err("no token").to_string().contains("no usable token"));
-    let error = repository.has_blob(&described(b"x")).expect_err("refused");
+    let push = || repository.push_blob(&described(b"x"), &opener(b"x"), &[], &mut |_| ());
+    assert!(push().expect_err("no token").to_string().contains("no usable token"));
+    let error = push().expect_err("refused");
     assert!(error.status() == Some(403) && error.to_string().contains("docker login"), "{error}");
 }
 
@@ -303,7 +306,6 @@ fn a_blob_of_another_size_is_refused() {
     for other in [&b"1234"[..], b"123456"] {
         fake.state().blobs.insert(blob.digest.to_string(), other.to_vec());
         assert!(matches!(repository.blob(&blob, 0).expect_err("size"), Error::Protocol { .. }));
-        assert!(matches!(repository.has_blob(&blob).expect_err("size"), Error::Protocol { .. }));
         let push = repository.push_blob(&blob, &opener(b"12345"), &[], &mut |_| ());
         assert!(matches!(push.expect_err("size"), Error::Protocol { .. }));
     }

@@ -47,8 +47,6 @@ fn attempts() -> Vec<Attempt> {
     vec![
         ("GET /v2/team/a/blobs/", |r| r.blob(&described(BLOB), 0).map(drop)),
         ("GET /v2/team/a/manifests/", |r| r.manifest("v1").map(drop)),
-        ("HEAD /v2/team/a/blobs/", |r| r.has_blob(&described(BLOB)).map(drop)),
-        ("HEAD /v2/team/a/manifests/", |r| r.has_manifest(Digest::of(BLOB)).map(drop)),
         ("GET /v2/team/a/referrers/", |r| r.referrers(Digest::of(BLOB)).map(drop)),
         ("HEAD /v2/team/a/blobs/", |r| r.push_blob(&described(BLOB), &opener(BLOB), &[], &mut |_| ()).map(drop)),
         ("POST /v2/team/a/blobs/uploads/", |r| {
@@ -70,7 +68,8 @@ fn the_target_of_a_redirect_is_not_told_who_we_are() {
                 let evil = evil();
                 let registry = Fake::start(Script { token_uses: asked.then_some(99), ..Script::default() });
                 let (_dir, repository) = known_at(&registry, auth);
-                repository.has_blob(&described(b"other")).expect("the registry alone");
+                let alone = repository.manifest("other").expect_err("the registry alone has none");
+                assert_eq!(alone.status(), Some(404), "{alone}");
                 registry.state().script.canned = vec![moved(start, &format!("http://{}/x", evil.host))];
                 let result = attempt(&repository);
                 let seen = evil.state().seen.clone();
@@ -229,7 +228,7 @@ fn a_token_service_that_redirects_takes_nothing_along() {
         let (_dir, repository) = known_at(&registry, auth);
         let to = format!("http://{}/token", evil.host);
         registry.state().script.canned = vec![moved("GET /token", &to), moved("POST /token", &to)];
-        let _ = repository.has_blob(&described(b"x"));
+        let _ = repository.manifest("x");
         let seen = evil.state().seen.clone();
         let secret = |s: &Seen| s.header("authorization").is_some() || s.form.contains("refresh");
         assert!(!seen.iter().any(secret), "{seen:?}");
@@ -259,7 +258,7 @@ fn who_names_a_place_of_credentials_is_nobody_else() {
     if let Ok(name) = std::env::var("HONE_TEST_REPOSITORY") {
         let auth_files = hone_registry::auth_files(&|name| std::env::var_os(name));
         let client = Client::new(Options { auth_files, retry: quick(), ..Options::default() });
-        let _ = client.repository(&name.parse().expect("reference")).has_blob(&described(b"x"));
+        let _ = client.repository(&name.parse().expect("reference")).manifest("x");
         return;
     }
     let home = tempfile::tempdir().expect("directory");
@@ -338,8 +337,8 @@ fn a_token_service_without_oauth2_is_asked_by_get() {
         let canned = vec![refusing(status)];
         let registry = Fake::start(Script { token_uses: Some(9), canned, ..Script::default() });
         let (_dir, repository) = known_at(&registry, CREDENTIALS[1]);
-        let had = repository.has_blob(&described(b"x"));
-        assert_eq!(had.is_ok(), asked, "{status}: {had:?}");
+        let said = repository.manifest("x").expect_err("there is none");
+        assert_eq!(said.status() == Some(404) && !said.to_string().contains("token"), asked, "{status}: {said}");
         let seen = registry.state().seen.clone();
         let got: Vec<&Seen> = seen.iter().filter(|s| s.method == "GET" && s.target.starts_with("/token")).collect();
         assert_eq!(got.len(), usize::from(asked), "{status}");

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use common::distribution::Distribution;
 use common::fake::{Fake, Script};
-use common::{again, client, described, read, repository, seeded, skipped, whole};
+use common::{again, client, read, repository, seeded, skipped, whole};
 use hone_registry::Error;
 
 /// An authority of our own (`ca.pem`), and its certificate for 127.0.0.1; `None` where there is no openssl, which in CI is a failure.
@@ -55,7 +55,7 @@ fn a_private_authority_is_trusted_when_named() {
     assert!(matches!(error, Error::Unreachable { .. }), "{}", whole(&error));
     assert!(error.to_string().contains("a certificate that this machine trusts"), "{}", whole(&error));
     // Plain HTTP to a server that wants TLS.
-    let plain = repository(&client(), &registry.host, "a").has_blob(&described(b"x")).expect_err("plain");
+    let plain = repository(&client(), &registry.host, "a").manifest("x").expect_err("plain");
     assert_eq!(plain.status(), Some(400), "{plain}");
 }
 
