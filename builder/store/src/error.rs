@@ -150,15 +150,4 @@ impl StoreError {
     pub(crate) fn at(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::io(op, path, source)
     }
-
-    /// Whether the disk was full: then the same call can succeed later.
-    pub fn is_full(&self) -> bool {
-        match self {
-            Self::Full { .. } | Self::Partial(crate::PartialError::Full { .. }) => true,
-            Self::Tar(hone_image::tar::TarError::Io { source, .. }) => {
-                matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-            }
-            _ => false,
-        }
-    }
 }

@@ -15,17 +15,29 @@ use crate::{Store, StoreError};
 /// A download that did not end is kept this long after its last byte came, so that it can go on.
 const KEPT_PARTIAL: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// What [`Store::collect`] and its like removed. What it could not read, and what it kept because of that, [`Store::problems`] tells.
+/// How many of one kind were removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// Their number.
+    pub count: u64,
+    /// The bytes that they took.
+    pub bytes: u64,
+}
+
+impl Removed {
+    pub(crate) fn add(&mut self, bytes: u64) {
+        self.count += 1;
+        self.bytes += bytes;
+    }
+}
+
+/// What [`Store::collect`] removed. What it could not read, and what it kept because of that, [`Store::problems`] tells.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Swept {
-    /// Blobs, or whatever else it is a store of.
-    pub blobs: u64,
-    /// Their bytes.
-    pub bytes: u64,
+    /// Blobs that nothing needs.
+    pub blobs: Removed,
     /// Downloads that did not end, and that nobody went on with for a week.
-    pub partials: u64,
-    /// Their bytes.
-    pub partial_bytes: u64,
+    pub partials: Removed,
     /// Blobs that are there only because something that is damaged mentions them.
     pub kept: u64,
 }
@@ -97,8 +109,7 @@ impl Store {
             let path = dir.join(name);
             let bytes = fs::metadata(&path).map_or(0, |m| m.len());
             if self.removed(&path) {
-                swept.blobs += 1;
-                swept.bytes += bytes;
+                swept.blobs.add(bytes);
             }
         }
         Ok(())
@@ -112,8 +123,7 @@ impl Store {
             // A time to come is no age.
             let old = meta.modified().is_ok_and(|t| t.elapsed().is_ok_and(|age| age > KEPT_PARTIAL));
             if old && !in_use(&path) && self.removed(&path) {
-                swept.partials += 1;
-                swept.partial_bytes += meta.len();
+                swept.partials.add(meta.len());
             }
         }
         Ok(())

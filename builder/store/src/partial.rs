@@ -19,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 
 use self::held::{is_at, lock, locked, options};
 use crate::error::chain;
-use crate::garbage::Swept;
+use crate::garbage::Removed;
 use crate::weight::reserve;
 use crate::{Ingest, Store, StoreError, files};
 
@@ -276,16 +276,13 @@ impl Store {
     ///
     /// # Errors
     /// When the directory cannot be read.
-    pub fn drop_partials(&self) -> Result<Swept, StoreError> {
+    pub fn drop_partials(&self) -> Result<Removed, StoreError> {
         let dir = self.root.join("partial");
-        let mut swept = Swept::default();
+        let mut removed = Removed::default();
         for name in files::names(&dir)? {
             let path = dir.join(name);
             match discard(&path) {
-                Ok(Some(bytes)) => {
-                    swept.blobs += 1;
-                    swept.bytes += bytes;
-                }
+                Ok(Some(bytes)) => removed.add(bytes),
                 Ok(None) => {}
                 Err(StoreError::Denied { .. }) => {
                     let why = "it is another user's, who may be writing it, and stays; if nobody is, remove the file";
@@ -294,7 +291,7 @@ impl Store {
                 Err(error) => self.notice(quoted_path(&path).to_string(), chain(&error)),
             }
         }
-        Ok(swept)
+        Ok(removed)
     }
 }
 

@@ -1,4 +1,4 @@
-//! What lies beside the layout and nobody needs: layers that `hone run` unpacked.
+//! Layers that `hone run` unpacked: where they lie beside the layout, and which of them nobody needs any more.
 //!
 //! `snapshots/<diff id>` is an unpacked layer, `<diff id>.part` and `<diff id>.lock` belong to one that is being
 //! unpacked. Whoever reads there holds `snapshots.lock` shared; who removes holds it alone.
@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use crate::files::{self, Lock};
-use crate::{Store, StoreError, Swept};
+use crate::{Removed, Store, StoreError};
 
 impl Store {
     /// Where unpacked layers lie.
@@ -25,27 +25,29 @@ impl Store {
     ///
     /// # Errors
     /// When it cannot be told which names there are: then all stay. Or when one cannot be removed.
-    pub fn sweep_unpacked(&self) -> Result<Option<Swept>, StoreError> {
+    pub fn sweep_unpacked(&self) -> Result<Option<Removed>, StoreError> {
         let dir = self.unpacked();
         if !dir.is_dir() {
-            return Ok(Some(Swept::default()));
+            return Ok(Some(Removed::default()));
         }
         let Some(_alone) = Lock::try_exclusive(&self.unpacked_lock())? else {
             return Ok(None);
         };
         let wanted = self.diff_ids()?;
-        let mut swept = Swept::default();
+        let mut removed = Removed::default();
         for name in files::names(&dir)? {
             if wanted.contains(name.split('.').next().unwrap_or_default()) {
                 continue;
             }
             let path = dir.join(&name);
-            swept.bytes += hone_files::disk_usage(&path);
+            let bytes = hone_files::disk_usage(&path);
             files::remove(&path)?;
             // The lock file of a layer is none.
-            swept.blobs += u64::from(!name.ends_with(".lock"));
+            if !name.ends_with(".lock") {
+                removed.add(bytes);
+            }
         }
-        Ok(Some(swept))
+        Ok(Some(removed))
     }
 
     /// Of every layer of every image that has a name.
@@ -69,7 +71,7 @@ mod tests {
     fn unpacked_layers_that_no_image_has_go_unless_a_container_reads_there() {
         let dir = tempfile::tempdir().expect("temporary directory");
         let store = Store::at(dir.path());
-        assert_eq!(store.sweep_unpacked().expect("nothing there"), Some(Swept::default()));
+        assert_eq!(store.sweep_unpacked().expect("nothing there"), Some(Removed::default()));
         assert!(!store.unpacked_lock().exists(), "looking makes nothing");
         let old = store.unpacked().join("0".repeat(64));
         fs::create_dir_all(old.join("etc")).expect("layer");
@@ -79,8 +81,8 @@ mod tests {
         assert_eq!(store.sweep_unpacked().expect("sweep"), None);
         assert!(old.exists());
         drop(reader);
-        let swept = store.sweep_unpacked().expect("sweep").expect("alone");
-        assert!(swept.blobs == 1 && swept.bytes >= 9000, "{swept:?}");
+        let removed = store.sweep_unpacked().expect("sweep").expect("alone");
+        assert!(removed.count == 1 && removed.bytes >= 9000, "{removed:?}");
         assert!(!old.exists());
     }
 }

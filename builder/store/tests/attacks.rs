@@ -371,7 +371,7 @@ fn a_fifo_in_place_of_a_download_or_a_lock_is_not_waited_for() {
     }
     let other = store.clone();
     let swept = ends(move || other.collect()).expect("collect").expect("alone");
-    assert_eq!((swept.partials, fifo.exists(), twin.exists()), (2, false, false));
+    assert_eq!((swept.partials.count, fifo.exists(), twin.exists()), (2, false, false));
     make_fifo(&store.root().join("ingest.lock"));
     let other = store.clone();
     assert!(ends(move || other.collect().is_err()), "the lock");

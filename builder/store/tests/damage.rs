@@ -8,7 +8,7 @@ use std::path::Path;
 
 use common::{image_of, name, site};
 use hone_image::oci::{Descriptor, Index, Manifest, Sealed};
-use hone_image::{Artifact, Digest, Image, media};
+use hone_image::{Artifact, Digest, Image, Pack, media};
 use hone_store::{Ingest, Store, StoreError};
 use serde_json::{Value, json};
 
@@ -43,11 +43,11 @@ fn the_rest_works(store: &Store, good: &Image, named: &str) {
     for text in ["m:good".to_owned(), good.digest().short(), good.config().digest().short()] {
         assert_eq!(&store.resolve(&text).expect(&text).image, good, "{text}");
     }
-    assert_eq!(store.image_by_config(good.config().digest()).expect("look"), Some(good.clone()));
+    assert_eq!(store.pack_by_config(good.config().digest()).expect("look"), Some(Pack::alone(good.clone())));
     assert_eq!(store.packs().expect("list").filter(|(_, _, pack)| pack.images() == [good.clone()]).count(), 1);
     let garbage = store.ingest().expect("ingest").put(b"nobody's").expect("put");
     let swept = store.collect().expect("collect").expect("alone");
-    assert_eq!((swept.blobs, store.has(garbage, 8)), (1, false));
+    assert_eq!((swept.blobs.count, store.has(garbage, 8)), (1, false));
     assert!(good.layers().iter().all(|l| store.has(l.descriptor.digest, l.descriptor.size)));
     let said: Vec<String> = store.problems().iter().map(ToString::to_string).collect();
     assert!(said.iter().any(|text| text.contains(named)), "{named}: {said:?}");
@@ -94,7 +94,7 @@ fn one_damaged_manifest_of_an_index_keeps_what_the_others_need() {
         (image(&ingest, "m:good", 1), images)
     };
     overwrite(&store.blob_path(images[0].digest()), b"{}");
-    assert_eq!(store.collect().expect("collect").map(|swept| swept.blobs), Some(2));
+    assert_eq!(store.collect().expect("collect").map(|swept| swept.blobs.count), Some(2));
     the_rest_works(&store, &good, "image m:both");
     assert!(store.has(layer_of(&images[1]), 100), "the other manifest's layer");
     assert!(!store.has(layer_of(&images[0]), 100), "what nothing mentions any more");
@@ -152,7 +152,7 @@ fn what_a_disk_refuses_to_give_keeps_everything() {
     fs::create_dir(&path).expect("directory");
     fs::write(store.root().join("tmp/half"), b"a dead writer's").expect("write");
     let swept = store.collect().expect("collect").expect("alone");
-    assert_eq!((swept.blobs, store.has(garbage, 8)), (0, true));
+    assert_eq!((swept.blobs.count, store.has(garbage, 8)), (0, true));
     assert!(!store.root().join("tmp/half").exists(), "the rest is swept");
     let said = store.problems();
     assert!(said.iter().any(|p| p.what == "image m:bad" && p.why.contains("nothing was removed")), "{said:?}");
@@ -176,7 +176,7 @@ fn a_damaged_record_of_a_commit_keeps_its_layer() {
     fs::remove_dir_all(&staging).expect("remove");
     fs::write(store.root().join("staging/stray"), b"no directory").expect("write");
     fs::write(store.root().join("lineages/stray"), b"no directory").expect("write");
-    assert_eq!(store.collect().expect("collect").map(|swept| swept.blobs), Some(1));
+    assert_eq!(store.collect().expect("collect").map(|swept| swept.blobs.count), Some(1));
     assert!(store.problems().is_empty());
 }
 

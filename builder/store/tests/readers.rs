@@ -39,7 +39,7 @@ fn what_is_being_read_stays_until_it_was_read() {
     drop(held);
     assert_eq!(store.collect().expect("collect"), None, "one of them reads on");
     drop(also);
-    assert_eq!(store.collect().expect("collect").map(|swept| swept.blobs), Some(3));
+    assert_eq!(store.collect().expect("collect").map(|swept| swept.blobs.count), Some(3));
     assert!(matches!(read(&store, &gone), Err(StoreError::NoBlob(_))));
 }
 
@@ -53,7 +53,7 @@ fn a_writer_goes_on_as_a_reader_without_a_moment_in_between() {
     assert_eq!(store.collect().expect("collect"), None);
     assert!(store.has(made, 13));
     drop(held);
-    assert_eq!(store.collect().expect("collect").map(|swept| swept.blobs), Some(1));
+    assert_eq!(store.collect().expect("collect").map(|swept| swept.blobs.count), Some(1));
 }
 
 #[test]
@@ -254,8 +254,8 @@ fn a_download_that_nobody_went_on_with_for_a_week_goes() {
     let file = fs::File::open(&locked).expect("open");
     file.lock().expect("lock");
     let swept = store.collect().expect("collect").expect("alone");
-    assert_eq!((swept.partials, swept.partial_bytes), (1, 9));
+    assert_eq!((swept.partials.count, swept.partials.bytes), (1, 9));
     assert!(!old.exists() && young.exists() && locked.exists());
     drop(file);
-    assert_eq!(store.collect().expect("collect").map(|swept| swept.partials), Some(1));
+    assert_eq!(store.collect().expect("collect").map(|swept| swept.partials.count), Some(1));
 }

@@ -72,7 +72,7 @@ fn a_place_where_nothing_is_is_an_empty_store() {
     assert!(store.lineages().expect("lineages").is_empty());
     assert!(store.image(&name("m:base")).expect("image").is_none());
     assert!(matches!(store.resolve("m:base"), Err(StoreError::NoImage(_))));
-    assert_eq!(store.collect().expect("collect").map(|s| s.blobs), Some(0));
+    assert_eq!(store.collect().expect("collect").map(|s| s.blobs.count), Some(0));
     assert!(!store.root().exists(), "looking makes nothing");
 }
 
@@ -94,7 +94,7 @@ fn an_image_is_found_by_name_digest_and_prefix() {
         let found = store.resolve(&text).expect("found");
         assert_eq!((found.image, found.references), (a.clone(), vec![name("m:base")]), "{text}");
     }
-    assert_eq!(store.image_by_config(b.config().digest()).expect("store"), Some(b));
+    assert_eq!(store.pack_by_config(b.config().digest()).expect("store"), Some(Pack::alone(b)));
     assert!(matches!(store.resolve("ffff"), Err(StoreError::NoImage(_))));
     assert!(matches!(store.resolve(&a.digest().hex()[..3]), Err(StoreError::NoImage(_))));
 }
@@ -151,10 +151,10 @@ fn what_nothing_names_is_collected_and_nothing_else() {
         assert_eq!(store.collect().expect("collect"), None, "not while blobs are added");
     }
     let all = blobs(&store);
-    assert_eq!(store.collect().expect("collect").map(|s| s.blobs), Some(1));
+    assert_eq!(store.collect().expect("collect").map(|s| s.blobs.count), Some(1));
     assert!(store.untag(&name("gone:soon")).expect("untag"));
     // Weight, configuration and manifest are its own; the job layer is shared.
-    assert_eq!(store.collect().expect("collect").map(|s| s.blobs), Some(3));
+    assert_eq!(store.collect().expect("collect").map(|s| s.blobs.count), Some(3));
     assert_eq!(blobs(&store), all - 4);
     for text in ["m:base", "m:base-v1"] {
         let found = store.resolve(text).expect("found").image;
@@ -195,7 +195,7 @@ fn a_version_without_its_name_is_kept_whole() {
     store.untag(&name("m:base")).expect("untag");
     let before = blobs(&store);
     // The base's own manifest and configuration go.
-    assert_eq!(store.collect().expect("collect").map(|swept| swept.blobs), Some(2));
+    assert_eq!(store.collect().expect("collect").map(|swept| swept.blobs.count), Some(2));
     assert_eq!(blobs(&store), before - 2);
     store.promote(&record).expect("promote");
     let found = store.resolve("m:current").expect("found").image;

@@ -3,7 +3,7 @@
 //! Names, versions and what runs left behind (`hone staging`) stay: nobody but their owner knows whether they are wanted.
 
 use clap::Args;
-use hone_store::Store;
+use hone_store::{Removed, Store};
 use serde_json::json;
 
 use super::rm::{Freed, Kind, collect, unpacked};
@@ -25,15 +25,14 @@ impl Prune {
     /// Removes, and says what.
     pub fn run(self, store: &Store) -> Result<(), Failure> {
         let mut freed = Vec::new();
-        let mut row = |what: Kind, number: u64, size: u64| freed.push(Freed { what, number, size });
+        let mut row = |what: Kind, removed: Removed| freed.push(Freed::of(what, removed));
         // One that goes on now stays.
-        let partials = store.drop_partials()?;
-        row(Kind::Downloads, partials.blobs, partials.bytes);
+        row(Kind::Downloads, store.drop_partials()?);
         if let Some(swept) = collect(store)? {
-            row(Kind::Blobs, swept.blobs, swept.bytes);
+            row(Kind::Blobs, swept.blobs);
         }
         if let Some(layers) = unpacked(store) {
-            row(Kind::UnpackedLayers, layers.blobs, layers.bytes);
+            row(Kind::UnpackedLayers, layers);
         }
         let total = freed.iter().fold(0u64, |sum, freed| sum.saturating_add(freed.size));
         let answer = json!({"freed": freed, "size": total});

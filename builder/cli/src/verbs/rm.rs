@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use clap::Args;
 use hone_image::Reference;
 use hone_store::versions::VersionRecord;
-use hone_store::{Found, Store, StoreError, Swept};
+use hone_store::{Found, Removed, Store, StoreError, Swept};
 use serde::Serialize;
 
 use crate::answer::Form;
@@ -63,11 +63,10 @@ impl Rm {
         }
         let mut answer = Answer { removed: targets.into_keys().collect(), freed: Vec::new() };
         if let Some(swept) = collect(store)? {
-            answer.freed.push(Freed { what: Kind::Blobs, number: swept.blobs, size: swept.bytes });
-            answer.freed.push(Freed { what: Kind::Downloads, number: swept.partials, size: swept.partial_bytes });
+            answer.freed.push(Freed::of(Kind::Blobs, swept.blobs));
+            answer.freed.push(Freed::of(Kind::Downloads, swept.partials));
         }
-        let unpacked = unpacked(store).map(|s| Freed { what: Kind::UnpackedLayers, number: s.blobs, size: s.bytes });
-        answer.freed.extend(unpacked);
+        answer.freed.extend(unpacked(store).map(|removed| Freed::of(Kind::UnpackedLayers, removed)));
         self.form.report(&answer, |answer| {
             let rows: Vec<String> = answer.freed.iter().filter_map(Freed::sentence).collect();
             if rows.is_empty() { String::new() } else { format!("freed {}\n", rows.join(", ")) }
@@ -99,6 +98,11 @@ pub struct Freed {
 }
 
 impl Freed {
+    /// So many of this kind.
+    pub fn of(what: Kind, Removed { count, bytes }: Removed) -> Self {
+        Self { what, number: count, size: bytes }
+    }
+
     /// What is said of it, when there was any.
     fn sentence(&self) -> Option<String> {
         let what = match (self.what, self.number) {
@@ -125,9 +129,9 @@ pub fn collect(store: &Store) -> Result<Option<Swept>, Failure> {
 }
 
 /// Sweeps the layers that `hone run` unpacked; says why, where they stay.
-pub fn unpacked(store: &Store) -> Option<Swept> {
+pub fn unpacked(store: &Store) -> Option<Removed> {
     match store.sweep_unpacked() {
-        Ok(Some(swept)) => return Some(swept),
+        Ok(Some(removed)) => return Some(removed),
         Ok(None) => {
             output::tell(
                 "hone: a container is running: unpacked layers stay; the next `hone run` or `hone prune` removes them",
