@@ -100,7 +100,7 @@ impl Fetch<'_> {
 
     fn registry(&self, name: &str) -> Result<Model, Failure> {
         let pinned: Pinned = name.parse().map_err(because(format!("base.model oci://{}", quoted(name))))?;
-        let repository = self.client.repository(&pinned.reference);
+        let repository = self.client.repository(&pinned.reference)?;
         let remote = Remote { repository, target: pinned.target(), ingest: self.ingest, progress: self.progress };
         let known = |name: &str, digest| self.packed_before(name, digest);
         model(&remote, &format!("oci://{name}"), self.ingest, &known)

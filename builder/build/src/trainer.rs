@@ -109,7 +109,7 @@ impl Fetch<'_> {
             let images = self.chosen(name, here.pack(digest)?.images())?;
             return Ok(Found::Images(here.clone(), images));
         }
-        let repository = self.client.repository(&pinned.reference);
+        let repository = self.client.repository(&pinned.reference)?;
         let root = repository.manifest(&pinned.target())?;
         let images = match Document::parse(Some(&root.media_type), root.bytes)? {
             Document::Index(index) => {

@@ -94,6 +94,15 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Certificates are configured and cannot be had.
+    #[error("read certificates {file}")]
+    Certificates {
+        /// The file or directory.
+        file: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// Text that is no address of what it should be.
     #[error("{what} \"{}\": {why}", quoted(.text))]
     Name {
@@ -174,7 +183,7 @@ pub(crate) enum Peer {
 pub(crate) fn advice(peer: Peer, host: &str, status: u16, error: &RegistryError) -> String {
     let text = match (peer, status) {
         (_, 400) if error.message.contains("HTTPS server") => {
-            format!("{host} speaks https: take it off the insecure registries")
+            format!("{host} speaks https")
         }
         (Peer::Registry, 401 | 403) => {
             format!("sign in with `docker login {host}` or `podman login {host}` as one who may do this")
@@ -207,9 +216,13 @@ pub(crate) fn unreachable_advice(peer: Peer, host: &str, error: &ureq::Error) ->
         (ureq::Error::HostNotFound, _) => "check the name and the network".into(),
         (ureq::Error::ConnectProxyFailed(_) | ureq::Error::InvalidProxyUrl, _) => "check the proxy's settings".into(),
         _ if certificate => {
-            format!("give {host} a certificate that this machine trusts, or name its authority's in SSL_CERT_FILE")
+            let own = "a certificate that this machine trusts, or name its authority's in SSL_CERT_FILE";
+            match peer {
+                Peer::Registry => format!("give {host} {own} or, as *.crt, in --cert-dir"),
+                _ => format!("give {host} {own}"),
+            }
         }
-        (_, Peer::Registry) if tls => format!("if {host} speaks plain HTTP, name it as an insecure registry"),
+        (_, Peer::Registry) if tls => format!("if {host} speaks plain HTTP, name it as an insecure registry (--tls-verify=false)"),
         _ if tls => format!("if {host} speaks plain HTTP, write http://"),
         (ureq::Error::Protocol(_), _) => format!("check whether {host} speaks https rather than http"),
         _ => return String::new(),

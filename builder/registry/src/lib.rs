@@ -5,7 +5,7 @@
 //! wait and every answer is bounded; lost connections are taken up where they broke.
 //!
 //! What comes is verified by whom it concerns: manifests here, against their digest; blobs and files by the
-//! caller, who writes them (the store's verifying writer). Nothing here touches the disk but credentials.
+//! caller, who writes them (the store's verifying writer). Nothing here touches the disk but credentials and certificates.
 
 mod answer;
 mod auth;
@@ -18,11 +18,13 @@ mod pace;
 pub mod parse;
 mod proxy;
 mod push;
+mod reach;
 mod referrers;
 mod repository;
 mod retry;
 mod session;
 mod source;
+mod trust;
 mod upload;
 mod wire;
 
@@ -32,6 +34,8 @@ pub use download::Download;
 pub use error::{Cause, Error};
 pub use pace::Pace;
 pub use push::{OpenAt, Pushed};
+pub use reach::{Notice, Unverified};
 pub use repository::{Fetched, Repository};
 pub use retry::Retry;
 pub use source::Source;
+pub use trust::cert_dirs;

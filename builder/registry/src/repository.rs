@@ -13,10 +13,10 @@ use ureq::http::{HeaderName, Method, header};
 use crate::answer::Answer;
 use crate::auth::Auth;
 use crate::error::{Error, Peer};
-use crate::parse;
+use crate::reach::Reach;
 use crate::session::Session;
 use crate::source::Source;
-use crate::wire::{Ask, Task, Wire};
+use crate::wire::{Ask, Task};
 
 /// What a registry says the digest of its answer's content is.
 pub(crate) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
@@ -30,7 +30,6 @@ pub struct Repository {
     pub(crate) session: Arc<Session>,
     domain: String,
     path: String,
-    base: String,
 }
 
 /// A manifest or index as a registry gave it.
@@ -46,20 +45,15 @@ pub struct Fetched {
 
 impl fmt::Debug for Repository {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Repository").field("base", &self.base).finish_non_exhaustive()
+        f.debug_struct("Repository").field("name", &self.name()).finish_non_exhaustive()
     }
 }
 
 impl Repository {
-    pub(crate) fn new(wire: Arc<Wire>, reference: &Reference, plain: bool, files: Vec<PathBuf>) -> Self {
+    pub(crate) fn new(reach: Arc<Reach>, reference: &Reference, files: Vec<PathBuf>) -> Self {
         let (domain, path) = (reference.domain().to_owned(), reference.path().to_owned());
-        // Docker's registry is not at docker's name.
-        let host = if domain == "docker.io" { "registry-1.docker.io" } else { &domain };
-        let origin = format!("{}://{}", if plain { "http" } else { "https" }, host.to_ascii_lowercase());
-        let base = format!("{origin}/v2/{path}/");
-        let home = parse::origin(&origin).unwrap_or(origin);
         let auth = Auth::new(&domain, &path, files);
-        Self { session: Arc::new(Session::new(wire, auth, home)), domain, path, base }
+        Self { session: Arc::new(Session::new(reach, auth)), domain, path }
     }
 
     /// `registry/name`, as in messages.
@@ -78,7 +72,7 @@ impl Repository {
     }
 
     pub(crate) fn url(&self, rest: &str) -> String {
-        format!("{}{rest}", self.base)
+        format!("{}/v2/{}/{rest}", self.session.reach.base(), self.path)
     }
 
     pub(crate) fn task(&self, operation: &str) -> Task {

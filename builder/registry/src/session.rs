@@ -9,8 +9,9 @@ use crate::auth::Auth;
 use crate::error::Error;
 use crate::pace::Pace;
 use crate::parse;
+use crate::reach::Reach;
 use crate::retry::Retry;
-use crate::wire::{Ask, Stream, Task, Wire};
+use crate::wire::{Ask, Stream, Task};
 
 /// Times that one request proves who we are: a token may end between being had and being shown, also because a thread
 /// beside this one used it up.
@@ -18,32 +19,31 @@ const PROOFS: usize = 4;
 
 /// A registry, and who we are at one of its repositories.
 pub(crate) struct Session {
-    wire: Arc<Wire>,
+    pub reach: Arc<Reach>,
     auth: Auth,
-    origin: String,
 }
 
 impl Session {
-    pub(crate) fn new(wire: Arc<Wire>, auth: Auth, origin: String) -> Self {
-        Self { wire, auth, origin }
+    pub(crate) fn new(reach: Arc<Reach>, auth: Auth) -> Self {
+        Self { reach, auth }
     }
 
     pub(crate) fn retry(&self) -> &Retry {
-        &self.wire.retry
+        &self.reach.wire.retry
     }
 
     pub(crate) fn pace(&self) -> &Pace {
-        &self.wire.pace
+        &self.reach.wire.pace
     }
 
     /// Sends a request, proves who we are where asked, and tries again while that may help.
     pub(crate) fn call(&self, task: &Task, scope: &str, ask: &Ask<'_>) -> Result<Answer, Error> {
-        self.proven(scope, ask, |ask| self.wire.steady(task, ask))
+        self.proven(scope, ask, |ask| self.reach.wire.steady(task, ask))
     }
 
     /// The same, once: for callers with a patience of their own.
     pub(crate) fn once(&self, task: &Task, scope: &str, ask: &Ask<'_>) -> Result<Answer, Error> {
-        self.proven(scope, ask, |ask| self.wire.follow(task, ask))
+        self.proven(scope, ask, |ask| self.reach.wire.follow(task, ask))
     }
 
     /// Sends a stream, once. `Ok(None)`: the registry asked who we are, and now knows; the stream must be sent
@@ -56,8 +56,8 @@ impl Session {
         stream: Stream<'_>,
     ) -> Result<Option<Answer>, Error> {
         let proof = self.proof(scope, &ask.url)?;
-        let answer = self.wire.send(task, &with(ask, proof.as_deref()), stream)?;
-        if self.auth.answer(&self.wire, &self.origin, &answer, scope, proof.as_deref())? {
+        let answer = self.reach.wire.send(task, &with(ask, proof.as_deref()), stream)?;
+        if self.auth.answer(&self.reach.wire, self.reach.origin(), &answer, scope, proof.as_deref())? {
             return Ok(None);
         }
         Ok(Some(answer))
@@ -72,7 +72,7 @@ impl Session {
         for _ in 1..PROOFS {
             let proof = self.proof(scope, &ask.url)?;
             let answer = send(&with(ask, proof.as_deref()))?;
-            if !self.auth.answer(&self.wire, &self.origin, &answer, scope, proof.as_deref())? {
+            if !self.auth.answer(&self.reach.wire, self.reach.origin(), &answer, scope, proof.as_deref())? {
                 return Ok(answer);
             }
         }
@@ -93,11 +93,11 @@ impl Session {
 
     /// Our identity is for the registry, not for where it sends us.
     fn proof(&self, scope: &str, url: &str) -> Result<Option<String>, Error> {
-        if self.is_home(url) { self.auth.header(&self.wire, scope) } else { Ok(None) }
+        if self.is_home(url) { self.auth.header(&self.reach.wire, scope) } else { Ok(None) }
     }
 
     fn is_home(&self, url: &str) -> bool {
-        parse::origin(url).as_deref() == Some(&self.origin)
+        parse::origin(url).as_deref() == Some(self.reach.origin())
     }
 }
 

@@ -8,7 +8,7 @@ use std::io::{self, Read};
 use std::time::Duration;
 
 use ureq::http::{Method, Request, Response, header};
-use ureq::tls::{RootCerts, TlsConfig};
+use ureq::tls::TlsConfig;
 use ureq::{Agent, AsSendBody, Body, SendBody};
 
 use crate::answer::Answer;
@@ -26,6 +26,8 @@ const CONNECT: Duration = Duration::from_secs(30);
 const SILENCE: Duration = Duration::from_secs(60);
 /// Longest silence of a server that has an upload to digest.
 const DIGESTING: Duration = Duration::from_secs(900);
+/// Longest wait for a host to show whether it speaks TLS.
+const PROBE: Duration = Duration::from_secs(10);
 /// Size of the buffer between a file and a socket (bytes).
 const BUFFER: usize = 256 << 10;
 
@@ -79,11 +81,11 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    pub(crate) fn new(agent_name: &str, retry: Retry, pace: Pace) -> Self {
+    pub(crate) fn new(agent_name: &str, tls: &TlsConfig, retry: Retry, pace: Pace) -> Self {
         let agent = |proxy: Option<ureq::Proxy>| {
             Agent::config_builder()
                 .proxy(proxy)
-                .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
+                .tls_config(tls.clone())
                 .http_status_as_error(false)
                 .max_redirects(0)
                 .user_agent(agent_name)
@@ -191,6 +193,18 @@ impl Wire {
         Ok(Answer::new(response, &ask.url, &self.pace))
     }
 
+    /// Whether a host speaks TLS: asked once, and whatever it answers, or when it is refused for what it showed.
+    pub(crate) fn speaks_tls(&self, host: &str) -> bool {
+        let url = format!("https://{host}/v2/");
+        let agent = if self.proxies.leave_out(&url) { Some(&self.direct) } else { self.https.as_ref() };
+        let (Some(agent), Ok(request)) = (agent, Request::get(&url).body(())) else { return false };
+        let longest = Some(PROBE.min(self.pace.document));
+        match agent.run(agent.configure_request(request).timeout_global(longest).build()) {
+            Ok(_) => true,
+            Err(error) => is_of_tls(&error),
+        }
+    }
+
     /// The way to a URL. A proxy that is set and is none ends the request: it may be there to be the only way.
     fn agent(&self, task: &Task, url: &str) -> Result<&Agent, Error> {
         if self.proxies.leave_out(url) {
@@ -206,6 +220,18 @@ impl Wire {
 fn noted(ask: &Ask<'_>, response: &Response<Body>) {
     let place = ask.url.split(['?', '#']).next().unwrap_or_default();
     log::debug!("{} {place}: {}", ask.method, response.status());
+}
+
+/// Whether a peer that failed us speaks TLS at all: what answers in something else has sent no message of it.
+fn is_of_tls(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::Rustls(_) | ureq::Error::Tls(_) => true,
+        ureq::Error::Io(e) => {
+            let tls = e.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+            tls.is_some_and(|inner| !matches!(inner, rustls::Error::InvalidMessage(_)))
+        }
+        _ => false,
+    }
 }
 
 fn run<S: AsSendBody>(agent: &Agent, request: Request<S>, longest: Duration) -> Result<Response<Body>, ureq::Error> {

@@ -132,7 +132,7 @@ fn a_password_comes_from_a_helper() {
     if let Ok(name) = std::env::var("HONE_TEST_REPOSITORY") {
         let files = hone_registry::auth_files(&|name| std::env::var_os(name));
         let client = Client::new(Options { auth_files: files, retry: quick(), ..Options::default() });
-        let repository = client.repository(&name.parse().expect("reference"));
+        let repository = client.repository(&name.parse().expect("reference")).expect("repository");
         let bytes = seeded(1000);
         let pushed = repository.push_blob(&described(&bytes), &opener(&bytes), &[], &mut |_| ()).expect("push");
         assert_eq!(pushed, Pushed::Sent { bytes: 1000 });

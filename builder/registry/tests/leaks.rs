@@ -258,7 +258,7 @@ fn who_names_a_place_of_credentials_is_nobody_else() {
     if let Ok(name) = std::env::var("HONE_TEST_REPOSITORY") {
         let auth_files = hone_registry::auth_files(&|name| std::env::var_os(name));
         let client = Client::new(Options { auth_files, retry: quick(), ..Options::default() });
-        let _ = client.repository(&name.parse().expect("reference")).manifest("x");
+        let _ = client.repository(&name.parse().expect("reference")).expect("repository").manifest("x");
         return;
     }
     let home = tempfile::tempdir().expect("directory");

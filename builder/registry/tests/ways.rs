@@ -10,8 +10,8 @@ use std::process::{Command, Stdio};
 
 use common::distribution::Distribution;
 use common::fake::{Fake, Script};
-use common::{again, client, read, repository, seeded, skipped, whole};
-use hone_registry::Error;
+use common::{again, client, quick, read, repository, seeded, skipped, whole};
+use hone_registry::{Client, Error, Options};
 
 /// An authority of our own (`ca.pem`), and its certificate for 127.0.0.1; `None` where there is no openssl, which in CI is a failure.
 fn certificate(dir: &std::path::Path) -> Option<()> {
@@ -54,9 +54,14 @@ fn a_private_authority_is_trusted_when_named() {
     let error = client().download(&url).expect("url").open(0).expect_err("unknown authority");
     assert!(matches!(error, Error::Unreachable { .. }), "{}", whole(&error));
     assert!(error.to_string().contains("a certificate that this machine trusts"), "{}", whole(&error));
-    // Plain HTTP to a server that wants TLS.
-    let plain = repository(&client(), &registry.host, "a").manifest("x").expect_err("plain");
-    assert_eq!(plain.status(), Some(400), "{plain}");
+    // A registry of this machine is asked for TLS, too, and then for nothing else.
+    let unknown = repository(&client(), &registry.host, "a").manifest("x").expect_err("unknown authority");
+    assert!(unknown.to_string().contains("--cert-dir"), "{}", whole(&unknown));
+    let certificates = tempfile::tempdir().expect("directory");
+    std::fs::copy(&authority, certificates.path().join("ca.crt")).expect("copy");
+    let options = Options { cert_dir: Some(certificates.path().to_owned()), retry: quick(), ..Options::default() };
+    let known = repository(&Client::new(options), &registry.host, "a");
+    assert_eq!(known.manifest("x").expect_err("believed, and empty").status(), Some(404));
 }
 
 #[test]

@@ -49,7 +49,7 @@ fn fetch(
     for damage in damaged.iter().filter(|damage| !damage.is_refused()) {
         let digest = damage.descriptor.digest;
         for origin in origins(store, root, digest)? {
-            match again(&ingest, &client.repository(&origin), damage) {
+            match again(&ingest, &client.repository(&origin)?, damage) {
                 Ok(()) => {
                     output::print(&format!("fetched {digest} again from {origin}\n"))?;
                     any = true;

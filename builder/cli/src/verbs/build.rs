@@ -136,7 +136,7 @@ fn convert(site: &Site<'_>, image: &str) -> Result<Built, Failure> {
             return found.map(|(_, pack)| pack).ok_or_else(|| "it holds no image".into());
         }
         let wanted: Pinned = image.strip_prefix("docker://").unwrap_or(image).parse()?;
-        let repository = site.client.repository(&wanted.reference);
+        let repository = site.client.repository(&wanted.reference)?;
         let pulling = Pulling { repository: &repository, ingest: &ingest, progress: site.progress, all: true };
         Ok(site.store.pack(pulling.fetch(&wanted)?.digest)?)
     })();

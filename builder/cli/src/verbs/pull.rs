@@ -58,9 +58,10 @@ impl Pull {
     /// Pulls; the name here changes last.
     pub fn run(self, store: &Store) -> Result<(), Failure> {
         let pulling = because(format!("pull {}", self.name.reference));
-        let repository = self.net.client().repository(&self.name.reference);
+        let client = self.net.client();
         let progress = Progress::new(self.progress, self.quiet);
         let pulled = (|| -> Result<(String, Digest), Failure> {
+            let repository = client.repository(&self.name.reference)?;
             let ingest = store.ingest()?;
             let pull = Pulling { repository: &repository, ingest: &ingest, progress, all: self.all_platforms };
             let root = pull.fetch(&self.name)?;

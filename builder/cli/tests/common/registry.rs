@@ -58,6 +58,11 @@ impl Registry {
     }
 
     fn serve(&self, mut stream: &TcpStream) {
+        // It speaks no TLS (RFC 8446: a handshake begins with 22), which it is asked for first.
+        let mut first = [0];
+        if stream.peek(&mut first).is_ok() && first == [22] {
+            return;
+        }
         let mut input = BufReader::new(stream.try_clone().expect("clone"));
         let (mut line, mut length, mut kind) = (String::new(), 0, String::new());
         if input.read_line(&mut line).is_err() {

@@ -134,6 +134,12 @@ impl Fake {
     }
 
     fn serve(&self, stream: TcpStream) {
+        // It speaks no TLS (RFC 8446: a handshake begins with 22), which it is asked for first.
+        let mut first = [0];
+        if stream.peek(&mut first).is_ok() && first == [22] {
+            let _ = (&stream).read(&mut [0; 4096]);
+            return send(&stream, 400, &[], b"", None);
+        }
         let mut input = BufReader::new(stream.try_clone().expect("clone"));
         let Some(mut request) = head(&mut input) else { return };
         let length: usize = request.header("content-length").and_then(|l| l.parse().ok()).unwrap_or(0);

@@ -25,7 +25,7 @@ pub fn client() -> Client {
 
 /// A repository of a registry on this machine.
 pub fn repository(client: &Client, host: &str, path: &str) -> Repository {
-    client.repository(&format!("{host}/{path}:t").parse().expect("reference"))
+    client.repository(&format!("{host}/{path}:t").parse().expect("reference")).expect("repository")
 }
 
 /// Bytes that do not repeat, the same for everyone.
