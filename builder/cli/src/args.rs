@@ -56,6 +56,10 @@ pub enum Verb {
     Push(verbs::push::Push),
     /// Fetch an image from a registry
     Pull(verbs::pull::Pull),
+    /// Tell a registry who you are, and keep that for every verb
+    Login(verbs::login::Login),
+    /// Forget who you are at a registry
+    Logout(verbs::login::Logout),
     /// Read an image from an archive, a layout or an engine
     Load(verbs::load::Load),
     /// Re-hash an image and check every claim that is made of it

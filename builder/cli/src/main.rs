@@ -31,6 +31,7 @@ mod root;
 #[path = "../../build/src/bill.rs"]
 mod sbom;
 #[path = "../../ship/src/lib.rs"]
+mod secret;
 mod ship;
 mod template;
 mod verbs;

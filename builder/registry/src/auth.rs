@@ -17,7 +17,7 @@ use ureq::http::{Method, header};
 
 use crate::answer::Answer;
 use crate::credentials::{Credential, find};
-use crate::error::Error;
+use crate::error::{Error, Peer};
 use crate::parse::{self, Challenge};
 use crate::wire::{Ask, Task, Wire};
 
@@ -33,6 +33,7 @@ pub(crate) struct Auth {
     domain: String,
     path: String,
     files: Vec<PathBuf>,
+    peer: Peer,
     state: Mutex<State>,
 }
 
@@ -52,7 +53,19 @@ struct Service {
 
 impl Auth {
     pub(crate) fn new(domain: &str, path: &str, files: Vec<PathBuf>) -> Self {
-        Self { domain: domain.to_owned(), path: path.to_owned(), files, state: Mutex::default() }
+        Self { domain: domain.to_owned(), path: path.to_owned(), files, peer: Peer::Registry, state: Mutex::default() }
+    }
+
+    /// Somebody who is to be shown to be known at a registry.
+    pub(crate) fn of(domain: &str, credential: Credential) -> Self {
+        let state = State { credential: Some(Some(credential)), ..State::default() };
+        Self { state: Mutex::new(state), peer: Peer::Login, ..Self::new(domain, "", Vec::new()) }
+    }
+
+    /// Whether a registry asked who we are, and was told.
+    pub(crate) fn was_asked(&self) -> bool {
+        let state = self.state();
+        state.basic.is_some() || state.service.is_some()
     }
 
     /// A poisoned lock guards a cache: the worst it holds is a stale token, which the registry refuses.
@@ -129,9 +142,12 @@ impl Auth {
 
     fn task(&self, host: &str) -> Task {
         Task {
-            text: format!("get a token for {}/{}", self.domain, self.path),
+            text: match self.path.as_str() {
+                "" => format!("log in to {}", self.domain),
+                path => format!("get a token for {}/{path}", self.domain),
+            },
             host: host.to_owned(),
-            peer: crate::error::Peer::Registry,
+            peer: self.peer,
         }
     }
 

@@ -76,6 +76,10 @@ impl Client {
         Ok(Repository::new(self.reach(reference.domain())?, reference, self.options.auth_files.clone()))
     }
 
+    pub(crate) fn auth_files(&self) -> &[PathBuf] {
+        &self.options.auth_files
+    }
+
     /// How a registry is reached.
     pub(crate) fn reach(&self, domain: &str) -> Result<Arc<Reach>, Error> {
         // A poisoned lock guards what can be found out again.

@@ -20,7 +20,7 @@ use crate::error::Error;
 /// Largest auth file that is read (bytes).
 const MAX_FILE: u64 = 1 << 20;
 /// Longest time for a helper to say what it has: it may have to ask its user for a password.
-const HELPER: Duration = Duration::from_secs(60);
+pub(crate) const HELPER: Duration = Duration::from_secs(60);
 /// Docker's key for its own registry.
 const HUB_KEY: &str = "https://index.docker.io/v1/";
 
@@ -92,7 +92,7 @@ fn find_in(document: &Value, bytes: &[u8], domain: &str, path: &str) -> Result<O
 
 /// What `work` gives; `None` when it takes longer. It is then left to itself: what it waits for cannot be ended from
 /// here, and ends with this program at the latest.
-fn in_time<T: Send + 'static>(longest: Duration, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+pub(crate) fn in_time<T: Send + 'static>(longest: Duration, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let (sender, receiver) = mpsc::channel();
     let started = thread::Builder::new().spawn(move || drop(sender.send(work())));
     started.ok().and_then(|_| receiver.recv_timeout(longest).ok())
@@ -101,6 +101,10 @@ fn in_time<T: Send + 'static>(longest: Duration, work: impl FnOnce() -> T + Send
 /// What to say of a helper that does not answer.
 fn silent(document: &Value, key: &str) -> String {
     let helper = document["credHelpers"][key].as_str().or(document["credsStore"].as_str()).unwrap_or_default();
+    unanswered(helper)
+}
+
+pub(crate) fn unanswered(helper: &str) -> String {
     let wait = HELPER.as_secs();
     format!("docker-credential-{} gives no answer in {wait} s; it may wait for its user to unlock it", quoted(helper))
 }
@@ -119,7 +123,7 @@ pub fn stores_credential(bytes: &[u8], domain: &str, path: &str) -> Result<bool,
     find_in(&document, text.as_bytes(), domain, path).map(|found| found.is_some())
 }
 
-fn read(file: &Path) -> io::Result<Option<Vec<u8>>> {
+pub(crate) fn read(file: &Path) -> io::Result<Option<Vec<u8>>> {
     let opened = match File::open(file) {
         Ok(opened) => opened,
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),

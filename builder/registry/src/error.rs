@@ -94,6 +94,17 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Credentials are not kept, or not forgotten.
+    #[error("change the credentials for {host} in {file}")]
+    Keep {
+        /// The registry.
+        host: String,
+        /// The file that has them, or names their helper.
+        file: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// Certificates are configured and cannot be had.
     #[error("read certificates {file}")]
     Certificates {
@@ -173,6 +184,8 @@ fn said(error: &RegistryError) -> String {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Peer {
     Registry,
+    /// A registry, by somebody who is to be known there.
+    Login,
     Web,
     Hub,
     /// Whoever a redirect led to.
@@ -186,8 +199,10 @@ pub(crate) fn advice(peer: Peer, host: &str, status: u16, error: &RegistryError)
             format!("{host} speaks https")
         }
         (Peer::Registry, 401 | 403) => {
-            format!("sign in with `docker login {host}` or `podman login {host}` as one who may do this")
+            format!("sign in with `hone login {host}`, `docker login {host}` or `podman login {host}` as one who may do this")
         }
+        (Peer::Login, 401 | 403) => "check the user and the password".into(),
+        (Peer::Login, 404) => "check the registry's name".into(),
         (Peer::Hub, 401 | 403) => "set HF_TOKEN to a token that may read the model, and accept its terms".into(),
         (Peer::Registry, 404) if error.code == "NAME_UNKNOWN" => "check the repository's name".into(),
         (Peer::Registry, 404) if error.code == "MANIFEST_UNKNOWN" => "check the tag or digest".into(),
@@ -218,11 +233,11 @@ pub(crate) fn unreachable_advice(peer: Peer, host: &str, error: &ureq::Error) ->
         _ if certificate => {
             let own = "a certificate that this machine trusts, or name its authority's in SSL_CERT_FILE";
             match peer {
-                Peer::Registry => format!("give {host} {own} or, as *.crt, in --cert-dir"),
+                Peer::Registry | Peer::Login => format!("give {host} {own} or, as *.crt, in --cert-dir"),
                 _ => format!("give {host} {own}"),
             }
         }
-        (_, Peer::Registry) if tls => format!("if {host} speaks plain HTTP, name it as an insecure registry (--tls-verify=false)"),
+        (_, Peer::Registry | Peer::Login) if tls => format!("if {host} speaks plain HTTP, name it as an insecure registry (--tls-verify=false)"),
         _ if tls => format!("if {host} speaks plain HTTP, write http://"),
         (ureq::Error::Protocol(_), _) => format!("check whether {host} speaks https rather than http"),
         _ => return String::new(),

@@ -14,6 +14,8 @@ mod credentials;
 pub mod download;
 mod error;
 pub mod hub;
+pub mod login;
+mod ordered;
 mod pace;
 pub mod parse;
 mod proxy;

@@ -28,6 +28,11 @@ impl Session {
         Self { reach, auth }
     }
 
+    /// Whether the registry asked who we are.
+    pub(crate) fn was_asked(&self) -> bool {
+        self.auth.was_asked()
+    }
+
     pub(crate) fn retry(&self) -> &Retry {
         &self.reach.wire.retry
     }

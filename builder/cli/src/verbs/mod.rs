@@ -9,6 +9,7 @@ pub mod inspect;
 pub mod install;
 pub mod load;
 pub mod log;
+pub mod login;
 pub mod man;
 pub mod promote;
 pub mod prune;
@@ -59,6 +60,8 @@ fn dispatch(verb: Verb, store: &Store, given: Option<PathBuf>) -> Result<ExitCod
         Verb::Save(verb) => verb.run(store)?,
         Verb::Push(verb) => verb.run(store)?,
         Verb::Pull(verb) => verb.run(store)?,
+        Verb::Login(verb) => verb.run()?,
+        Verb::Logout(verb) => verb.run()?,
         Verb::Load(verb) => verb.run(store)?,
         Verb::Verify(verb) => return verb.run(store),
         Verb::Staging(verb) => verb.run(store)?,

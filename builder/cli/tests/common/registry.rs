@@ -15,6 +15,8 @@ pub struct State {
     pub blobs: HashMap<String, Vec<u8>>,
     /// Methods and targets, in order.
     pub seen: Vec<String>,
+    /// What a request must say of who sends it (`Basic ...`).
+    pub basic: Option<String>,
     /// Uploads are refused with 403.
     pub read_only: bool,
 }
@@ -64,7 +66,7 @@ impl Registry {
             return;
         }
         let mut input = BufReader::new(stream.try_clone().expect("clone"));
-        let (mut line, mut length, mut kind) = (String::new(), 0, String::new());
+        let (mut line, mut length, mut kind, mut who) = (String::new(), 0, String::new(), String::new());
         if input.read_line(&mut line).is_err() {
             return;
         }
@@ -76,6 +78,7 @@ impl Registry {
             let (name, value) = header.split_once(':').unwrap_or_default();
             match name.to_ascii_lowercase().as_str() {
                 "content-length" => length = value.trim().parse().expect("length"),
+                "authorization" => who = value.trim().to_owned(),
                 "content-type" => kind = value.trim().to_owned(),
                 "expect" => drop(stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")),
                 _ => {}
@@ -87,7 +90,11 @@ impl Registry {
         }
         let mut words = line.split_whitespace();
         let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        let (status, headers, bytes) = self.state().answer(method, target, kind, body);
+        let unknown = self.state().basic.as_ref().is_some_and(|want| *want != who);
+        let (status, headers, bytes) = match unknown {
+            true => (401, vec![("WWW-Authenticate", "Basic realm=\"x\"".to_owned())], Vec::new()),
+            false => self.state().answer(method, target, kind, body),
+        };
         let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         let head =
             format!("HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n", bytes.len());
@@ -113,6 +120,7 @@ impl State {
                 Some((kind, bytes)) => (200, vec![("Content-Type", kind.clone())], bytes.clone()),
                 None => (404, Vec::new(), Vec::new()),
             },
+            "GET" if path == "/v2/" => (200, Vec::new(), b"{}".to_vec()),
             "GET" | "HEAD" if path.contains("/blobs/") => found(self.blobs.get(&blob)),
             "POST" | "PATCH" | "PUT" if self.read_only => (403, Vec::new(), Vec::new()),
             "POST" => {

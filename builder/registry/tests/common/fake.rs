@@ -69,6 +69,8 @@ pub struct Script {
     pub redirect: Option<String>,
     /// Bearer tokens are asked for; each is good for so many requests.
     pub token_uses: Option<usize>,
+    /// Who may do anything, as an `Authorization` says it: at the token service where there is one, else everywhere.
+    pub basic: Option<String>,
     /// Where the token service is, if it is another one than this server.
     pub realm: Option<String>,
     /// Refuses to mount.
@@ -214,6 +216,7 @@ impl Fake {
         }
         let parts: Vec<&str> = path.trim_start_matches("/v2/").split('/').collect();
         match (request.method.as_str(), parts.as_slice()) {
+            ("GET", [""]) => simple(200, b"{}"),
             ("HEAD" | "GET", [.., "blobs", digest]) => state.get_blob(request, digest),
             ("POST", [.., "blobs", "uploads", ""]) => state.begin(request),
             ("GET", [.., "uploads", id]) => state.status(id),
@@ -245,7 +248,14 @@ impl State {
 
     /// The token service, and the question for a token.
     fn who(&mut self, request: &Seen, host: &str) -> Option<Reply> {
-        let uses = self.script.token_uses?;
+        let unknown = self.script.basic.as_deref().is_some_and(|want| request.header("authorization") != Some(want));
+        let Some(uses) = self.script.token_uses else {
+            let question = ("WWW-Authenticate", "Basic realm=\"fake\"".to_owned());
+            return unknown.then(|| with(401, &[question]));
+        };
+        if request.target.starts_with("/token") && unknown {
+            return Some(simple(401, br#"{"errors":[{"code":"UNAUTHORIZED","message":"wrong"}]}"#));
+        }
         if request.target.starts_with("/token") {
             self.tokens += 1;
             self.uses_left.insert(format!("Bearer t{}", self.tokens), uses);

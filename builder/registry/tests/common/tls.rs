@@ -1,5 +1,7 @@
 //! A door that speaks TLS before a registry that does not: one request a connection, passed on whole.
 
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -13,7 +15,7 @@ use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
 /// The certificates of these tests (`make.sh` there).
 pub fn file(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/tls").join(name)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../registry/tests/tls").join(name)
 }
 
 /// A directory with some of them, as a user would lay them.
