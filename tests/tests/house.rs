@@ -1,6 +1,6 @@
 //! The walls of the house: which crate may use which, and where `unsafe` is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use hone_tests::{repository, run};
@@ -46,6 +46,27 @@ fn arrows_go_one_way() {
         for used in needed.iter().filter_map(|used| crates.get_key_value(used)) {
             let (used, (their, _)) = used;
             assert!(allowed.contains(&their.as_str()), "{name} ({part}) uses {used} ({their})");
+        }
+    }
+}
+
+/// Everything that `name` reaches, tests' own needs left out.
+fn reached<'c>(crates: &'c BTreeMap<String, (String, Vec<String>)>, name: &str) -> BTreeSet<&'c str> {
+    let (mut reached, mut left) = (BTreeSet::new(), vec![name]);
+    while let Some((_, needed)) = left.pop().and_then(|name| crates.get(name)) {
+        left.extend(needed.iter().map(String::as_str).filter(|needed| reached.insert(*needed)));
+    }
+    reached
+}
+
+#[test]
+fn what_becomes_a_version_is_decided_without_a_network() {
+    let crates = crates();
+    for name in ["hone-commit", "hone-ship", "hone-store", "hone-base", "hone-plan"] {
+        assert!(crates.contains_key(name), "{name} is gone");
+        let reached = reached(&crates, name);
+        for network in ["hone-registry", "hone-remote", "hone-build", "ureq", "tokio"] {
+            assert!(!reached.contains(network), "{name} reaches {network}");
         }
     }
 }

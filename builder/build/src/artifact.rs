@@ -9,21 +9,20 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use hone_base::{Provenance, SourceFile, Sources};
-use hone_contract::quoted;
+use hone_contract::progress::Progress;
+use hone_contract::{Digest, quoted};
 use hone_files::open_regular;
 use hone_image::foreign::{Form, Maker, maker, parts};
 use hone_image::layer::Compression;
 use hone_image::oci::{Descriptor, MAX_DOCUMENT_BYTES, Manifest, Sealed};
 use hone_image::platform::best;
 use hone_image::whiteout::{BadWhiteout, Whiteout, whiteout};
-use hone_image::{Digest, Document, document, media, tar::check_path};
+use hone_image::{Document, document, media, tar::check_path};
 use hone_registry::Repository;
 use hone_store::{Budget, Ingest, Store, this_machine, untar};
 
-use super::source::Model;
-use crate::download;
-use crate::failure::{Failure, because};
-use crate::progress::Progress;
+use crate::error::{ArtifactError, BuildError, at, io_at};
+use crate::fetch::Model;
 
 /// Entries in one layer; a Debian root with Python has ten thousand.
 const MAX_ENTRIES: usize = 1_000_000;
@@ -31,15 +30,15 @@ const MAX_ENTRIES: usize = 1_000_000;
 /// Where manifests and blobs come from.
 pub trait Origin {
     /// The manifest or index of this digest, or what the reference itself stands for.
-    fn document(&self, digest: Option<Digest>) -> Result<Vec<u8>, Failure>;
+    fn document(&self, digest: Option<Digest>) -> Result<Vec<u8>, BuildError>;
     /// What whoever names it says that the reference's own document is.
     fn said(&self) -> Option<&str> {
         None
     }
     /// The file that holds a blob's bytes, verified.
-    fn blob(&self, blob: &Descriptor) -> Result<PathBuf, Failure>;
+    fn blob(&self, blob: &Descriptor) -> Result<PathBuf, BuildError>;
     /// The same for a blob whose digest is checked when it is packed: it need not be read twice.
-    fn place(&self, blob: &Descriptor) -> Result<PathBuf, Failure> {
+    fn place(&self, blob: &Descriptor) -> Result<PathBuf, BuildError> {
         self.blob(blob)
     }
 }
@@ -52,8 +51,8 @@ pub struct Remote<'a> {
     pub target: String,
     /// The store that is downloaded into.
     pub ingest: &'a Ingest<'a>,
-    /// Shows downloads.
-    pub progress: Progress,
+    /// Is told of downloads.
+    pub progress: &'a dyn Progress,
 }
 
 /// A layout's; its blobs stay there.
@@ -65,18 +64,18 @@ pub struct Local {
 }
 
 impl Origin for Remote<'_> {
-    fn document(&self, digest: Option<Digest>) -> Result<Vec<u8>, Failure> {
+    fn document(&self, digest: Option<Digest>) -> Result<Vec<u8>, BuildError> {
         let target = digest.map_or_else(|| self.target.clone(), |d| d.to_string());
         Ok(self.repository.manifest(&target)?.bytes)
     }
 
-    fn blob(&self, blob: &Descriptor) -> Result<PathBuf, Failure> {
-        download::blob(self.ingest, &self.repository, blob, self.progress)
+    fn blob(&self, blob: &Descriptor) -> Result<PathBuf, BuildError> {
+        Ok(hone_remote::blob(self.ingest, &self.repository, blob, self.progress)?)
     }
 }
 
 impl Origin for Local {
-    fn document(&self, digest: Option<Digest>) -> Result<Vec<u8>, Failure> {
+    fn document(&self, digest: Option<Digest>) -> Result<Vec<u8>, BuildError> {
         Ok(self.layout.read_blob(digest.unwrap_or(self.root.digest), MAX_DOCUMENT_BYTES)?)
     }
 
@@ -84,14 +83,14 @@ impl Origin for Local {
         Some(&self.root.media_type)
     }
 
-    fn blob(&self, blob: &Descriptor) -> Result<PathBuf, Failure> {
+    fn blob(&self, blob: &Descriptor) -> Result<PathBuf, BuildError> {
         let path = self.layout.blob_path(blob.digest);
         let mut reader = self.layout.open_blob(blob.digest, blob.size)?;
-        io::copy(&mut reader, &mut io::sink()).map_err(because(format!("read {}", path.display())))?;
+        io::copy(&mut reader, &mut io::sink()).map_err(io_at(format!("read {}", path.display())))?;
         Ok(path)
     }
 
-    fn place(&self, blob: &Descriptor) -> Result<PathBuf, Failure> {
+    fn place(&self, blob: &Descriptor) -> Result<PathBuf, BuildError> {
         self.layout.open_blob(blob.digest, blob.size)?;
         Ok(self.layout.blob_path(blob.digest))
     }
@@ -104,14 +103,14 @@ type Files = BTreeMap<String, (SourceFile, Option<Digest>)>;
 pub type Known<'a> = &'a dyn Fn(&str, Digest) -> Option<SourceFile>;
 
 /// The model that an artifact or an image holds. Files that are `known` are not fetched.
-pub fn model(origin: &dyn Origin, shown: &str, ingest: &Ingest<'_>, known: Known<'_>) -> Result<Model, Failure> {
-    let reading = |error: Failure| because(format!("base.model {}", quoted(shown)))(error);
+pub fn model(origin: &dyn Origin, shown: &str, ingest: &Ingest<'_>, known: Known<'_>) -> Result<Model, BuildError> {
+    let reading = |error: BuildError| at(format!("base.model {}", quoted(shown)))(error);
     let bytes = origin.document(None).map_err(reading)?;
     let root = Digest::of(&bytes);
     let manifest = manifest_of(origin, bytes).map_err(reading)?;
     let scratch = ingest.scratch_dir()?;
     let files = files_of(origin, manifest.value(), scratch.path(), known).map_err(reading)?;
-    let mut model = split(shown, files).map_err(reading)?;
+    let mut model = split(shown, files).map_err(|e| reading(e.into()))?;
     let said = Provenance::annotated(&manifest.value().annotations);
     model.provenance = Provenance { name: None, digest: Some(root), ..said };
     model.scratch = Some(scratch);
@@ -119,8 +118,8 @@ pub fn model(origin: &dyn Origin, shown: &str, ingest: &Ingest<'_>, known: Known
 }
 
 /// The files of the parts that are wanted, those of a later part in the place of an earlier one's.
-fn files_of(origin: &dyn Origin, manifest: &Manifest, scratch: &Path, known: Known<'_>) -> Result<Files, Failure> {
-    let wanted = parts(manifest)?;
+fn files_of(origin: &dyn Origin, manifest: &Manifest, scratch: &Path, known: Known<'_>) -> Result<Files, BuildError> {
+    let wanted = parts(manifest).map_err(ArtifactError::from)?;
     let image = maker(manifest) == Maker::Image;
     let raw: Vec<&str> =
         wanted.iter().filter_map(|p| if let Form::Raw(n) = &p.form { Some(&**n) } else { None }).collect();
@@ -150,7 +149,7 @@ fn files_of(origin: &dyn Origin, manifest: &Manifest, scratch: &Path, known: Kno
 }
 
 /// The manifest that says most about the model: of an index the ModelPack artifact, else the image for this machine.
-fn manifest_of(origin: &dyn Origin, bytes: Vec<u8>) -> Result<Sealed<Manifest>, Failure> {
+fn manifest_of(origin: &dyn Origin, bytes: Vec<u8>) -> Result<Sealed<Manifest>, BuildError> {
     let index = match Document::parse(origin.said(), bytes)? {
         Document::Manifest(manifest) => return Ok(manifest),
         Document::Index(index) => index,
@@ -163,10 +162,11 @@ fn manifest_of(origin: &dyn Origin, bytes: Vec<u8>) -> Result<Sealed<Manifest>, 
     // The model is the same in an image for another processor; in one for another system it may not be.
     let other = || all.iter().find(|d| d.is_manifest() && !d.is_attestation() && d.is_for_linux_or_nobody());
     let chosen = model.or_else(here).or_else(plain).or_else(other);
-    let chosen = chosen.ok_or("the index names neither a model nor an image for Linux")?;
+    let chosen = chosen.ok_or(ArtifactError::Index)?;
     let bytes = origin.document(Some(chosen.digest))?;
-    if Digest::of(&bytes) != chosen.digest {
-        return Err(format!("manifest {}: got {}", chosen.digest, Digest::of(&bytes)).into());
+    let (got, want) = (Digest::of(&bytes), chosen.digest);
+    if got != want {
+        return Err(ArtifactError::Manifest { got, want }.into());
     }
     Ok(document::manifest(Some(&chosen.media_type), bytes)?)
 }
@@ -178,7 +178,7 @@ fn plain_tar(
     of: &Descriptor,
     budget: &Budget,
     scratch: &Path,
-) -> Result<PathBuf, Failure> {
+) -> Result<PathBuf, BuildError> {
     if compression == Compression::None {
         return Ok(blob.to_owned());
     }
@@ -188,13 +188,13 @@ fn plain_tar(
         _ => Box::new(hone_store::zstd_reader(file)?),
     };
     let path = scratch.join(of.digest.hex());
-    let unpacking = because(format!("layer {}", of.digest));
+    let unpacking = io_at(format!("layer {}", of.digest));
     io::copy(&mut budget.meter(of, reader), &mut File::create(&path)?).map_err(unpacking)?;
     Ok(path)
 }
 
 /// Refuses what is called a tar and is none: its first bytes tell what it is, the reader of tars would not.
-fn refuse_no_tar(tar: &Path, of: &Descriptor) -> Result<(), Failure> {
+fn refuse_no_tar(tar: &Path, of: &Descriptor) -> Result<(), ArtifactError> {
     let mut head = Vec::new();
     open_regular(tar)?.take(512).read_to_end(&mut head)?;
     // A header carries the sum of its own bytes (POSIX, ustar); after the last come zeros.
@@ -210,7 +210,7 @@ fn refuse_no_tar(tar: &Path, of: &Descriptor) -> Result<(), Failure> {
         }
         false => "",
     };
-    Err(format!("layer {} is called a tar ({}) and is none{like}", of.digest, quoted(&of.media_type)).into())
+    Err(ArtifactError::NoTar { digest: of.digest, media_type: of.media_type.clone(), like })
 }
 
 /// What an entry is that is no file.
@@ -227,11 +227,11 @@ fn words(kind: ::tar::EntryType) -> &'static str {
 }
 
 /// Adds a tar's files, as places in it; of an image's layer only what is a model's, with what it hides taken away.
-fn add_entries(tar: &Path, image: bool, files: &mut Files) -> Result<(), Failure> {
+fn add_entries(tar: &Path, image: bool, files: &mut Files) -> Result<(), ArtifactError> {
     let (mut found, mut hidden) = (Vec::new(), Vec::new());
-    untar::places(&mut open_regular(tar)?, MAX_ENTRIES, &mut |entry| -> Result<(), Failure> {
+    untar::places(&mut open_regular(tar)?, MAX_ENTRIES, &mut |entry| -> Result<(), ArtifactError> {
         let Ok(name) = String::from_utf8(entry.path_bytes().into_owned()) else {
-            return if image { Ok(()) } else { Err("a file's name is not UTF-8".into()) };
+            return if image { Ok(()) } else { Err(ArtifactError::NotUtf8) };
         };
         // A ModelKit that was packed on Windows; no model has such a name elsewhere.
         let name = if image { name } else { name.replace('\\', "/") };
@@ -243,7 +243,7 @@ fn add_entries(tar: &Path, image: bool, files: &mut Files) -> Result<(), Failure
         if name.is_empty() || image && !["models/", "hone/tokenizer/"].iter().any(|p| name.starts_with(p)) {
             return Ok(());
         }
-        check_path(&name).map_err(|e| format!("{e}; a model's files have plain names"))?;
+        check_path(&name).map_err(ArtifactError::Name)?;
         match entry.header().entry_type() {
             ::tar::EntryType::Regular | ::tar::EntryType::Continuous => {
                 let (offset, size) = (entry.raw_file_position(), entry.size());
@@ -252,8 +252,7 @@ fn add_entries(tar: &Path, image: bool, files: &mut Files) -> Result<(), Failure
             ::tar::EntryType::Directory => drop(files.remove(&name)),
             ::tar::EntryType::XGlobalHeader => {}
             other => {
-                let (name, kind) = (quoted(&name), words(other));
-                return Err(format!("{name}: a model's files are regular files, this is a {kind}").into());
+                return Err(ArtifactError::NoFile { name, kind: words(other) });
             }
         }
         Ok(())
@@ -307,7 +306,7 @@ impl Hidden {
 }
 
 /// The model's files under names relative to their common directory; the tokenizer's apart.
-fn split(shown: &str, files: Files) -> Result<Model, Failure> {
+fn split(shown: &str, files: Files) -> Result<Model, ArtifactError> {
     let (mut model, mut tokenizer) = (Vec::new(), Vec::new());
     for (name, (file, digest)) in files {
         match name.strip_prefix("hone/") {
@@ -320,7 +319,7 @@ fn split(shown: &str, files: Files) -> Result<Model, Failure> {
         }
     }
     if model.is_empty() {
-        return Err("it holds no model; an image has one below /models".into());
+        return Err(ArtifactError::NoModel);
     }
     let common = common_dir(model.iter().map(|(file, _)| file.name.as_str()));
     let mut found = Model::new(shown);
@@ -387,13 +386,13 @@ mod tests {
     struct Documents(Vec<Vec<u8>>);
 
     impl Origin for Documents {
-        fn document(&self, digest: Option<Digest>) -> Result<Vec<u8>, Failure> {
+        fn document(&self, digest: Option<Digest>) -> Result<Vec<u8>, BuildError> {
             let wanted = |bytes: &&Vec<u8>| digest.is_none_or(|digest| Digest::of(bytes) == digest);
-            self.0.iter().find(wanted).cloned().ok_or_else(|| "no such document".into())
+            self.0.iter().find(wanted).cloned().ok_or_else(|| ArtifactError::Index.into())
         }
 
-        fn blob(&self, _: &Descriptor) -> Result<PathBuf, Failure> {
-            Err("no blobs".into())
+        fn blob(&self, _: &Descriptor) -> Result<PathBuf, BuildError> {
+            Err(ArtifactError::Index.into())
         }
     }
 

@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use hone_base::{BaseModel, SourceFile, base_of, parents};
-use hone_contract::{quoted, quoted_path};
-use hone_image::job::{Base, BaseFile};
+use hone_contract::job::{Base, BaseFile};
+use hone_contract::progress::Progress;
+use hone_contract::{Digest, quoted, quoted_path};
 use hone_image::tar::Entry;
-use hone_image::{Digest, Layer, LayerKind, media};
+use hone_image::{Layer, LayerKind, media};
 use hone_store::{Ingest, PackedWeight, WeightFile};
 
-use crate::failure::{Failure, because};
-use crate::progress::Progress;
+use crate::error::{BuildError, io_at};
 
 /// Weight files under way at the same time. The store reads fewer at once; one more waits to be read when another
 /// is still being hashed.
@@ -24,7 +24,7 @@ pub struct Packer<'a> {
     /// The store that is written to.
     pub ingest: &'a Ingest<'a>,
     /// Shows steps.
-    pub progress: Progress,
+    pub progress: &'a dyn Progress,
     /// sha256 of files that must be this, by name.
     pub digests: &'a BTreeMap<String, Digest>,
 }
@@ -39,7 +39,7 @@ pub struct PackedBase {
 
 impl Packer<'_> {
     /// Packs it.
-    pub fn pack(&self, model: &BaseModel) -> Result<PackedBase, Failure> {
+    pub fn pack(&self, model: &BaseModel) -> Result<PackedBase, BuildError> {
         let packed = self.weights(model)?;
         let file = |(path, size, digest)| BaseFile { path, size, digest };
         let names = model.weights.iter().map(|f| f.name.clone());
@@ -58,13 +58,13 @@ impl Packer<'_> {
     }
 
     /// Packs the weights, several at a time; the largest first, so that none is left alone at the end.
-    fn weights(&self, model: &BaseModel) -> Result<Vec<PackedWeight>, Failure> {
+    fn weights(&self, model: &BaseModel) -> Result<Vec<PackedWeight>, BuildError> {
         let files = &model.weights;
         let mut order: Vec<usize> = (0..files.len()).collect();
         order.sort_by_key(|i| std::cmp::Reverse(files[*i].size));
         let workers = MOST_WORKERS.min(files.len());
         let next = AtomicUsize::new(0);
-        let results: Mutex<BTreeMap<usize, Result<PackedWeight, Failure>>> = Mutex::default();
+        let results: Mutex<BTreeMap<usize, Result<PackedWeight, BuildError>>> = Mutex::default();
         thread::scope(|scope| {
             for _ in 0..workers {
                 scope.spawn(|| {
@@ -83,10 +83,10 @@ impl Packer<'_> {
         });
         let results = results.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
         let packed = results.into_values().collect::<Result<Vec<_>, _>>()?;
-        if packed.len() == files.len() { Ok(packed) } else { Err("a packing thread ended early".into()) }
+        if packed.len() == files.len() { Ok(packed) } else { Err(BuildError::Thread) }
     }
 
-    fn weight(&self, dir: &str, file: &SourceFile) -> Result<PackedWeight, Failure> {
+    fn weight(&self, dir: &str, file: &SourceFile) -> Result<PackedWeight, BuildError> {
         let step = self.progress.step(&quoted(&file.name).to_string(), Some(file.size));
         let path = format!("{dir}/{}", file.name);
         let weight = WeightFile {
@@ -96,7 +96,7 @@ impl Packer<'_> {
             size: file.size,
             digest: self.digests.get(&file.name).copied(),
         };
-        let opened = file.holder().map_err(because(format!("open {}", quoted_path(&file.source))))?;
+        let opened = file.holder().map_err(io_at(format!("open {}", quoted_path(&file.source))))?;
         let packed = self.ingest.weight_of(opened, &weight, &|n| step.seen(n))?;
         let digest = packed.layer.descriptor.digest;
         match packed.known {
@@ -114,7 +114,7 @@ impl Packer<'_> {
         label: &str,
         dir: &str,
         files: &[SourceFile],
-    ) -> Result<(Layer, Vec<(String, u64, Digest)>), Failure> {
+    ) -> Result<(Layer, Vec<(String, u64, Digest)>), BuildError> {
         let step = self.progress.step(label, None);
         let by_path: BTreeMap<String, &SourceFile> = files.iter().map(|f| (format!("{dir}/{}", f.name), f)).collect();
         let dirs: BTreeSet<String> = by_path.keys().flat_map(|path| parents(path)).collect();
@@ -126,12 +126,12 @@ impl Packer<'_> {
                 continue;
             };
             let mut bytes = Vec::new();
-            let reading = || because(format!("read {}", quoted_path(&file.source)));
+            let reading = || io_at(format!("read {}", quoted_path(&file.source)));
             let mut source = file.open().map_err(reading())?;
             std::io::Read::read_to_end(&mut source, &mut bytes).map_err(reading())?;
             let digest = Digest::of(&bytes);
             if let Some(want) = self.digests.get(&file.name).filter(|want| **want != digest) {
-                return Err(format!("{}: got {digest}, want {want}", quoted(&file.name)).into());
+                return Err(BuildError::File { name: file.name.clone(), got: digest, want: *want });
             }
             writer.tar().file(path, false, bytes.len() as u64, &mut &bytes[..])?;
             packed.push((file.name.clone(), bytes.len() as u64, digest));

@@ -1,17 +1,15 @@
 //! A bill of materials of an image, attached to it as a referrer.
 
-use std::str::FromStr;
-
-use hone_image::job::{Base, JOB_PATH, Job};
+use hone_contract::Reference;
+use hone_contract::job::{Base, BaseFile, JOB_PATH, Job};
 use hone_image::oci::{Descriptor, Manifest, Sealed};
-use hone_image::{Artifact, Image, LayerKind, Pack, Reference, media};
+use hone_image::{Artifact, Image, LayerKind, Pack, media};
 use hone_sbom::{CRATES_PATH, CYCLONEDX_JSON, File, ImageName, Inventory, Library, Model, SPDX_JSON, Trainer};
+use hone_store::contents::{self, Content};
 use hone_store::{Budget, Ingest, Store};
 use serde_json::json;
 
-use crate::contents::{self, Content};
-use crate::created::epoch;
-use crate::failure::{Failure, because};
+use crate::error::{BuildError, at};
 
 /// How it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,26 +20,23 @@ pub enum Format {
     CycloneDx,
 }
 
-impl FromStr for Format {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "spdx" => Ok(Self::Spdx),
-            "cyclonedx" => Ok(Self::CycloneDx),
-            _ => Err("want spdx or cyclonedx".to_owned()),
-        }
-    }
+/// A bill of materials as asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bill {
+    /// How it is written.
+    pub format: Format,
+    /// When it says that it was written: seconds since 1970.
+    pub created: u64,
 }
 
 /// Writes the document of a pack, as a statement about what its name stands for.
-pub fn attach(ingest: &Ingest<'_>, name: &Reference, pack: &Pack, format: Format) -> Result<Artifact, Failure> {
-    let writing = because(format!("bill of materials of {name}"));
-    let write = || -> Result<Artifact, Failure> {
-        let image = pack.images().first().ok_or("there is no image")?;
+pub(crate) fn attach(ingest: &Ingest<'_>, name: &Reference, pack: &Pack, bill: Bill) -> Result<Artifact, BuildError> {
+    let writing = at(format!("bill of materials of {name}"));
+    let write = || -> Result<Artifact, BuildError> {
+        let image = pack.images().first().ok_or(BuildError::NoImage)?;
         let inventory = inventory(ingest.store(), name, pack, image)?;
-        let created = hone_sbom::date(epoch()?.unwrap_or(0));
-        let (bytes, kind) = match format {
+        let created = hone_sbom::date(bill.created);
+        let (bytes, kind) = match bill.format {
             Format::Spdx => (hone_sbom::spdx(&inventory, &created), SPDX_JSON),
             Format::CycloneDx => (hone_sbom::cyclonedx(&inventory, &created), CYCLONEDX_JSON),
         };
@@ -56,7 +51,7 @@ pub fn attach(ingest: &Ingest<'_>, name: &Reference, pack: &Pack, format: Format
     write().map_err(writing)
 }
 
-fn inventory(store: &Store, name: &Reference, pack: &Pack, image: &Image) -> Result<Inventory, Failure> {
+fn inventory(store: &Store, name: &Reference, pack: &Pack, image: &Image) -> Result<Inventory, BuildError> {
     let (mut job, mut tokenizer, mut trainer) = (None, Vec::new(), Vec::new());
     let mut crates = Vec::new();
     let (job_path, crates_path) = (JOB_PATH.trim_start_matches('/'), CRATES_PATH.trim_start_matches('/'));
@@ -81,7 +76,7 @@ fn inventory(store: &Store, name: &Reference, pack: &Pack, image: &Image) -> Res
             crates.extend(hone_sbom::crates(bytes)?);
         }
     }
-    let (bytes, job_file) = job.ok_or("it has no job")?;
+    let (bytes, job_file) = job.ok_or(BuildError::NoJob)?;
     let job = Job::parse(&bytes)?;
     Ok(Inventory {
         image: ImageName { name: name.to_string(), digest: pack.digest() },
@@ -107,7 +102,7 @@ fn file(path: &str, content: &Content) -> File {
 
 fn model(name: &str, base: &Base, image: &Image) -> Model {
     let said = |name: &str| image.manifest().value().annotations.get(name).cloned();
-    let path = |file: &hone_image::job::BaseFile| format!("{}/{}", base.path, file.path);
+    let path = |file: &BaseFile| format!("{}/{}", base.path, file.path);
     Model {
         name: name.to_owned(),
         identity: base.identity,

@@ -5,21 +5,20 @@ use std::collections::BTreeMap;
 use std::io;
 
 use hone_base::{BaseModel, Provenance, ROOTFS, Sources, Tree, facts_of, is_weight, trainer_digest};
-use hone_contract::quoted;
-use hone_image::job::{Base, JOB_PATH, Job, Trainer};
+use hone_contract::Digest;
+use hone_contract::job::{Base, JOB_PATH, Job, Trainer};
 use hone_image::modelpack::ModelFacts;
 use hone_image::oci::RuntimeConfig;
-use hone_image::{Digest, Image, Layer, LayerKind, Pack};
+use hone_image::{Image, Layer, LayerKind, Pack};
 use hone_plan::Platform;
-use hone_store::{Budget, Ingest, Store, untar};
+use hone_store::{Budget, Ingest, Store, contents, untar};
 
-use super::artifact::{Local, model};
-use super::base::Packer;
-use super::source::Model;
-use super::trainer::pack_tree;
-use super::{Assembly, Built, Site, assemble};
-use crate::contents;
-use crate::failure::{Failure, because};
+use crate::artifact::{Local, model};
+use crate::base::Packer;
+use crate::error::{BuildError, ConversionError, at};
+use crate::fetch::Model;
+use crate::trainer::pack_tree;
+use crate::{Assembly, Built, Site, assemble};
 
 /// What begins every label that Hone writes.
 const LABELS: &str = "dev.hone.";
@@ -27,9 +26,12 @@ const LABELS: &str = "dev.hone.";
 const LARGEST_JOB_LAYER: u64 = 16 << 20;
 
 /// Makes Hone's own of the pack `from`, whose blobs are in the store.
-pub fn from_image(site: &Site<'_>, from: &Pack) -> Result<Built, Failure> {
-    let converting = because("make Hone's layers of the image");
-    let convert = || -> Result<Built, Failure> {
+///
+/// # Errors
+/// When it was built of no Honefile, or is not what its job says; the store's names are then as they were.
+pub fn from_image(site: &Site<'_>, from: &Pack) -> Result<Built, BuildError> {
+    let converting = at("make Hone's layers of the image");
+    let convert = || -> Result<Built, BuildError> {
         let ingest = site.store.ingest()?;
         let mut assemblies = Vec::new();
         let (mut facts, mut provenance) = (None, Provenance::default());
@@ -47,7 +49,7 @@ pub fn from_image(site: &Site<'_>, from: &Pack) -> Result<Built, Failure> {
     convert().map_err(converting)
 }
 
-fn one(site: &Site<'_>, ingest: &Ingest<'_>, image: &Image) -> Result<(Assembly, Option<ModelFacts>), Failure> {
+fn one(site: &Site<'_>, ingest: &Ingest<'_>, image: &Image) -> Result<(Assembly, Option<ModelFacts>), BuildError> {
     let job = job_of(site.store, image)?;
     let (mut base_layers, mut dirs, mut facts) = (Vec::new(), Default::default(), None);
     if let Some(base) = &job.base {
@@ -61,7 +63,7 @@ fn one(site: &Site<'_>, ingest: &Ingest<'_>, image: &Image) -> Result<(Assembly,
         let packed = Packer { ingest, progress: site.progress, digests: &digests }.pack(&base_model)?;
         if packed.base.identity != base.identity {
             let (got, want) = (packed.base.identity, base.identity);
-            return Err(format!("base identity: got {got}, want {want}, as its job.json says").into());
+            return Err(ConversionError::Identity { got, want }.into());
         }
         dirs = base_model.dirs();
         base_layers = packed.layers;
@@ -77,7 +79,7 @@ fn one(site: &Site<'_>, ingest: &Ingest<'_>, image: &Image) -> Result<(Assembly,
 }
 
 /// The topmost `/hone/job.json`.
-fn job_of(store: &Store, image: &Image) -> Result<Job, Failure> {
+fn job_of(store: &Store, image: &Image) -> Result<Job, BuildError> {
     let path = JOB_PATH.trim_start_matches('/');
     let budget = Budget::of_image(image);
     for layer in image.layers().iter().rev().filter(|l| l.descriptor.size <= LARGEST_JOB_LAYER) {
@@ -85,7 +87,7 @@ fn job_of(store: &Store, image: &Image) -> Result<Job, Failure> {
             return Ok(Job::parse(bytes)?);
         }
     }
-    Err(format!("there is no {JOB_PATH} in it; was it built with the frontend?").into())
+    Err(ConversionError::NoJob.into())
 }
 
 /// The lowest layers, as many as the job's trainer has: they are told by its digest.
@@ -94,7 +96,7 @@ fn trainer_layers(
     ingest: &Ingest<'_>,
     image: &Image,
     trainer: &Trainer,
-) -> Result<Vec<Layer>, Failure> {
+) -> Result<Vec<Layer>, BuildError> {
     let diff_ids: Vec<Digest> = image.layers().iter().map(|layer| layer.diff_id).collect();
     for n in 1..=diff_ids.len() {
         if trainer_digest(&diff_ids[..n]) == trainer.digest {
@@ -103,17 +105,16 @@ fn trainer_layers(
     }
     // A root file system is named by the layer that `hone build` makes of it, which is not BuildKit's.
     if let (ROOTFS, Some(lowest)) = (&*trainer.name, image.layers().first()) {
-        let layer = packed_again(site, ingest, lowest).map_err(because("pack the trainer's root file system"))?;
+        let layer = packed_again(site, ingest, lowest).map_err(at("pack the trainer's root file system"))?;
         if trainer_digest(&[layer.diff_id]) == trainer.digest {
             return Ok(vec![layer]);
         }
     }
-    let name = quoted(&trainer.name);
-    Err(format!("the trainer {name} that its job.json names is not in its layers as it was").into())
+    Err(ConversionError::Trainer(trainer.name.clone()).into())
 }
 
 /// The tree that is in a layer, as Hone packs trees.
-fn packed_again(site: &Site<'_>, ingest: &Ingest<'_>, layer: &Layer) -> Result<Layer, Failure> {
+fn packed_again(site: &Site<'_>, ingest: &Ingest<'_>, layer: &Layer) -> Result<Layer, BuildError> {
     let scratch = ingest.scratch_dir()?;
     let mut tar = site.store.open_layer(layer, &Budget::of_layer(layer))?;
     untar::walk(&mut tar, contents::MAX_ENTRIES, &mut |entry| -> io::Result<()> {
@@ -126,17 +127,14 @@ fn packed_again(site: &Site<'_>, ingest: &Ingest<'_>, layer: &Layer) -> Result<L
 }
 
 /// Names relative to the base's directory, which may lie above what all files have in common.
-fn rename(sources: &mut Sources, base: &Base) -> Result<(), Failure> {
+fn rename(sources: &mut Sources, base: &Base) -> Result<(), ConversionError> {
     let wanted = |name: &str| base.files.iter().find(|f| f.path == name || f.path.ends_with(&format!("/{name}")));
     for file in &mut sources.files {
-        let found = wanted(&file.name).ok_or_else(|| format!("{} is not in its job.json", quoted(&file.name)))?;
+        let found = wanted(&file.name).ok_or_else(|| ConversionError::Unknown(file.name.clone()))?;
         file.name = found.path.clone();
     }
     match base.files.iter().find(|f| sources.get(&f.path).is_none()) {
-        Some(absent) => {
-            let path = format!("{}/{}", base.path, absent.path);
-            Err(format!("{} is not in it; its job.json names it", quoted(&path)).into())
-        }
+        Some(absent) => Err(ConversionError::Missing(format!("{}/{}", base.path, absent.path))),
         None => Ok(()),
     }
 }

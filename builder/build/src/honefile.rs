@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use hone_files::open_regular;
 use hone_plan::{BuildPlan, MAX_HONEFILE};
 
-use crate::failure::{Failure, because};
+use crate::error::{BuildError, io_at};
 
 /// What a Honefile is called in its directory.
 const NAME: &str = "Honefile";
@@ -16,9 +16,9 @@ const NAME: &str = "Honefile";
 const MOST: u64 = 2 * (MAX_HONEFILE as u64 + 2);
 
 /// The plan, and the directory that its paths are relative to.
-pub fn read(path: &Path) -> Result<(PathBuf, BuildPlan), Failure> {
+pub fn read(path: &Path) -> Result<(PathBuf, BuildPlan), BuildError> {
     let (file, inside) = if path.is_dir() { (path.join(NAME), true) } else { (path.to_owned(), false) };
-    let reading = || because(format!("read Honefile {}", file.display()));
+    let reading = || io_at(format!("read Honefile {}", file.display()));
     // What is in a directory may be anybody's, and nobody waits for its other end; a path that was given may be a pipe.
     let opened = if inside { open_regular(&file) } else { File::open(&file) };
     let mut bytes = Vec::new();

@@ -2,36 +2,43 @@
 //!
 //! Everything that can be refused is refused before the first byte is packed. The name is given last; until then
 //! the store's names are as they were.
+//!
+//! `honefile` finds the plan; `fetch` brings what it names, `artifact` reads a model out of another maker's artifact or image,
+//! `trainer` finds who trains; `base` packs the model; `bill` writes what the image is made of; `from_image` makes the same
+//! of what BuildKit built. Environment, clock and command line are the caller's: it says by [`Site`] what they say.
 
 mod artifact;
 mod base;
+mod bill;
+mod error;
+mod fetch;
 mod from_image;
 mod honefile;
-mod source;
 mod trainer;
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hone_base::{BaseModel, Provenance, understand};
+use hone_contract::Reference;
+use hone_contract::job::{JOB_PATH, Job};
+use hone_contract::progress::Progress;
 use hone_image::image::{BaseImage, MAX_LAYERS};
-use hone_image::job::{JOB_PATH, Job};
 use hone_image::modelpack::{self, ModelFacts};
 use hone_image::oci::RuntimeConfig;
 use hone_image::tar::Entry;
-use hone_image::{Image, Layer, LayerKind, Pack, Reference};
+use hone_image::{Image, Layer, LayerKind, Pack};
 use hone_plan::{BuildPlan, JobParts, Platform};
 use hone_registry::Client;
 use hone_store::{Ingest, Reading, Store};
 
-use crate::created::Created;
-use crate::failure::Failure;
-use crate::progress::Progress;
-use crate::sbom::{self, Format};
 use base::{PackedBase, Packer};
-use source::Fetch;
+use fetch::Fetch;
 use trainer::PackedTrainer;
 
+pub use bill::{Bill, Format};
+pub use error::{ArtifactError, BuildError, ConversionError, TrainerError};
+pub use fetch::HubAccess;
 pub use from_image::from_image;
 
 /// Where an image is built, and with what.
@@ -42,12 +49,16 @@ pub struct Site<'a> {
     pub reference: &'a Reference,
     /// Reaches servers.
     pub client: &'a Client,
-    /// Shows steps.
-    pub progress: Progress,
+    /// What `hf://` means.
+    pub hub: &'a HubAccess,
+    /// Where trainers that come with Hone are looked for, the first place first.
+    pub trainers: &'a [PathBuf],
+    /// Is told of steps.
+    pub progress: &'a dyn Progress,
     /// A bill of materials is attached.
-    pub sbom: Option<Format>,
-    /// When the image says that it was made; the start of 1970 without.
-    pub created: Option<&'a Created>,
+    pub bill: Option<Bill>,
+    /// When the image says that it was made, in seconds since 1970; the start of 1970 without.
+    pub created: Option<u64>,
 }
 
 /// What was built.
@@ -59,11 +70,22 @@ pub struct Built {
 }
 
 /// Builds the Honefile at `path` (or in the directory `path`).
-pub fn build(site: &Site<'_>, path: &Path) -> Result<Built, Failure> {
+///
+/// # Errors
+/// See [`BuildError`].
+pub fn build(site: &Site<'_>, path: &Path) -> Result<Built, BuildError> {
     let (dir, plan) = honefile::read(path)?;
     let progress = site.progress;
     let ingest = site.store.ingest()?;
-    let fetch = Fetch { dir: &dir, plan: &plan, ingest: &ingest, client: site.client, progress };
+    let fetch = Fetch {
+        dir: &dir,
+        plan: &plan,
+        ingest: &ingest,
+        client: site.client,
+        hub: site.hub,
+        trainers: site.trainers,
+        progress,
+    };
     let trainer = fetch.trainer()?;
     let fetched = plan.base.as_ref().map(|base| fetch.base(base)).transpose()?;
     let model = match &fetched {
@@ -120,9 +142,9 @@ impl Assembly {
 
 impl Site<'_> {
     /// Says what the pack is made of, then gives it its name: a build that fails names nothing.
-    fn finish(&self, ingest: &Ingest<'_>, pack: &Pack) -> Result<(), Failure> {
-        if let Some(format) = self.sbom {
-            sbom::attach(ingest, self.reference, pack, format)?;
+    fn finish(&self, ingest: &Ingest<'_>, pack: &Pack) -> Result<(), BuildError> {
+        if let Some(bill) = self.bill {
+            bill::attach(ingest, self.reference, pack, bill)?;
         }
         Ok(ingest.put_pack(self.reference, pack)?)
     }
@@ -135,7 +157,7 @@ fn assemble(
     assemblies: Vec<Assembly>,
     facts: Option<ModelFacts>,
     provenance: &Provenance,
-) -> Result<Pack, Failure> {
+) -> Result<Pack, BuildError> {
     let mut images = Vec::new();
     for each in assemblies {
         let described = each.job.base.as_ref().zip(facts.as_ref());
@@ -143,8 +165,7 @@ fn assemble(
         let job_layer = job_layer(ingest, site.progress, &each.job, each.dirs)?;
         let layers = [each.trainer, each.base, vec![job_layer]].concat();
         if layers.len() > MAX_LAYERS {
-            let why = "join the model's shards, or pack what is small into fewer files";
-            return Err(format!("an image of {} layers, want at most {MAX_LAYERS}; {why}", layers.len()).into());
+            return Err(BuildError::Layers(layers.len()));
         }
         let image = Image::base(BaseImage {
             name: each.job.name,
@@ -155,7 +176,7 @@ fn assemble(
             annotations,
         });
         images.push(match site.created {
-            Some(time) => image.created_at(time.as_str()),
+            Some(seconds) => image.created_at(&hone_sbom::date(seconds)),
             None => image,
         });
     }
@@ -167,10 +188,10 @@ fn assemble(
 /// make the directories above it as they like (docker 20.10 with mode 0600).
 fn job_layer(
     ingest: &Ingest<'_>,
-    progress: Progress,
+    progress: &dyn Progress,
     job: &Job,
     mut dirs: BTreeSet<String>,
-) -> Result<Layer, Failure> {
+) -> Result<Layer, BuildError> {
     // A trainer's image may say no command; what is found out on the device is found out too late.
     job.check()?;
     let step = progress.step("job", None);

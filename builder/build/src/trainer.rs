@@ -4,22 +4,19 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use hone_base::{Tree, runtime_config, trainer_job};
-use hone_image::job::Trainer;
+use hone_contract::Digest;
+use hone_contract::job::Trainer;
+use hone_contract::progress::Progress;
 use hone_image::oci::{self, Descriptor, Manifest, RuntimeConfig, Sealed};
 use hone_image::platform::best;
-use hone_image::{Digest, Document, Image, Layer, LayerKind, document};
+use hone_image::{Document, Image, Layer, LayerKind, document};
 use hone_plan::{Platform, TrainerPlan, TrainerSource};
 use hone_registry::{Pinned, Repository};
 use hone_store::{Budget, Ingest, Store, this_machine};
 
-use super::source::Fetch;
-use crate::download;
-use crate::external::beside;
-use crate::failure::{Failure, because};
-use crate::progress::Progress;
+use crate::error::{BuildError, TrainerError, at, io_at};
+use crate::fetch::Fetch;
 
-/// Where trainers are looked for first.
-const TRAINERS: &str = "HONE_TRAINERS";
 /// Architecture written for an image in which there is no program: weights have none, and the configuration
 /// needs one.
 const NO_PROGRAM: &str = "amd64";
@@ -51,31 +48,21 @@ pub struct PackedTrainer {
     pub platform: Platform,
 }
 
-#[derive(Debug, thiserror::Error)]
-enum TrainerError {
-    #[error("trainer {name}: not found in {}; `./x build` makes it, `hone trainer pack` makes one from a directory, {TRAINERS}=DIR names another place", places(.looked))]
-    None { name: String, looked: Vec<PathBuf> },
-    #[error("trainer {name}: there is none for {want}; it has {has}")]
-    Platform { name: String, want: String, has: String },
-    #[error("trainer: layer {0} is no layer of an image")]
-    Layer(Digest),
-}
-
 impl Fetch<'_> {
     /// Finds the trainer that the plan names, for each of its platforms.
-    pub fn trainer(&self) -> Result<FoundTrainer, Failure> {
+    pub fn trainer(&self) -> Result<FoundTrainer, BuildError> {
         let found = match &self.plan.trainer {
             TrainerPlan::None => Found::Nothing(self.platforms_or(NO_PROGRAM)),
             TrainerPlan::BuiltIn(name) => {
-                let path = layout(name)?;
-                self.of_layout(&path, None).map_err(because(format!("read trainer {}", path.display())))?
+                let path = self.built_in(name)?;
+                self.of_layout(&path, None).map_err(at(format!("read trainer {}", path.display())))?
             }
             TrainerPlan::Own(own) => match &own.from {
-                TrainerSource::Rootfs(dir) => self.of_tree(&self.dir.join(dir)).map_err(because("trainer.rootfs"))?,
+                TrainerSource::Rootfs(dir) => self.of_tree(&self.dir.join(dir)).map_err(at("trainer.rootfs"))?,
                 TrainerSource::Layout { dir, tag } => {
-                    self.of_layout(&self.dir.join(dir), tag.as_deref()).map_err(because("trainer.layout"))?
+                    self.of_layout(&self.dir.join(dir), tag.as_deref()).map_err(at("trainer.layout"))?
                 }
-                TrainerSource::Image(name) => self.of_name(name).map_err(because("trainer.image"))?,
+                TrainerSource::Image(name) => self.of_name(name).map_err(at("trainer.image"))?,
             },
         };
         Ok(FoundTrainer { plan: self.plan.trainer.clone(), found })
@@ -88,7 +75,16 @@ impl Fetch<'_> {
         }
     }
 
-    fn of_layout(&self, path: &Path, tag: Option<&str>) -> Result<Found, Failure> {
+    /// Where the layout of a built-in trainer is.
+    fn built_in(&self, name: &str) -> Result<PathBuf, TrainerError> {
+        let looked: Vec<PathBuf> = self.trainers.iter().map(|place| place.join(name)).collect();
+        match looked.iter().find(|path| path.join("index.json").is_file()) {
+            Some(path) => Ok(path.clone()),
+            None => Err(TrainerError::None { name: name.to_owned(), looked }),
+        }
+    }
+
+    fn of_layout(&self, path: &Path, tag: Option<&str>) -> Result<Found, BuildError> {
         let store = Store::at(path);
         self.ingest.hold(&store)?;
         let pack = store.pack_of(&store.only(tag)?)?;
@@ -97,7 +93,7 @@ impl Fetch<'_> {
     }
 
     /// As docker looks an image up: here first, then in its registry.
-    fn of_name(&self, name: &str) -> Result<Found, Failure> {
+    fn of_name(&self, name: &str) -> Result<Found, BuildError> {
         let pinned: Pinned = name.parse()?;
         let here = self.ingest.store();
         let local = match pinned.digest {
@@ -123,7 +119,7 @@ impl Fetch<'_> {
         Ok(Found::Remote(repository, self.chosen(name, &images)?))
     }
 
-    fn of_tree(&self, dir: &Path) -> Result<Found, Failure> {
+    fn of_tree(&self, dir: &Path) -> Result<Found, BuildError> {
         let tree = Tree::scan(dir)?;
         tree.refuse_reserved()?;
         let architecture = tree.architecture()?.unwrap_or(NO_PROGRAM);
@@ -141,7 +137,7 @@ impl Fetch<'_> {
     }
 
     /// Of a trainer's images those for the plan's platforms, in its order; without any the one for this machine.
-    fn chosen(&self, name: &str, images: &[Image]) -> Result<Vec<Image>, Failure> {
+    fn chosen(&self, name: &str, images: &[Image]) -> Result<Vec<Image>, BuildError> {
         match (self.plan.platforms.as_slice(), images) {
             // It may be for a machine that nobody named; not for another system.
             ([], [only]) if only.platform().is_linux() => Ok(vec![only.clone()]),
@@ -155,7 +151,7 @@ impl Fetch<'_> {
         name: &str,
         all: &'t [T],
         platform: impl Fn(&T) -> Option<oci::Platform>,
-    ) -> Result<Vec<&'t T>, Failure> {
+    ) -> Result<Vec<&'t T>, BuildError> {
         let wanted: Vec<oci::Platform> = match self.plan.platforms.as_slice() {
             [] => vec![this_machine()],
             some => some.iter().map(Platform::oci).collect(),
@@ -173,7 +169,7 @@ impl Fetch<'_> {
 
 impl FoundTrainer {
     /// Puts its layers into the store; one for each platform.
-    pub fn pack(&self, ingest: &Ingest<'_>, progress: Progress) -> Result<Vec<PackedTrainer>, Failure> {
+    pub fn pack(&self, ingest: &Ingest<'_>, progress: &dyn Progress) -> Result<Vec<PackedTrainer>, BuildError> {
         match &self.found {
             Found::Nothing(platforms) => {
                 let each = platforms.iter().cloned();
@@ -190,7 +186,8 @@ impl FoundTrainer {
                 .iter()
                 .map(|image| {
                     let layers = import(ingest, image, progress, |layer| {
-                        download::blob(ingest, repository, &layer.descriptor, progress).map(drop)
+                        hone_remote::blob(ingest, repository, &layer.descriptor, progress)?;
+                        Ok(())
                     })?;
                     Ok(self.packed(layers, image.config().value().config.clone(), platform_of(image)))
                 })
@@ -215,12 +212,12 @@ fn platform_of(image: &Image) -> Platform {
     Platform { architecture: config.architecture.clone(), variant: config.variant.clone() }
 }
 
-fn fetched(repository: &Repository, descriptor: &Descriptor) -> Result<Image, Failure> {
+fn fetched(repository: &Repository, descriptor: &Descriptor) -> Result<Image, BuildError> {
     let bytes = repository.manifest(&descriptor.digest.to_string())?.bytes;
     image_of(repository, document::manifest(Some(&descriptor.media_type), bytes)?)
 }
 
-fn image_of(repository: &Repository, manifest: Sealed<Manifest>) -> Result<Image, Failure> {
+fn image_of(repository: &Repository, manifest: Sealed<Manifest>) -> Result<Image, BuildError> {
     let config = &manifest.value().config;
     let mut bytes = Vec::new();
     let limit = hone_image::oci::MAX_DOCUMENT_BYTES;
@@ -233,9 +230,9 @@ fn image_of(repository: &Repository, manifest: Sealed<Manifest>) -> Result<Image
 fn import(
     ingest: &Ingest<'_>,
     image: &Image,
-    progress: Progress,
-    bring: impl Fn(&Layer) -> Result<(), Failure>,
-) -> Result<Vec<Layer>, Failure> {
+    progress: &dyn Progress,
+    bring: impl Fn(&Layer) -> Result<(), BuildError>,
+) -> Result<Vec<Layer>, BuildError> {
     let (mut layers, budget) = (Vec::new(), Budget::of_image(image));
     for layer in image.layers() {
         let descriptor = &layer.descriptor;
@@ -245,7 +242,7 @@ fn import(
         if !ingest.has_intact(descriptor.digest, descriptor.size)? {
             bring(layer)?;
             let mut tar = ingest.store().open_layer(layer, &budget)?;
-            io::copy(&mut tar, &mut io::sink()).map_err(because(format!("read layer {}", descriptor.digest)))?;
+            io::copy(&mut tar, &mut io::sink()).map_err(io_at(format!("read layer {}", descriptor.digest)))?;
         }
         let step = progress.step("trainer", Some(descriptor.size));
         step.done(descriptor.size, descriptor.digest);
@@ -255,29 +252,11 @@ fn import(
 }
 
 /// A root file system as one layer.
-pub fn pack_tree(ingest: &Ingest<'_>, tree: &Tree, progress: Progress) -> Result<Layer, Failure> {
+pub fn pack_tree(ingest: &Ingest<'_>, tree: &Tree, progress: &dyn Progress) -> Result<Layer, BuildError> {
     let step = progress.step("trainer", Some(tree.size()));
     let mut writer = ingest.layer(LayerKind::Trainer)?;
     tree.write(writer.tar(), &mut |n| step.seen(n))?;
     let layer = writer.finish()?;
     step.done(layer.descriptor.size, layer.descriptor.digest);
     Ok(layer)
-}
-
-/// Where the layout of a built-in trainer is.
-fn layout(name: &str) -> Result<PathBuf, Failure> {
-    let mut looked = Vec::new();
-    if let Some(dir) = std::env::var_os(TRAINERS).filter(|dir| !dir.is_empty()) {
-        looked.push(PathBuf::from(dir).join(name));
-    }
-    looked.push(beside("trainers")?.join(name));
-    looked.push(beside("../share/hone/trainers")?.join(name));
-    match looked.iter().find(|path| path.join("index.json").is_file()) {
-        Some(path) => Ok(path.clone()),
-        None => Err(TrainerError::None { name: name.to_owned(), looked }.into()),
-    }
-}
-
-fn places(looked: &[PathBuf]) -> String {
-    looked.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ")
 }

@@ -13,16 +13,9 @@ use hone_sbom::date;
 /// Whose seconds are the date that a build may use (reproducible-builds.org, "SOURCE_DATE_EPOCH").
 pub const EPOCH: &str = "SOURCE_DATE_EPOCH";
 
-/// A moment as configurations have it: RFC 3339, in UTC.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Created(String);
-
-impl Created {
-    /// As it is written.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
+/// A moment that a configuration can have: seconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Created(pub u64);
 
 impl FromStr for Created {
     type Err = String;
@@ -36,10 +29,9 @@ impl FromStr for Created {
                     format!("want now, {EPOCH}, seconds since 1970, or a time as 2026-11-23T03:00:00Z")
                 })?,
             };
-        let written = date(seconds);
         // What is later than the last second that can be written would silently become that.
-        if self::seconds(&written) == Some(seconds) {
-            Ok(Self(written))
+        if self::seconds(&date(seconds)) == Some(seconds) {
+            Ok(Self(seconds))
         } else {
             Err("want a time before the year 10000".to_owned())
         }
@@ -90,13 +82,13 @@ mod tests {
             ("2026-11-23T03:00:00Z", "2026-11-23T03:00:00Z"),
             ("9999-12-31T23:59:59Z", "9999-12-31T23:59:59Z"),
         ] {
-            assert_eq!(text.parse::<Created>().expect(text).as_str(), want, "{text}");
+            assert_eq!(date(text.parse::<Created>().expect(text).0), want, "{text}");
         }
         for day in 0..40_000 {
             let seconds = day * 86_400 + day % 86_400;
             assert_eq!(self::seconds(&date(seconds)), Some(seconds));
         }
-        assert!("now".parse::<Created>().expect("now").as_str() > "2025");
+        assert!("now".parse::<Created>().expect("now").0 > 1_735_689_600, "later than 2024");
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::error::Error;
 
+pub use hone_contract::chain;
+
 /// Any error of a verb. Libraries have types of their own; here one is only shown.
 pub type Failure = Box<dyn Error + Send + Sync>;
 
@@ -20,19 +22,4 @@ pub struct Because {
 pub fn because<E: Into<Failure>>(what: impl Into<String>) -> impl FnOnce(E) -> Failure {
     let what = what.into();
     move |source| Because { what, source: source.into() }.into()
-}
-
-/// An error and its causes on one line.
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        // A library that repeats its cause in its own text has said it already.
-        if !text.contains(&next) {
-            text = format!("{text}: {next}");
-        }
-        cause = error.source();
-    }
-    text
 }

@@ -6,33 +6,18 @@
 
 mod answer;
 mod args;
-#[path = "../../build/src/lib.rs"]
-mod build;
-#[path = "../../commit/src/lib.rs"]
-mod commit;
-#[path = "../../store/src/contents.rs"]
-mod contents;
 mod created;
 mod debug;
-#[path = "../../remote/src/download.rs"]
-mod download;
 mod external;
 mod failure;
 mod layout;
+mod mended;
 mod net;
 mod out;
 mod output;
 mod progress;
-#[path = "../../remote/src/push.rs"]
-mod push;
-#[path = "../../remote/src/repair.rs"]
-mod repair;
 mod root;
-#[path = "../../build/src/bill.rs"]
-mod sbom;
-#[path = "../../ship/src/lib.rs"]
 mod secret;
-mod ship;
 mod template;
 mod verbs;
 

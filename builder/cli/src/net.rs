@@ -4,6 +4,7 @@ use std::env;
 use std::path::PathBuf;
 
 use clap::Args;
+use hone_build::HubAccess;
 use hone_image::hub::ENDPOINT;
 use hone_registry::{Client, Options, Unverified, auth_files, cert_dirs};
 
@@ -61,7 +62,7 @@ fn unverified(registry: &str, what: Unverified) {
 }
 
 /// Where the model hub is, and who we are there: as its own tools are told.
-pub fn hub() -> (String, Option<String>) {
+pub fn hub() -> HubAccess {
     let set = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
-    (set("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.to_owned()), set("HF_TOKEN"))
+    HubAccess { endpoint: set("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.to_owned()), token: set("HF_TOKEN") }
 }

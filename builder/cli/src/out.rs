@@ -7,11 +7,14 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use hone_contract::progress::{Progress as _, Step};
 use hone_engines::{Delivery, write_docker_archive, write_oci_archive};
 use hone_files::open_unlinked;
 use hone_image::oci::Descriptor;
 use hone_image::{Pack, Reference};
 use hone_registry::Client;
+use hone_remote::push;
+use hone_ship::{Sink, local_image, oci_shipment, shipment};
 use hone_store::Store;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::retry_on_intr;
@@ -20,8 +23,6 @@ use tempfile::NamedTempFile;
 use crate::failure::{Failure, because};
 use crate::layout::{self, Adding, Place};
 use crate::progress::Progress;
-use crate::push::push;
-use crate::ship::{Sink, local_image, oci_shipment, shipment};
 
 /// Standard output, as every tool of the field names it.
 const STDOUT: &str = "-";
@@ -127,7 +128,9 @@ impl Output {
                 file(path, |out| Ok(write_docker_archive(&shipment, out)?)).map_err(writing())?
             }
             Self::Engine(sink) => sink.deliver(to.store, to.name, pack)?,
-            Self::Registry(name) => return push(to.client, to.store, name, pack, to.progress).map(drop),
+            Self::Registry(name) => {
+                return push(to.client, to.store, name, pack, &to.progress).map(drop).map_err(Failure::from);
+            }
         };
         if let Some(step) = step {
             step.noted(sent.sent_bytes, None, &format!("{} layers sent", sent.sent_layers));
@@ -136,7 +139,7 @@ impl Output {
     }
 
     /// A registry has a step for each blob.
-    fn step(&self, to: &Deliver<'_>) -> Option<crate::progress::Step> {
+    fn step(&self, to: &Deliver<'_>) -> Option<Box<dyn Step>> {
         let label = match self {
             Self::Registry(_) => return None,
             Self::Engine(sink) => format!("load {sink}"),

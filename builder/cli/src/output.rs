@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 
 use hone_contract::printable;
+pub use hone_contract::size;
 use hone_sbom::date;
 use serde::Serialize;
 
@@ -85,22 +86,6 @@ pub fn word<T: Serialize>(value: &T) -> String {
     serde_json::to_string(value).unwrap_or_default().trim_matches('"').to_owned()
 }
 
-/// Bytes as docker shows them: powers of 1000, about three digits.
-pub fn size(bytes: u64) -> String {
-    const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
-    let (mut value, mut unit) = (bytes as f64, 0);
-    while value >= 999.5 && unit + 1 < UNITS.len() {
-        value /= 1000.0;
-        unit += 1;
-    }
-    match unit {
-        0 => format!("{bytes} B"),
-        _ if value < 9.995 => format!("{value:.2} {}", UNITS[unit]),
-        _ if value < 99.95 => format!("{value:.1} {}", UNITS[unit]),
-        _ => format!("{value:.0} {}", UNITS[unit]),
-    }
-}
-
 /// A moment as people read it, in UTC (`2026-11-23 03:00`).
 pub fn moment(milliseconds: u64) -> String {
     date(milliseconds / 1000)[..16].replace('T', " ")
@@ -109,21 +94,6 @@ pub fn moment(milliseconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_read_as_docker_writes_them() {
-        for (bytes, want) in [
-            (0, "0 B"),
-            (999, "999 B"),
-            (1000, "1.00 kB"),
-            (98_765_432, "98.8 MB"),
-            (999_999, "1.00 MB"),
-            (135_000_000, "135 MB"),
-            (2_500_000_000, "2.50 GB"),
-        ] {
-            assert_eq!(size(bytes), want);
-        }
-    }
 
     #[test]
     fn moments_are_dates() {

@@ -6,8 +6,7 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use hone_contract::quoted;
-use hone_image::Digest;
+use hone_contract::{Digest, progress, quoted};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
@@ -38,9 +37,9 @@ enum Show {
     Nothing,
 }
 
-/// A step that is being done. Dropped without [`Step::done`] or [`Step::noted`], it failed.
+/// A step that is being done.
 #[derive(Debug)]
-pub struct Step {
+struct Step {
     show: Show,
     label: String,
     bar: Option<ProgressBar>,
@@ -57,18 +56,18 @@ impl Progress {
         };
         Self { show }
     }
+}
 
-    /// Begins a step; `total` bytes when it is known how much there is to do.
-    pub fn step(&self, label: &str, total: Option<u64>) -> Step {
+impl progress::Progress for Progress {
+    fn step(&self, label: &str, total: Option<u64>) -> Box<dyn progress::Step> {
         let bar = (self.show == Show::Bars).then(|| bar(label, total));
         if self.show == Show::Json {
             tell_json(&json!({"event": "begin", "step": label, "bytes": total}));
         }
-        Step { show: self.show, label: label.to_owned(), bar }
+        Box::new(Step { show: self.show, label: label.to_owned(), bar })
     }
 
-    /// What the user should know, though it keeps nothing from being done.
-    pub fn note(&self, text: &str) {
+    fn note(&self, text: &str) {
         match self.show {
             Show::Nothing => {}
             Show::Json => tell_json(&json!({"event": "note", "text": text})),
@@ -77,25 +76,14 @@ impl Progress {
     }
 }
 
-impl Step {
-    /// So many bytes are done.
-    pub fn seen(&self, bytes: u64) {
+impl progress::Step for Step {
+    fn seen(&self, bytes: u64) {
         if let Some(bar) = &self.bar {
             bar.set_position(bytes);
         }
     }
 
-    /// It is done, and this is what came of it.
-    pub fn done(self, bytes: u64, digest: Digest) {
-        self.end(bytes, Some(digest), None);
-    }
-
-    /// It is done, and there is something to say of it, too.
-    pub fn noted(self, bytes: u64, digest: Option<Digest>, note: &str) {
-        self.end(bytes, digest, Some(note));
-    }
-
-    fn end(self, bytes: u64, digest: Option<Digest>, note: Option<&str>) {
+    fn end(self: Box<Self>, bytes: u64, digest: Option<Digest>, note: Option<&str>) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }

@@ -10,13 +10,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use hone_contract::quoted;
-use hone_image::run::OUT_NAME;
+use hone_contract::run::OUT_NAME;
 use hone_store::Ingest;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, fstat, openat, statat};
 use rustix::io::Errno;
 
-use super::StepError;
-use crate::failure::because;
+use crate::error::{Pending, StepError};
 
 /// The configuration's name in PEFT's layout.
 pub const CONFIG: &str = "adapter_config.json";
@@ -94,12 +93,12 @@ fn open_dir(at: impl AsFd, name: &Path, shown: &str) -> Result<Option<OwnedFd>, 
         Ok(fd) => Ok(Some(fd)),
         Err(Errno::NOENT) => Ok(None),
         Err(Errno::NOTDIR | Errno::LOOP) => Err(refused(format!("{shown} is not a directory"))),
-        Err(errno) => Err(because(format!("open {shown}"))(io::Error::from(errno)).into()),
+        Err(errno) => Err(Pending::io("open", shown)(errno.into()).into()),
     }
 }
 
 fn refuse_others(dir: &OwnedFd) -> Result<(), StepError> {
-    let failed = |errno: Errno| StepError::Failed(because(format!("list {SHOWN}"))(io::Error::from(errno)));
+    let failed = |errno: Errno| StepError::from(Pending::io("list", SHOWN)(errno.into()));
     for entry in Dir::read_from(dir).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -113,7 +112,7 @@ fn refuse_others(dir: &OwnedFd) -> Result<(), StepError> {
 
 /// Opens a regular file with one name and at most `limit` bytes.
 fn open_file(dir: &OwnedFd, name: &str, limit: u64) -> Result<(File, u64), StepError> {
-    let failed = |errno: Errno| StepError::Failed(because(format!("open {SHOWN}/{name}"))(io::Error::from(errno)));
+    let failed = |errno: Errno| StepError::from(Pending::io("open", format!("{SHOWN}/{name}"))(errno.into()));
     // Looked at before it is opened, too: opening a device can do something.
     match statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
         Err(Errno::NOENT) => return Err(refused(format!("the trainer wrote no {SHOWN}/{name}"))),
@@ -150,6 +149,6 @@ fn refused(reason: String) -> StepError {
 }
 
 fn reading(name: &str) -> impl FnOnce(io::Error) -> StepError {
-    let what = format!("read {SHOWN}/{name}");
-    move |error| because(what)(error).into()
+    let read = Pending::io("read", format!("{SHOWN}/{name}"));
+    move |error| read(error).into()
 }

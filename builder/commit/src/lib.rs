@@ -3,8 +3,12 @@
 //!
 //! A run is *refused* when what it left can never become a version; that is recorded, and nothing is removed. Any
 //! other failure (a full disk, an engine that is down) records nothing: the same command goes on from there.
+//!
+//! One file a concern: `verdict` how the run ended, `parent` what it was made from, `capture` its files out of the trainer's
+//! hands, `lora` and `seal` the checks of what they hold, `naming` what the version is called.
 
 mod capture;
+mod error;
 mod lora;
 mod naming;
 mod parent;
@@ -13,16 +17,19 @@ mod verdict;
 
 use std::path::Path;
 
+use hone_contract::Reference;
+use hone_contract::run::{Outcome, RunRecord};
 use hone_image::image::version_config;
-use hone_image::run::{Outcome, RunRecord};
-use hone_image::{Image, Layer, LayerKind, Reference};
+use hone_image::{Image, Layer, LayerKind};
+use hone_ship::{ship, ship_version};
 use hone_store::staging::Staged;
 use hone_store::versions::{Made, NewVersion, VersionRecord};
-use hone_store::{Ingest, Store, StoreError};
+use hone_store::{Ingest, Store};
 
-use crate::failure::{Failure, because};
-use crate::ship::{ship, ship_version};
 use naming::Naming;
+
+pub use error::{CommitError, Pending, StepError};
+pub use seal::seal;
 
 /// What became of a run.
 #[derive(Debug)]
@@ -33,37 +40,16 @@ pub enum Committed {
     Unwanted(String),
 }
 
-/// Why a step did not come to its end.
-#[derive(Debug, thiserror::Error)]
-pub enum StepError {
-    /// It never will: one sentence for the user.
-    #[error("{0}")]
-    Refused(String),
-    /// It may, later.
-    #[error(transparent)]
-    Failed(#[from] Failure),
-}
-
-impl From<StoreError> for StepError {
-    fn from(error: StoreError) -> Self {
-        Self::Failed(error.into())
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("run {id}: nothing was committed: {reason}")]
-struct Refused {
-    id: String,
-    reason: String,
-}
-
 /// Takes the run in the staging directory `path` as far as it can go.
-pub fn commit(store: &Store, path: &Path) -> Result<Committed, Failure> {
+///
+/// # Errors
+/// See [`CommitError`].
+pub fn commit(store: &Store, path: &Path) -> Result<Committed, CommitError> {
     let Some(seen) = Staged::read(path)? else {
         return already(store, path);
     };
     if seen.run.is_none() {
-        return Err(format!("{}: no run.json in it, so it is not a run's staging directory", path.display()).into());
+        return Err(CommitError::NoRun(path.to_owned()));
     }
     // A keeper and a person may commit at the same time: one after the other, and the second finds it done.
     let lock = seen.lock();
@@ -77,7 +63,7 @@ pub fn commit(store: &Store, path: &Path) -> Result<Committed, Failure> {
     }
 }
 
-fn take(store: &Store, staged: &mut Staged, run: &RunRecord) -> Result<Committed, Failure> {
+fn take(store: &Store, staged: &mut Staged, run: &RunRecord) -> Result<Committed, CommitError> {
     let id = staged.id.clone();
     // The image that ran, and the layers that an engine is sent, stay until all is done.
     let _held = store.reading()?;
@@ -87,13 +73,13 @@ fn take(store: &Store, staged: &mut Staged, run: &RunRecord) -> Result<Committed
             staged.remove()?;
             Ok(Committed::Version(Box::new(record), note))
         }
-        Err(StepError::Failed(failure)) => Err(because(format!("commit run {id}"))(failure)),
+        Err(StepError::Pending(source)) => Err(CommitError::Pending { id, source }),
         Err(StepError::Refused(reason)) => {
-            let recording =
-                because(format!("run {id}: nothing was committed: {reason}; and this could not be recorded"));
-            staged.set_outcome(Outcome::Refused { reason: reason.clone() }).map_err(recording)?;
+            if let Err(source) = staged.set_outcome(Outcome::Refused { reason: reason.clone() }) {
+                return Err(CommitError::Unrecorded { id, reason, source });
+            }
             match run.job.adapter.commit {
-                true => Err(Refused { id, reason }.into()),
+                true => Err(CommitError::Refused { id, reason }),
                 false => Ok(Committed::Unwanted(reason)),
             }
         }
@@ -101,12 +87,12 @@ fn take(store: &Store, staged: &mut Staged, run: &RunRecord) -> Result<Committed
 }
 
 /// A directory that is gone may be one whose version was published.
-fn already(store: &Store, path: &Path) -> Result<Committed, Failure> {
+fn already(store: &Store, path: &Path) -> Result<Committed, CommitError> {
     let id = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     if let Some(version) = store.version_of_run(&id)? {
         return Ok(Committed::Version(Box::new(version), None));
     }
-    Err(format!("staging {}: not found; `hone staging ls` lists what is there", path.display()).into())
+    Err(CommitError::NotFound(path.to_owned()))
 }
 
 /// The version that the run became, published, and a note.
@@ -163,7 +149,7 @@ fn sealed(store: &Store, ingest: &Ingest<'_>, staged: &mut Staged, run: &RunReco
     {
         return Ok(Layer::tar(LayerKind::Adapter, *layer, meta.len()));
     }
-    let layer = seal::seal(ingest, staged, &run.job)?;
+    let layer = seal(ingest, staged, &run.job)?;
     staged.set_outcome(Outcome::Sealed { layer: layer.diff_id })?;
     Ok(layer)
 }
@@ -184,9 +170,13 @@ fn publish(store: &Store, run: &RunRecord, record: VersionRecord) -> Result<Vers
             ship_version(engine.as_ref(), store, &record.reference, &config, &adapter)
         }
     };
-    let name = record.reference.to_string();
-    sent.map_err(because(format!("{name} is in the local store; run `hone commit` again to publish it")))?;
-    Ok(record)
+    match sent {
+        Ok(_) => Ok(record),
+        Err(error) => {
+            let (version, source) = (record.reference, Box::new(error));
+            Err(Pending::Unpublished { version, source }.into())
+        }
+    }
 }
 
 fn published(record: &VersionRecord) -> Outcome {

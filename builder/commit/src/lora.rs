@@ -1,14 +1,13 @@
 //! adapter_config.json: read as PEFT writes it ([`LoraConfig`]), checked against the job, and written again with the keys
 //! that mean something. So nothing but a LoRA configuration can be in it.
 
-use hone_contract::quoted;
-use hone_image::job::Job;
+use hone_contract::job::Job;
+use hone_contract::{chain, quoted};
 use hone_model::LoraConfig;
 use serde::Serialize;
 
-use super::StepError;
-use super::capture::CONFIG;
-use crate::failure::chain;
+use crate::capture::CONFIG;
+use crate::error::StepError;
 
 /// What is committed; the keys that loaders ask for, in the order of their names.
 #[derive(Debug, Serialize)]

@@ -4,13 +4,12 @@
 //! called. A name that belongs to the versions of another base here is not given: the version has the usual one, which is
 //! made of its own base's tag.
 
-use hone_contract::quoted;
-use hone_image::job::{AdapterSpec, USUAL_TAG};
-use hone_image::{Digest, Reference};
+use hone_contract::job::{AdapterSpec, USUAL_TAG};
+use hone_contract::{Digest, Reference, quoted};
 use hone_store::Store;
 use hone_store::versions::VersionRecord;
 
-use super::StepError;
+use crate::error::StepError;
 
 /// How the versions of one lineage are called.
 #[derive(Debug)]

@@ -4,18 +4,18 @@
 //! another made is believed when its base, here or in the engine, bears it out ([`hone_image::claim`]); every other image
 //! is a base of its own, with all its layers, and its lineage is the name that the caller ran it by.
 
+use hone_contract::run::{Engine, RunRecord};
+use hone_contract::{Digest, Reference};
 use hone_engines::Found;
 use hone_image::claim::{self, Claim};
 use hone_image::image::{VersionOf, without_adapter};
 use hone_image::oci::{ImageConfig, RootFs, RuntimeConfig, Sealed};
-use hone_image::run::{Engine, RunRecord};
-use hone_image::{Artifact, Digest, Image, Layer, Pack, Reference, modelpack};
+use hone_image::{Artifact, Image, Layer, Pack, modelpack};
 use hone_store::staging::Staged;
 use hone_store::versions::VersionRecord;
 use hone_store::{Store, StoreError};
 
-use super::StepError;
-use crate::failure::{Failure, because};
+use crate::error::{Pending, StepError};
 
 /// Registry that podman puts before names that have none.
 const PODMAN_LOCAL: &str = "localhost/";
@@ -211,8 +211,8 @@ impl Ran<'_> {
             return Ok(None);
         };
         let Some(engine) = hone_engines::of(&self.run.engine) else { return Ok(None) };
-        let asking = || format!("not committed yet: ask {} for {lineage}", kind(&self.run.engine));
-        let Some(base) = engine.inspect(&lineage.to_string()).map_err(because(asking()))? else { return Ok(None) };
+        let asking = asking(format!("{} for {lineage}", kind(&self.run.engine)));
+        let Some(base) = engine.inspect(&lineage.to_string()).map_err(asking)? else { return Ok(None) };
         // Its topmost layer is in the engine only, and not looked at.
         let (base, below) = (base.id, described(base)?);
         if !claim.holds(&self.value, base, &below) {
@@ -266,7 +266,7 @@ fn who_ran(store: &Store, run: &RunRecord, staged: &Staged) -> Result<(Digest, O
     if staged.is_alive()? {
         return Err(later(format!("{kind} did not say which image ran")));
     }
-    let asking = because(format!("not committed yet: ask {kind} which image ran; its container must still be there"));
+    let asking = asking(format!("{kind} which image ran; its container must still be there"));
     let image = engine.image_of(&run.id).map_err(asking)?;
     Ok((image.config, Some(image.reference)))
 }
@@ -306,14 +306,14 @@ fn asked(store: &Store, run: &RunRecord, digest: Digest) -> Result<Option<Found>
     }
     let absent = || later(format!("image {digest} is neither in the local store nor in the engine"));
     let engine = hone_engines::of(&run.engine).ok_or_else(absent)?;
-    let asking = format!("not committed yet: ask {} for image {digest}", kind(&run.engine));
-    let found = engine.inspect(&digest.to_string()).map_err(because(asking))?;
+    let asking = asking(format!("{} for image {digest}", kind(&run.engine)));
+    let found = engine.inspect(&digest.to_string()).map_err(asking)?;
     Ok(Some(found.ok_or_else(absent)?))
 }
 
 fn described(found: Found) -> Result<ImageConfig, StepError> {
-    let reading = because(format!("read configuration of image {}", found.id));
-    let config: RuntimeConfig = serde_json::from_value(found.config).map_err(reading)?;
+    let misread = |source| Pending::Described { image: found.id, source };
+    let config: RuntimeConfig = serde_json::from_value(found.config).map_err(misread)?;
     Ok(ImageConfig {
         created: None,
         architecture: found.architecture,
@@ -334,7 +334,12 @@ fn kind(engine: &Engine) -> &'static str {
     }
 }
 
-/// What may come right by itself, or by what a person does: everything is kept, and the same command goes on.
+/// Everything is kept, and the same command goes on.
 fn later(why: String) -> StepError {
-    StepError::Failed(Failure::from(format!("not committed yet: {why}")))
+    Pending::Image(why).into()
+}
+
+/// Says what an engine was asked for in vain.
+fn asking(what: String) -> impl FnOnce(hone_engines::Error) -> Pending {
+    move |source| Pending::Ask { what, source }
 }

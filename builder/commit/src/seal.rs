@@ -6,7 +6,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 
-use hone_image::job::{ADAPTER_DIR, Job};
+use hone_contract::chain;
+use hone_contract::job::{ADAPTER_DIR, Job};
 use hone_image::tar::{Entry, TarWriter};
 use hone_image::{Layer, LayerKind};
 use hone_model::safetensors::{self, Header, Tensor};
@@ -15,10 +16,9 @@ use hone_store::Ingest;
 use hone_store::staging::Staged;
 use serde::Serialize;
 
-use super::StepError;
-use super::capture::{CONFIG, TENSORS, capture, copy};
-use super::lora;
-use crate::failure::{Failure, because};
+use crate::capture::{CONFIG, TENSORS, capture, copy};
+use crate::error::{Pending, StepError};
+use crate::lora;
 
 /// How much of a tensor is in memory at a time (bytes); whole elements of every type.
 const CHUNK: usize = 1 << 20;
@@ -26,6 +26,9 @@ const CHUNK: usize = 1 << 20;
 const ALIGN: usize = 8;
 
 /// Captures, checks and stores the adapter of a run.
+///
+/// # Errors
+/// When what the trainer left is no adapter of the job, or the disk refuses.
 pub fn seal(ingest: &Ingest<'_>, staged: &Staged, job: &Job) -> Result<Layer, StepError> {
     let captured = capture(&staged.path, job.adapter.max_bytes)?;
     let (config, lora) = lora::check(&captured.config, job)?;
@@ -120,7 +123,7 @@ fn new_header(tensors: &BTreeMap<String, Tensor>) -> Result<Vec<u8>, StepError> 
         rows.insert(name, Row::Tensor { dtype, shape: &tensor.shape, data_offsets: [offset, end] });
         offset = end;
     }
-    let mut json = serde_json::to_vec(&rows).map_err(|e| Failure::from(e.to_string()))?;
+    let mut json = serde_json::to_vec(&rows).map_err(|e| StepError::Refused(format!("{TENSORS}: {e}")))?;
     while !json.len().is_multiple_of(ALIGN) {
         json.push(b' ');
     }
@@ -156,9 +159,9 @@ impl Read for Ranges<'_> {
 }
 
 fn refused(error: ModelError) -> StepError {
-    StepError::Refused(crate::failure::chain(&error))
+    StepError::Refused(chain(&error))
 }
 
 fn reading(error: io::Error) -> StepError {
-    because(format!("read {TENSORS}"))(error).into()
+    Pending::io("read", TENSORS)(error).into()
 }

@@ -1,10 +1,10 @@
 //! How the run ended, and what that means in a sentence.
 
-use hone_image::run::{ExitRecord, OUT_NAME, Outcome, RunRecord};
+use hone_contract::run::{ExitRecord, OUT_NAME, Outcome, RunRecord};
+use hone_contract::size;
 use hone_store::staging::Staged;
 
-use super::StepError;
-use crate::output::size;
+use crate::error::{Pending, StepError};
 
 /// SIGINT and SIGTERM: somebody stopped the run.
 const STOPS: [i32; 2] = [2, 15];
@@ -18,7 +18,7 @@ pub fn check(staged: &Staged, run: &RunRecord) -> Result<u64, StepError> {
     let out = out.display();
     let Some(exit) = &staged.exit else {
         if staged.is_alive()? {
-            return Err(StepError::Failed("the run still goes on".into()));
+            return Err(Pending::Running.into());
         }
         let reason = format!("nobody knows how the trainer ended; what it wrote is in {out}");
         return Err(StepError::Refused(reason));
@@ -54,8 +54,8 @@ fn failure(exit: &ExitRecord, run: &RunRecord) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hone_image::job::{AdapterSpec, Job, Resources};
-    use hone_image::run::Engine;
+    use hone_contract::job::{AdapterSpec, Job, Resources};
+    use hone_contract::run::Engine;
 
     fn run() -> RunRecord {
         let adapter = AdapterSpec { commit: true, tag: "v{n}".into(), tensors: None, max_bytes: 1 };

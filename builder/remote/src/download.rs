@@ -3,14 +3,13 @@
 use std::io::Read;
 use std::path::PathBuf;
 
-use hone_contract::quoted;
-use hone_image::Digest;
+use hone_contract::progress::{Progress, Step};
+use hone_contract::{Digest, quoted};
 use hone_image::oci::Descriptor;
 use hone_registry::{Error, Repository, Source};
 use hone_store::{Ingest, Partial, StoreError};
 
-use crate::failure::{Failure, because};
-use crate::progress::{Progress, Step};
+use crate::RemoteError;
 
 /// Bytes moved at a time.
 const CHUNK: usize = 1 << 20;
@@ -26,26 +25,19 @@ pub struct Wanted<'a> {
     pub size: Option<u64>,
 }
 
-/// What came is not what was asked for.
-#[derive(Debug, thiserror::Error)]
-#[error("the server has another file: got {got}, want {want}")]
-pub struct Other {
-    /// What came.
-    got: String,
-    /// What was asked for.
-    want: String,
-}
-
 /// Downloads what `open` gives from an offset on, unless the store has it; the file that then holds it.
 ///
 /// What an earlier attempt left is gone on with, or only finished where it is all there. It may be spoilt (the machine
 /// lost its power): if the whole is then not what was asked for, it is downloaded once more from its start.
+///
+/// # Errors
+/// When the server refuses, has another file, or the disk refuses; what came is kept for the next attempt.
 pub fn download(
     ingest: &Ingest<'_>,
     wanted: &Wanted<'_>,
-    progress: Progress,
-    open: impl Fn(u64) -> Result<Source, Failure>,
-) -> Result<PathBuf, Failure> {
+    progress: &dyn Progress,
+    open: impl Fn(u64) -> Result<Source, Error>,
+) -> Result<PathBuf, RemoteError> {
     let store = ingest.store();
     let path = store.blob_path(wanted.digest);
     // A blob that is damaged is fetched again, as one that is not there.
@@ -67,7 +59,7 @@ pub fn download(
                 partial.restart()?;
             }
             // The place where it was matters to nobody: it is gone.
-            Err(StoreError::Content { got, want, .. }) => return Err(Other { got, want }.into()),
+            Err(StoreError::Content { got, want, .. }) => return Err(RemoteError::Other { got, want }),
             Err(error) => return Err(error.into()),
             Ok(digest) => {
                 step.done(bytes, digest);
@@ -81,15 +73,15 @@ pub fn download(
 fn complete(
     partial: &mut Partial<'_>,
     label: &str,
-    progress: Progress,
-    open: &impl Fn(u64) -> Result<Source, Failure>,
-) -> Result<Step, Failure> {
+    progress: &dyn Progress,
+    open: &impl Fn(u64) -> Result<Source, Error>,
+) -> Result<Box<dyn Step>, RemoteError> {
     if partial.is_complete() {
         return Ok(progress.step(label, Some(partial.done())));
     }
     let mut source = match open(partial.done()) {
         // More than the file has is no beginning of it.
-        Err(error) if matches!(error.downcast_ref(), Some(Error::Fewer { .. })) => {
+        Err(Error::Fewer { .. }) => {
             partial.restart()?;
             open(0)?
         }
@@ -100,8 +92,9 @@ fn complete(
     }
     let step = progress.step(label, source.size());
     let mut buffer = vec![0; CHUNK];
+    let broken = |source| RemoteError::Broken { what: label.to_owned(), source };
     loop {
-        match source.read(&mut buffer).map_err(because(label))? {
+        match source.read(&mut buffer).map_err(broken)? {
             0 => return Ok(step),
             n => partial.append(&buffer[..n])?,
         }
@@ -110,13 +103,16 @@ fn complete(
 }
 
 /// Downloads a blob of a repository.
+///
+/// # Errors
+/// As [`download`].
 pub fn blob(
     ingest: &Ingest<'_>,
     repository: &Repository,
     blob: &Descriptor,
-    progress: Progress,
-) -> Result<PathBuf, Failure> {
+    progress: &dyn Progress,
+) -> Result<PathBuf, RemoteError> {
     let label = format!("pull {}", blob.digest.short());
     let wanted = Wanted { label: &label, digest: blob.digest, size: Some(blob.size) };
-    download(ingest, &wanted, progress, |at| Ok(repository.blob(blob, at)?))
+    download(ingest, &wanted, progress, |at| repository.blob(blob, at))
 }

@@ -2,15 +2,15 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 
+use hone_contract::progress::Progress;
+use hone_contract::{Digest, Reference};
 use hone_files::open_regular;
 use hone_image::oci::Descriptor;
-use hone_image::{Digest, Pack, Reference, media};
+use hone_image::{Pack, media};
 use hone_registry::{Client, Pushed, Repository};
 use hone_store::Store;
 
-use crate::failure::{Failure, because};
-use crate::progress::Progress;
-use crate::ship::modelpack_tag;
+use crate::RemoteError;
 
 /// Why a model has no tag of its own. The image's name stands for it all the same, as it does for who reads indexes.
 const NO_MODEL_TAG: &str =
@@ -27,15 +27,33 @@ pub struct Sent {
     pub known: usize,
 }
 
+/// `NAME:TAG-modelpack` (docs/store.md); `None` when no registry takes a tag as long as that.
+pub fn modelpack_tag(name: &Reference) -> Option<Reference> {
+    name.with_tag(&format!("{}-modelpack", name.tag())).ok()
+}
+
 /// Sends the pack as `name`; the name stands for it when everything is there.
+///
+/// # Errors
+/// When the registry refuses, or a blob cannot be read.
 pub fn push(
     client: &Client,
     store: &Store,
     name: &Reference,
     pack: &Pack,
-    progress: Progress,
-) -> Result<Sent, Failure> {
-    let pushing = |error: Failure| because(format!("push {name}"))(error);
+    progress: &dyn Progress,
+) -> Result<Sent, RemoteError> {
+    let failed = |source: RemoteError| RemoteError::Push { name: Box::new(name.clone()), source: Box::new(source) };
+    send(client, store, name, pack, progress).map_err(failed)
+}
+
+fn send(
+    client: &Client,
+    store: &Store,
+    name: &Reference,
+    pack: &Pack,
+    progress: &dyn Progress,
+) -> Result<Sent, RemoteError> {
     if let Some(absent) = pack.missing().first() {
         let way = match &absent.platform {
             Some(platform) if !absent.is_for_linux_or_nobody() => {
@@ -43,8 +61,7 @@ pub fn push(
             }
             _ => "`hone pull --all-platforms` fetches it".to_owned(),
         };
-        let why = format!("its index names {}, which is not here; {way}", absent.digest);
-        return Err(pushing(why.into()));
+        return Err(RemoteError::Absent { digest: absent.digest, way });
     }
     let model_tag = modelpack_tag(name);
     if let (Some(_), None) = (pack.model(), &model_tag) {
@@ -54,21 +71,19 @@ pub fn push(
     let push = Push { repository: &repository, store, mounts: neighbours(store, name, pack)?, progress };
     let mut sent = Sent::default();
     for layer in pack.layers() {
-        push.blob(layer, &mut sent).map_err(pushing)?;
+        push.blob(layer, &mut sent)?;
     }
-    push.documents(pack, name.tag(), &mut sent).map_err(pushing)?;
+    push.documents(pack, name.tag(), &mut sent)?;
     if let Some((model, tag)) = pack.model().zip(model_tag) {
-        let pushed = repository.push_manifest(tag.tag(), media::MANIFEST, model.manifest.bytes());
-        pushed.map_err(|e| pushing(e.into()))?;
+        repository.push_manifest(tag.tag(), media::MANIFEST, model.manifest.bytes())?;
     }
     for referrer in store.referrers(pack.digest())? {
         for layer in &referrer.manifest.value().layers {
-            push.blob(layer, &mut sent).map_err(pushing)?;
+            push.blob(layer, &mut sent)?;
         }
-        push.bytes(&referrer.manifest.value().config, referrer.config.bytes(), &mut sent).map_err(pushing)?;
+        push.bytes(&referrer.manifest.value().config, referrer.config.bytes(), &mut sent)?;
         let digest = referrer.manifest.digest().to_string();
-        let pushed = repository.push_manifest(&digest, media::MANIFEST, referrer.manifest.bytes());
-        pushed.map_err(|e| pushing(e.into()))?;
+        repository.push_manifest(&digest, media::MANIFEST, referrer.manifest.bytes())?;
     }
     Ok(sent)
 }
@@ -77,11 +92,11 @@ struct Push<'a> {
     repository: &'a Repository,
     store: &'a Store,
     mounts: Vec<String>,
-    progress: Progress,
+    progress: &'a dyn Progress,
 }
 
 impl Push<'_> {
-    fn blob(&self, blob: &Descriptor, sent: &mut Sent) -> Result<(), Failure> {
+    fn blob(&self, blob: &Descriptor, sent: &mut Sent) -> Result<(), RemoteError> {
         let kind = blob.annotations.get(media::LAYER_KIND).map_or("blob", |kind| kind);
         let step = self.progress.step(&format!("push {kind} {}", blob.digest.short()), Some(blob.size));
         let path = self.store.blob_path(blob.digest);
@@ -96,7 +111,7 @@ impl Push<'_> {
         Ok(())
     }
 
-    fn bytes(&self, blob: &Descriptor, bytes: &[u8], sent: &mut Sent) -> Result<(), Failure> {
+    fn bytes(&self, blob: &Descriptor, bytes: &[u8], sent: &mut Sent) -> Result<(), RemoteError> {
         let open = |at: u64| -> io::Result<Box<dyn Read + Send>> {
             let from = usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
             Ok(Box::new(io::Cursor::new(bytes[from..].to_vec())))
@@ -106,7 +121,7 @@ impl Push<'_> {
     }
 
     /// Configurations are blobs; manifests go by digest, and the last of them, the root, by the tag.
-    fn documents(&self, pack: &Pack, tag: &str, sent: &mut Sent) -> Result<(), Failure> {
+    fn documents(&self, pack: &Pack, tag: &str, sent: &mut Sent) -> Result<(), RemoteError> {
         let root = pack.digest();
         for (descriptor, bytes) in pack.documents() {
             if descriptor.is_manifest() || descriptor.is_index() {
@@ -140,7 +155,7 @@ fn count(pushed: Pushed, sent: &mut Sent) -> &'static str {
 }
 
 /// Repositories of the same registry that a layer of this pack may be in: those of images here that share one.
-fn neighbours(store: &Store, name: &Reference, pack: &Pack) -> Result<Vec<String>, Failure> {
+fn neighbours(store: &Store, name: &Reference, pack: &Pack) -> Result<Vec<String>, RemoteError> {
     let ours: Vec<Digest> = pack.layers().iter().map(|d| d.digest).collect();
     let mut found = Vec::new();
     for (other, _, pack) in store.packs()? {

@@ -2,86 +2,107 @@
 //! builds or pulls it next writes it anew.
 
 use std::collections::BTreeSet;
-use std::error::Error;
 
-use hone_image::{Digest, Pack, Reference, media};
+use hone_contract::progress::Progress;
+use hone_contract::{Digest, Reference, chain};
+use hone_image::{Pack, media};
 use hone_registry::{Client, Repository};
-use hone_store::{Damage, Ingest, Store};
+use hone_store::{Damage, Ingest, Store, StoreError};
 
-use crate::download;
-use crate::failure::{Failure, chain};
-use crate::output;
-use crate::progress::{Mode, Progress};
+use crate::{RemoteError, blob};
 
 /// An index names manifests, and those name blobs: what a damaged document names is known once it was fetched.
 const ROUNDS: usize = 3;
 
+/// What was wrong with an image, and what became of it.
+#[derive(Debug, Default)]
+pub struct Mended {
+    /// What was fetched again, and from where.
+    pub fetched: Vec<(Digest, Reference)>,
+    /// What could not be mended; nothing, when the image is whole.
+    pub left: Option<Unmended>,
+}
+
+/// What is still damaged.
+#[derive(Debug)]
+pub struct Unmended {
+    /// All of it, and why.
+    pub damaged: Vec<Damage>,
+    /// What is to be had from nowhere.
+    pub lost: Vec<Digest>,
+    /// Which of that was removed, so that the next build or pull writes it anew; `None` when the store is in use, and nothing
+    /// could be.
+    pub removed: Option<Vec<Digest>>,
+    /// Kept, since it may be had another time.
+    pub kept: Vec<Digest>,
+}
+
 /// Mends what `image` stands for, as far as that is possible; what is wrong beyond damaged blobs is not its business.
-pub fn repair(store: &Store, image: &str, client: &Client) -> Result<(), Failure> {
+///
+/// # Errors
+/// When the store cannot be read or written.
+pub fn repair(store: &Store, image: &str, client: &Client, progress: &dyn Progress) -> Result<Mended, StoreError> {
     let root = store.find(image)?;
     let mut damaged = look(store, root)?;
-    let mut later = BTreeSet::new();
+    let (mut later, mut fetched) = (BTreeSet::new(), Vec::new());
     for _ in 0..ROUNDS {
-        if damaged.is_empty() || !fetch(store, root, &damaged, client, &mut later)? {
+        let round = Round { store, root, client, progress };
+        if damaged.is_empty() || !round.fetch(&damaged, &mut fetched, &mut later)? {
             break;
         }
         damaged = look(store, root)?;
     }
-    if damaged.is_empty() { Ok(()) } else { Err(conclude(store, image, &damaged, &later)?) }
+    let left = if damaged.is_empty() { None } else { Some(conclude(store, damaged, &later)?) };
+    Ok(Mended { fetched, left })
 }
 
-fn look(store: &Store, root: Digest) -> Result<Vec<Damage>, Failure> {
+fn look(store: &Store, root: Digest) -> Result<Vec<Damage>, StoreError> {
     let _held = store.reading()?;
-    Ok(store.damaged(root)?)
+    store.damaged(root)
 }
 
-/// Fetches what is damaged from wherever it may have come; whether anything could be had. What may be had another time is
-/// added to `later`.
-fn fetch(
-    store: &Store,
+struct Round<'a> {
+    store: &'a Store,
     root: Digest,
-    damaged: &[Damage],
-    client: &Client,
-    later: &mut BTreeSet<Digest>,
-) -> Result<bool, Failure> {
-    let ingest = store.ingest()?;
-    let mut any = false;
-    for damage in damaged.iter().filter(|damage| !damage.is_refused()) {
-        let digest = damage.descriptor.digest;
-        for origin in origins(store, root, digest)? {
-            match again(&ingest, &client.repository(&origin)?, damage) {
-                Ok(()) => {
-                    output::print(&format!("fetched {digest} again from {origin}\n"))?;
-                    any = true;
-                    break;
-                }
-                Err(error) => {
-                    if !is_final(&*error) {
-                        later.insert(digest);
+    client: &'a Client,
+    progress: &'a dyn Progress,
+}
+
+impl Round<'_> {
+    /// Fetches what is damaged from wherever it may have come; whether anything could be had. What may be had another time
+    /// is added to `later`.
+    fn fetch(
+        &self,
+        damaged: &[Damage],
+        fetched: &mut Vec<(Digest, Reference)>,
+        later: &mut BTreeSet<Digest>,
+    ) -> Result<bool, StoreError> {
+        let (store, before) = (self.store, fetched.len());
+        let ingest = store.ingest()?;
+        for damage in damaged.iter().filter(|damage| !damage.is_refused()) {
+            let digest = damage.descriptor.digest;
+            for origin in origins(store, self.root, digest)? {
+                let repository = self.client.repository(&origin).map_err(RemoteError::from);
+                match repository.and_then(|from| again(&ingest, &from, damage, self.progress)) {
+                    Ok(()) => {
+                        fetched.push((digest, origin));
+                        break;
                     }
-                    store.notice(format!("fetch {digest} from {origin}"), chain(&*error));
+                    Err(error) => {
+                        if !error.is_final() {
+                            later.insert(digest);
+                        }
+                        store.notice(format!("fetch {digest} from {origin}"), chain(&error));
+                    }
                 }
             }
         }
-    }
-    Ok(any)
-}
-
-/// Whether a server said, or showed, that it has not got what was asked for. Whatever else went wrong, a network that is
-/// down, a login that is lacking, a disk that is full, may be otherwise the next time.
-fn is_final(error: &(dyn Error + 'static)) -> bool {
-    if error.is::<download::Other>() {
-        return true;
-    }
-    match error.downcast_ref() {
-        Some(hone_registry::Error::Digest { .. } | hone_registry::Error::Fewer { .. }) => true,
-        Some(answer) => matches!(answer.status(), Some(404 | 410)),
-        None => false,
+        Ok(fetched.len() > before)
     }
 }
 
 /// Where a blob may have come from: the place that the image was pulled from, and those of images that share the blob.
-fn origins(store: &Store, root: Digest, digest: Digest) -> Result<Vec<Reference>, Failure> {
+fn origins(store: &Store, root: Digest, digest: Digest) -> Result<Vec<Reference>, StoreError> {
     let own = store.origin(root)?;
     let shares = |pack: &Pack| {
         let documents = pack.documents().into_iter().map(|(d, _)| d.digest);
@@ -98,50 +119,25 @@ fn origins(store: &Store, root: Digest, digest: Digest) -> Result<Vec<Reference>
     Ok(found)
 }
 
-fn again(ingest: &Ingest<'_>, repository: &Repository, damage: &Damage) -> Result<(), Failure> {
+fn again(
+    ingest: &Ingest<'_>,
+    repository: &Repository,
+    damage: &Damage,
+    progress: &dyn Progress,
+) -> Result<(), RemoteError> {
     let Damage { descriptor, document, .. } = damage;
     if *document {
         ingest.put(&repository.manifest(&descriptor.digest.to_string())?.bytes)?;
     } else {
-        download::blob(ingest, repository, descriptor, Progress::new(Mode::Auto, false))?;
+        blob(ingest, repository, descriptor, progress)?;
     }
     Ok(())
 }
 
-/// Says what is wrong with what is left, and takes away what is to be had from nowhere; what is to be done about it all.
-fn conclude(store: &Store, image: &str, damaged: &[Damage], later: &BTreeSet<Digest>) -> Result<Failure, Failure> {
-    for damage in damaged {
-        output::print(&format!("{}\n", chain(&damage.why)))?;
-    }
-    let (refused, damaged): (Vec<_>, Vec<_>) = damaged.iter().partition(|damage| damage.is_refused());
-    let digests = damaged.into_iter().map(|damage| damage.descriptor.digest);
+/// Takes away what is to be had from nowhere.
+fn conclude(store: &Store, damaged: Vec<Damage>, later: &BTreeSet<Digest>) -> Result<Unmended, StoreError> {
+    let digests = damaged.iter().filter(|damage| !damage.is_refused()).map(|damage| damage.descriptor.digest);
     let (kept, lost): (Vec<Digest>, Vec<Digest>) = digests.partition(|digest| later.contains(digest));
-    if !lost.is_empty() {
-        let Some(removed) = store.discard(&lost)? else {
-            let why = "the store is in use, and nothing damaged was removed; run this again when that is done";
-            return Err(why.into());
-        };
-        for digest in removed {
-            output::print(&format!("removed {digest}, which was damaged\n"))?;
-        }
-    }
-    let of = |n: usize, what: &str| if n == 1 { format!("1 {what} is") } else { format!("{n} {what}s are") };
-    let mut said = Vec::new();
-    if !lost.is_empty() {
-        let lost = of(lost.len(), "blob");
-        said.push(format!("{lost} to be had from nowhere; build or pull it again, which writes them anew"));
-    }
-    if !kept.is_empty() {
-        let kept = of(kept.len(), "damaged blob");
-        said.push(format!(
-            "{kept} kept, since there was no telling whether it can be had again; run this again later"
-        ));
-    }
-    if !refused.is_empty() {
-        let refused = of(refused.len(), "document");
-        said.push(format!(
-            "{refused} whole and refused for what it says, which nothing mends; have its maker write it anew"
-        ));
-    }
-    Ok(format!("{image}: {}", said.join("; ")).into())
+    let removed = if lost.is_empty() { Some(Vec::new()) } else { store.discard(&lost)? };
+    Ok(Unmended { damaged, lost, removed, kept })
 }

@@ -1,16 +1,46 @@
-//! Images on their way to an engine.
+//! Images of the store on their way to an engine, or into an archive: the layers and documents that are sent, and what is sent
+//! of a version whose base only the engine has.
+//!
+//! What an engine is asked, and how an archive is written, is hone-engines' business; this crate reads the store for them.
 
 use std::fmt;
 use std::io;
 use std::str::FromStr;
 
-use hone_engines::{Containerd, Delivery, Docker, Engine, OciShipment, Open, Podman, ShipLayer, Shipment};
+use hone_contract::{Digest, Reference};
+use hone_engines::{
+    Containerd, Delivery, Docker, Engine, OciShipment, Open, Podman, ShipLayer, Shipment, ShipmentError,
+};
 use hone_image::layer::Compression;
 use hone_image::oci::{Descriptor, ImageConfig, Sealed};
-use hone_image::{Digest, Image, Layer, Pack, Reference};
+use hone_image::{Image, Layer, Pack};
 use hone_store::{Budget, Store, this_machine};
 
-use crate::failure::{Failure, because};
+/// Why an image was not sent.
+#[derive(Debug, thiserror::Error)]
+pub enum ShipError {
+    /// There is none for this machine among what the name stands for.
+    #[error("{0}: it holds no image")]
+    NoImage(Reference),
+    /// The engine refused, or could not be asked.
+    #[error("{what}")]
+    Engine {
+        /// Operation and object.
+        what: String,
+        /// Why.
+        #[source]
+        source: hone_engines::Error,
+    },
+    /// Its documents are not such that they can be sent.
+    #[error(transparent)]
+    Shipment(#[from] ShipmentError),
+}
+
+impl ShipError {
+    fn engine(what: String) -> impl FnOnce(hone_engines::Error) -> Self {
+        move |source| Self::Engine { what, source }
+    }
+}
 
 /// An engine as named on the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,12 +90,15 @@ impl Sink {
     }
 
     /// Makes a pack an image of the engine: the whole of it in containerd, the one for this machine elsewhere.
-    pub fn deliver(&self, store: &Store, name: &Reference, pack: &Pack) -> Result<Delivery, Failure> {
+    ///
+    /// # Errors
+    /// When the engine refuses, or there is no image for it.
+    pub fn deliver(&self, store: &Store, name: &Reference, pack: &Pack) -> Result<Delivery, ShipError> {
         let loading = || format!("load {name} into {self}");
         match self {
             Self::Containerd(namespace) => {
                 let shipment = oci_shipment(store, name, pack)?;
-                Containerd::new(namespace).on(this_machine()).deliver(&shipment).map_err(because(loading()))
+                Containerd::new(namespace).on(this_machine()).deliver(&shipment).map_err(ShipError::engine(loading()))
             }
             Self::Docker(_) | Self::Podman => ship(self.engine().as_ref(), store, name, local_image(name, pack)?),
         }
@@ -73,12 +106,18 @@ impl Sink {
 }
 
 /// The image of a pack for this machine.
-pub fn local_image<'a>(name: &Reference, pack: &'a Pack) -> Result<&'a Image, Failure> {
-    pack.image_for(&this_machine()).ok_or_else(|| format!("{name}: it holds no image").into())
+///
+/// # Errors
+/// When there is none.
+pub fn local_image<'a>(name: &Reference, pack: &'a Pack) -> Result<&'a Image, ShipError> {
+    pack.image_for(&this_machine()).ok_or_else(|| ShipError::NoImage(name.clone()))
 }
 
 /// A pack by its manifests, blobs as stored. One name only: who reads an archive takes the one image that is in it.
-pub fn oci_shipment<'a>(store: &'a Store, name: &Reference, pack: &'a Pack) -> Result<OciShipment<'a>, Failure> {
+///
+/// # Errors
+/// When its documents name something twice, or something that is not there.
+pub fn oci_shipment<'a>(store: &'a Store, name: &Reference, pack: &'a Pack) -> Result<OciShipment<'a>, ShipError> {
     let open = |layer: &'a Descriptor| -> Open<'a> {
         Box::new(move || {
             let blob = store.open_blob(layer.digest, layer.size).map_err(io::Error::other)?;
@@ -88,14 +127,12 @@ pub fn oci_shipment<'a>(store: &'a Store, name: &Reference, pack: &'a Pack) -> R
     Ok(OciShipment::pack(name, pack, open)?)
 }
 
-/// `NAME:TAG-modelpack` (docs/store.md); `None` when no registry takes a tag as long as that.
-pub fn modelpack_tag(name: &Reference) -> Option<Reference> {
-    name.with_tag(&format!("{}-modelpack", name.tag())).ok()
-}
-
 /// Makes an image of the store an image of the engine.
-pub fn ship(engine: &dyn Engine, store: &Store, name: &Reference, image: &Image) -> Result<Delivery, Failure> {
-    engine.load(&shipment(store, name, image)).map_err(because(format!("load {name}")))
+///
+/// # Errors
+/// When the engine refuses, or a layer cannot be read.
+pub fn ship(engine: &dyn Engine, store: &Store, name: &Reference, image: &Image) -> Result<Delivery, ShipError> {
+    engine.load(&shipment(store, name, image)).map_err(ShipError::engine(format!("load {name}")))
 }
 
 /// An image by its uncompressed layers, as docker and podman take it.
@@ -106,19 +143,22 @@ pub fn shipment<'a>(store: &'a Store, name: &Reference, image: &'a Image) -> Shi
 }
 
 /// Makes a version an image of the engine, whose base's layers the engine has, and perhaps nobody else.
+///
+/// # Errors
+/// When the engine refuses, has lost the base's layers, or the adapter cannot be read.
 pub fn ship_version(
     engine: &dyn Engine,
     store: &Store,
     name: &Reference,
     config: &Sealed<ImageConfig>,
     adapter: &Layer,
-) -> Result<Delivery, Failure> {
+) -> Result<Delivery, ShipError> {
     let ids = &config.value().rootfs.diff_ids;
     let below = ids.len().saturating_sub(1);
     let mut layers: Vec<ShipLayer<'_>> = ids.iter().take(below).map(|id| absent(*id)).collect();
     layers.push(stored(store, adapter, &Budget::of_layer(adapter)));
     let shipment = Shipment { reference: name.to_string(), config: config.bytes().to_vec(), layers };
-    engine.load(&shipment).map_err(because(format!("publish {name}")))
+    engine.load(&shipment).map_err(ShipError::engine(format!("publish {name}")))
 }
 
 fn stored<'a>(store: &'a Store, layer: &'a Layer, budget: &Budget) -> ShipLayer<'a> {

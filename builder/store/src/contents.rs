@@ -4,11 +4,10 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 
-use hone_contract::quoted_bytes;
-use hone_image::{Digest, Layer};
-use hone_store::{Budget, Store, untar};
+use hone_contract::{Digest, quoted_bytes};
+use hone_image::{Layer, LayerKind};
 
-use crate::failure::{Failure, because};
+use crate::{Budget, Store, StoreError, untar};
 
 /// Entries in one layer; a Debian root with Python has ten thousand.
 pub const MAX_ENTRIES: usize = 2_000_000;
@@ -41,32 +40,63 @@ pub struct Contents {
     paths: usize,
 }
 
+/// A layer that cannot be read to its end.
+#[derive(Debug, thiserror::Error)]
+#[error("{kind} layer {layer}")]
+pub struct ContentsError {
+    /// What the layer is.
+    pub kind: LayerKind,
+    /// Its blob.
+    pub layer: Digest,
+    /// What is wrong with it.
+    pub source: Unread,
+}
+
+/// What is wrong with a layer that cannot be read to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum Unread {
+    /// Its blob is damaged, or not there.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It is no tar, not the one that its digests say, or more than it may be.
+    #[error(transparent)]
+    Tar(#[from] io::Error),
+    /// A path that no system opens.
+    #[error("{}: a path of more than {MAX_PATH} bytes", quoted_bytes(.0))]
+    Path(Vec<u8>),
+    /// More paths than any system has.
+    #[error("paths of more than {MAX_PATHS} bytes together")]
+    Paths,
+}
+
 /// Reads a layer within the budget of its image; the files of `keep` whole.
-pub fn read(store: &Store, layer: &Layer, budget: &Budget, keep: &[&str]) -> Result<Contents, Failure> {
-    let reading = because(format!("{} layer {}", layer.kind, layer.descriptor.digest));
-    let read = || -> Result<Contents, Failure> {
+///
+/// # Errors
+/// When it cannot be read to its end.
+pub fn read(store: &Store, layer: &Layer, budget: &Budget, keep: &[&str]) -> Result<Contents, ContentsError> {
+    let read = || -> Result<Contents, Unread> {
         let mut tar = store.open_layer(layer, budget)?;
         let mut contents = Contents::default();
         untar::walk(&mut tar, MAX_ENTRIES, &mut |entry| contents.add(entry, keep))?;
         Ok(contents)
     };
-    read().map_err(reading)
+    read().map_err(|source| ContentsError { kind: layer.kind, layer: layer.descriptor.digest, source })
 }
 
 impl Contents {
     /// A path as it is listed. Headers may have a megabyte each, and unpack from nothing: what is kept of them is bounded.
-    fn path(&mut self, bytes: &[u8]) -> Result<String, Failure> {
+    fn path(&mut self, bytes: &[u8]) -> Result<String, Unread> {
         if bytes.len() > MAX_PATH {
-            return Err(format!("{}: a path of more than {MAX_PATH} bytes", quoted_bytes(bytes)).into());
+            return Err(Unread::Path(bytes.to_vec()));
         }
         self.paths += bytes.len();
         if self.paths > MAX_PATHS {
-            return Err(format!("paths of more than {MAX_PATHS} bytes together").into());
+            return Err(Unread::Paths);
         }
         Ok(String::from_utf8_lossy(bytes).trim_start_matches("./").to_owned())
     }
 
-    fn add(&mut self, entry: &mut untar::Entry<'_, '_>, keep: &[&str]) -> Result<(), Failure> {
+    fn add(&mut self, entry: &mut untar::Entry<'_, '_>, keep: &[&str]) -> Result<(), Unread> {
         if !entry.header().entry_type().is_file() {
             return Ok(());
         }

@@ -20,7 +20,7 @@ use rustix::fs::{Advice, OFlags, fadvise};
 use sha2::{Digest as _, Sha256};
 
 use crate::buffer::{ALIGN, BUFFERS, Buffer, Pool};
-use crate::source::Source;
+use crate::weight_reader::Source;
 
 /// Writing out is asked for in steps of this many bytes.
 const WINDOW: u64 = 8 << 20;

@@ -12,7 +12,7 @@ use rustix::fs::{FallocateFlags, copy_file_range, fallocate, fstat, fstatfs};
 
 use crate::cache::{Identity, Known};
 use crate::pipeline::{Frame, Passed, pass};
-use crate::source::Source;
+use crate::weight_reader::Source;
 use crate::{BlobWriter, Ingest, StoreError};
 
 /// File systems that share blocks between files (statfs(2), f_type): btrfs, XFS, bcachefs.

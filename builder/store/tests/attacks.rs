@@ -10,7 +10,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use common::site;
 use hone_image::oci::{Descriptor, Index, Manifest, Platform, Sealed};
 use hone_image::{Digest, Image, Layer, LayerKind, Reference, media};
-use hone_store::job::{JobLayerError, job_in};
+use hone_store::job_layer::{JobLayerError, job_in};
 use hone_store::{Budget, Ingest, Store, StoreError, untar};
 
 /// A layer in the store, of these bytes, described as its maker likes.

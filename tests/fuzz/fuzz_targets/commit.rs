@@ -9,37 +9,13 @@ use std::fs;
 use std::io::Read as _;
 use std::path::PathBuf;
 
-use hone_image::job::Job;
+use hone_commit::{StepError, seal};
+use hone_contract::chain;
+use hone_contract::job::Job;
 use hone_model::{Progress, adapter, safetensors};
 use hone_store::staging::Staged;
-use hone_store::{Budget, Store, StoreError, untar};
+use hone_store::{Budget, Store, untar};
 use libfuzzer_sys::fuzz_target;
-
-// `hone` is a program: its modules are compiled in here, under the names that they use.
-#[path = "../../../builder/cli/src/commit/capture.rs"]
-mod capture;
-#[allow(dead_code, reason = "the commit's part of it is used")]
-#[path = "../../../builder/cli/src/failure.rs"]
-mod failure;
-#[path = "../../../builder/cli/src/commit/lora.rs"]
-mod lora;
-#[path = "../../../builder/cli/src/commit/seal.rs"]
-mod seal;
-
-/// As in the program.
-#[derive(Debug, thiserror::Error)]
-pub enum StepError {
-    #[error("{0}")]
-    Refused(String),
-    #[error(transparent)]
-    Failed(#[from] failure::Failure),
-}
-
-impl From<StoreError> for StepError {
-    fn from(error: StoreError) -> Self {
-        Self::Failed(error.into())
-    }
-}
 
 const ANY: &str =
     r#"{"contract": 1, "name": "a", "adapter": {"commit": true, "tag": "{tag}-v{n}", "max_bytes": 1048576}}"#;
@@ -65,9 +41,9 @@ fuzz_target!(|bytes: &[u8]| {
     let staged = Staged { id: "run".into(), path: staging, run: None, exit: None, outcome: None };
     let store = Store::at(site.path().join("root"));
     let ingest = store.ingest().expect("a store");
-    match seal::seal(&ingest, &staged, &job) {
+    match seal(&ingest, &staged, &job) {
         Err(StepError::Refused(why)) => assert!(!why.is_empty() && why.len() < 10_000, "{} bytes", why.len()),
-        Err(StepError::Failed(error)) => panic!("not the adapter's fault: {}", failure::chain(&*error)),
+        Err(StepError::Pending(error)) => panic!("not the adapter's fault: {}", chain(&error)),
         Ok(layer) => sealed(&store, &layer),
     }
 });

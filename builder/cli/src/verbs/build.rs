@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use hone_build::{Bill, BuildError, Built, Format, Site, build, from_image};
 use hone_image::{Pack, Reference};
 use hone_registry::Pinned;
+use hone_ship::Sink;
 use hone_store::{Store, StoreError};
 use serde_json::json;
 
@@ -12,15 +14,16 @@ use super::load;
 use super::pull::Pulling;
 use super::save::NO_ROOM;
 use crate::answer::Form;
-use crate::build::{Built, Site, build, from_image};
-use crate::created::Created;
+use crate::created::{Created, epoch};
+use crate::external::beside;
 use crate::failure::{Failure, because, chain};
-use crate::net::NetArgs;
+use crate::net::{self, NetArgs};
 use crate::out::{Deliver, Output};
 use crate::output;
 use crate::progress::{Mode, Progress};
-use crate::sbom::Format;
-use crate::ship::Sink;
+
+/// Where built-in trainers are looked for first.
+const TRAINERS: &str = "HONE_TRAINERS";
 
 /// Arguments of `hone build`.
 #[derive(Debug, Args)]
@@ -45,7 +48,7 @@ pub struct Build {
     #[arg(long, value_name = "IMAGE", conflicts_with = "path")]
     from_image: Option<String>,
     /// Attach a bill of materials: spdx or cyclonedx
-    #[arg(long, value_name = "FORMAT", num_args = 0..=1, default_missing_value = "spdx", require_equals = true)]
+    #[arg(long, value_name = "FORMAT", num_args = 0..=1, default_missing_value = "spdx", require_equals = true, value_parser = format)]
     sbom: Option<Format>,
     /// When the image says that it was made: now, SOURCE_DATE_EPOCH (the variable's), seconds since 1970, or a time as
     /// 2026-11-23T03:00:00Z [default: the start of 1970, so that the same inputs give the same digest]
@@ -72,11 +75,20 @@ impl Build {
             return Err(NO_ROOM.into());
         }
         let client = self.net.client();
-        let created = self.created.as_ref();
-        let site = Site { store, reference: &self.tag, client: &client, progress, sbom: self.sbom, created };
+        let bill = self.sbom.map(|format| Ok::<_, String>(Bill { format, created: epoch()?.unwrap_or(0) }));
+        let site = Site {
+            store,
+            reference: &self.tag,
+            client: &client,
+            hub: &net::hub(),
+            trainers: &trainers()?,
+            progress: &progress,
+            bill: bill.transpose()?,
+            created: self.created.map(|Created(seconds)| seconds),
+        };
         let built = match &self.from_image {
             Some(image) => convert(&site, image),
-            None => build(&site, &self.path),
+            None => build(&site, &self.path).map_err(failure),
         };
         // The store is held until the image is where it was to go.
         let delivered = built.and_then(|Built { pack, held }| {
@@ -140,5 +152,29 @@ fn convert(site: &Site<'_>, image: &str) -> Result<Built, Failure> {
         let pulling = Pulling { repository: &repository, ingest: &ingest, progress: site.progress, all: true };
         Ok(site.store.pack(pulling.fetch(&wanted)?.digest)?)
     })();
-    from_image(site, &fetched.map_err(fetching)?)
+    Ok(from_image(site, &fetched.map_err(fetching)?)?)
+}
+
+/// A mistake in the Honefile is shown as one, with its line.
+fn failure(error: BuildError) -> Failure {
+    match error {
+        BuildError::Honefile(mistake) => mistake.into(),
+        error => error.into(),
+    }
+}
+
+/// How a bill of materials is written.
+fn format(text: &str) -> Result<Format, String> {
+    match text {
+        "spdx" => Ok(Format::Spdx),
+        "cyclonedx" => Ok(Format::CycloneDx),
+        _ => Err("want spdx or cyclonedx".to_owned()),
+    }
+}
+
+/// Where the layouts of built-in trainers are.
+fn trainers() -> Result<Vec<PathBuf>, Failure> {
+    let named = std::env::var_os(TRAINERS).filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    let places = [beside("trainers")?, beside("../share/hone/trainers")?];
+    Ok(named.into_iter().chain(places).collect())
 }

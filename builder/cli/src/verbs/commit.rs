@@ -1,11 +1,11 @@
 //! `hone commit`: a finished run becomes a version. Runtimes call it; a person may call it again.
 
 use clap::Args;
+use hone_commit::{Committed, commit};
 use hone_store::{Store, staging};
 use serde_json::json;
 
 use crate::answer::Form;
-use crate::commit::{Committed, commit};
 use crate::failure::Failure;
 use crate::output;
 

@@ -7,6 +7,7 @@ use clap::Args;
 use hone_contract::quoted;
 use hone_engines::Archive;
 use hone_image::{Digest, Pack, Reference};
+use hone_ship::Sink;
 use hone_store::{Budget, Ingest, Store};
 use serde::Serialize;
 
@@ -14,7 +15,6 @@ use crate::answer::Form;
 use crate::failure::{Failure, because};
 use crate::layout::{Entry, Place, Reading, listed};
 use crate::output;
-use crate::ship::Sink;
 
 /// What can be loaded, as the help says it.
 const WORDS: &str = "oci-archive:FILE, docker-archive:FILE, oci:DIR or oci:DIR:TAG, or an image of an engine: \

@@ -4,17 +4,17 @@ use std::collections::BTreeSet;
 use std::io::{self, Read};
 
 use clap::Args;
-use hone_contract::quoted;
+use hone_contract::{progress, quoted};
 use hone_image::image::MAX_LAYERS;
 use hone_image::oci::{Descriptor, ImageConfig, Index, MAX_DOCUMENT_BYTES, Manifest, Platform, Sealed};
 use hone_image::platform::best;
 use hone_image::{Artifact, Digest, Document, Image, Reference, document, media};
 use hone_registry::{Pinned, Repository};
+use hone_remote::blob;
 use hone_sbom::{CYCLONEDX_JSON, SPDX_JSON};
 use hone_store::{Budget, Ingest, MAX_DOCUMENTS, MAX_MANIFESTS, Store, Verified, this_machine};
 
 use crate::answer::Form;
-use crate::download;
 use crate::failure::{Failure, because, chain};
 use crate::net::NetArgs;
 use crate::output;
@@ -63,7 +63,8 @@ impl Pull {
         let pulled = (|| -> Result<(String, Digest), Failure> {
             let repository = client.repository(&self.name.reference)?;
             let ingest = store.ingest()?;
-            let pull = Pulling { repository: &repository, ingest: &ingest, progress, all: self.all_platforms };
+            let pull =
+                Pulling { repository: &repository, ingest: &ingest, progress: &progress, all: self.all_platforms };
             let root = pull.fetch(&self.name)?;
             pull.bills(root.digest)?;
             let mut named = root;
@@ -109,7 +110,7 @@ pub struct Pulling<'a> {
     /// The store.
     pub ingest: &'a Ingest<'a>,
     /// Shows steps.
-    pub progress: Progress,
+    pub progress: &'a dyn progress::Progress,
     /// Every image for Linux and what builders say of them, not only the image for this machine.
     pub all: bool,
 }
@@ -226,7 +227,7 @@ impl Pulling<'_> {
             Image::join(manifest.clone(), config)?;
         }
         for layer in layers {
-            download::blob(self.ingest, self.repository, layer, self.progress)?;
+            blob(self.ingest, self.repository, layer, self.progress)?;
         }
         self.ingest.put(manifest.bytes())?;
         Ok(())

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use hone_image::Reference;
+use hone_remote::push;
 use hone_store::Store;
 use serde_json::json;
 
@@ -11,7 +12,6 @@ use crate::failure::Failure;
 use crate::net::NetArgs;
 use crate::output;
 use crate::progress::{Mode, Progress};
-use crate::push::push;
 
 /// Arguments of `hone push`.
 #[derive(Debug, Args)]
@@ -45,7 +45,7 @@ impl Push {
         };
         let pack = store.pack(found.descriptor.digest)?;
         let progress = Progress::new(self.progress, self.quiet);
-        let sent = push(&self.net.client(), store, &name, &pack, progress)?;
+        let sent = push(&self.net.client(), store, &name, &pack, &progress)?;
         let digest = pack.digest();
         if self.quiet {
             return output::report(&format!("{digest}\n"));

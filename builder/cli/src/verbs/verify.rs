@@ -12,15 +12,16 @@ use hone_contract::quoted;
 use hone_image::job::{Base, BaseFile, JOB_PATH, Job};
 use hone_image::oci::{Descriptor, Platform};
 use hone_image::{Digest, Image, Layer, LayerKind, Pack, media, modelpack};
+use hone_remote::repair;
+use hone_store::contents::{self, Content};
 use hone_store::{Budget, Store};
 use serde_json::json;
 
 use crate::answer::Form;
-use crate::contents::{self, Content};
 use crate::failure::{Failure, chain};
 use crate::net::NetArgs;
-use crate::output;
-use crate::repair::repair;
+use crate::progress::{Mode, Progress};
+use crate::{mended, output};
 
 /// Arguments of `hone verify`.
 #[derive(Debug, Args)]
@@ -53,7 +54,8 @@ impl Verify {
     /// Verifies; exits with 1 when something is wrong.
     pub fn run(self, store: &Store) -> Result<ExitCode, Failure> {
         if self.repair {
-            repair(store, &self.image, &self.net.client())?;
+            let progress = Progress::new(Mode::Auto, false);
+            mended::report(&self.image, &repair(store, &self.image, &self.net.client(), &progress)?)?;
         }
         let _held = store.reading()?;
         let found = store.resolve(&self.image)?;

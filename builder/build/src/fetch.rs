@@ -5,20 +5,18 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use hone_base::{Links, Provenance, SourceFile, Sources, refuse_pickled};
-use hone_contract::quoted;
-use hone_image::Digest;
+use hone_contract::progress::Progress;
+use hone_contract::{Digest, quoted};
 use hone_image::hub::MAIN;
 use hone_plan::{BasePlan, BuildPlan, ModelSource};
 use hone_registry::hub::{self, GitVerified, Identity};
-use hone_registry::{Client, Pinned};
+use hone_registry::{Client, Error as RegistryError, Pinned, Source};
+use hone_remote::{RemoteError, Wanted, download};
 use hone_store::{Ingest, Store};
 use tempfile::TempDir;
 
-use super::artifact::{Local, Remote, model};
-use crate::download::{Other, Wanted, download};
-use crate::failure::{Failure, because};
-use crate::net;
-use crate::progress::Progress;
+use crate::artifact::{Local, Remote, model};
+use crate::error::{BuildError, at, io_at};
 
 /// A model's files, wherever they came from.
 #[derive(Debug)]
@@ -44,6 +42,15 @@ impl Model {
     }
 }
 
+/// A hub of models, and who we are there.
+#[derive(Debug, Clone)]
+pub struct HubAccess {
+    /// Its address, e.g. `https://huggingface.co`.
+    pub endpoint: String,
+    /// A token of ours.
+    pub token: Option<String>,
+}
+
 /// What fetching needs.
 pub struct Fetch<'a> {
     /// The Honefile's directory.
@@ -54,13 +61,17 @@ pub struct Fetch<'a> {
     pub ingest: &'a Ingest<'a>,
     /// Reaches servers.
     pub client: &'a Client,
-    /// Shows downloads.
-    pub progress: Progress,
+    /// What `hf://` means.
+    pub hub: &'a HubAccess,
+    /// Where trainers that come with Hone are looked for, the first place first.
+    pub trainers: &'a [PathBuf],
+    /// Is told of downloads.
+    pub progress: &'a dyn Progress,
 }
 
 impl Fetch<'_> {
     /// The files of the plan's base, and of its tokenizer when that is named.
-    pub fn base(&self, base: &BasePlan) -> Result<Model, Failure> {
+    pub fn base(&self, base: &BasePlan) -> Result<Model, BuildError> {
         let links = Links::followed(base.follow_links);
         let mut found = match &base.model {
             ModelSource::Path(path) => {
@@ -74,21 +85,21 @@ impl Fetch<'_> {
         };
         found.provenance = Provenance::planned(base).or(found.provenance);
         if let Some(path) = &base.tokenizer {
-            found.tokenizer = Some(Sources::at(&self.dir.join(path), links).map_err(because("base.tokenizer"))?);
+            found.tokenizer = Some(Sources::at(&self.dir.join(path), links).map_err(at("base.tokenizer"))?);
         }
         Ok(found)
     }
 
     /// A file with a known sha256: not fetched when it was packed before.
-    fn url(&self, url: &str, name: &str, sha256: Digest) -> Result<Model, Failure> {
+    fn url(&self, url: &str, name: &str, sha256: Digest) -> Result<Model, BuildError> {
         let mut found = Model::new(url);
         let file = match self.packed_before(name, sha256) {
             Some(file) => file,
             None => {
-                let fetching = because(format!("base.model {}", quoted(url)));
-                let path = self.download(name, sha256, None, |at| Ok(self.client.download(url)?.open(at)?));
+                let fetching = at(format!("base.model {}", quoted(url)));
+                let path = self.download(name, sha256, None, |from| self.client.download(url)?.open(from));
                 let path = path.map_err(meant).map_err(fetching)?;
-                let size = std::fs::metadata(&path)?.len();
+                let size = std::fs::metadata(&path).map_err(io_at(format!("read {}", path.display())))?.len();
                 SourceFile::whole(name, path, size)
             }
         };
@@ -98,28 +109,27 @@ impl Fetch<'_> {
         Ok(found)
     }
 
-    fn registry(&self, name: &str) -> Result<Model, Failure> {
-        let pinned: Pinned = name.parse().map_err(because(format!("base.model oci://{}", quoted(name))))?;
+    fn registry(&self, name: &str) -> Result<Model, BuildError> {
+        let pinned: Pinned = name.parse().map_err(at(format!("base.model oci://{}", quoted(name))))?;
         let repository = self.client.repository(&pinned.reference)?;
         let remote = Remote { repository, target: pinned.target(), ingest: self.ingest, progress: self.progress };
         let known = |name: &str, digest| self.packed_before(name, digest);
         model(&remote, &format!("oci://{name}"), self.ingest, &known)
     }
 
-    fn layout(&self, dir: &str, tag: Option<&str>) -> Result<Model, Failure> {
+    fn layout(&self, dir: &str, tag: Option<&str>) -> Result<Model, BuildError> {
         let path = self.dir.join(dir);
         let layout = Store::at(&path);
         self.ingest.hold(&layout)?;
-        let root = layout.only(tag).map_err(because(format!("base.model oci:{}", quoted(dir))))?;
+        let root = layout.only(tag).map_err(at(format!("base.model oci:{}", quoted(dir))))?;
         let known = |name: &str, digest| self.packed_before(name, digest);
         model(&Local { layout, root }, &format!("oci:{dir}"), self.ingest, &known)
     }
 
-    fn hub(&self, repository: &str, revision: Option<&str>) -> Result<Model, Failure> {
+    fn hub(&self, repository: &str, revision: Option<&str>) -> Result<Model, BuildError> {
         let shown = format!("hf://{repository}");
-        let fetching = |error: Failure| because(format!("base.model {shown}"))(error);
-        let (endpoint, token) = net::hub();
-        let hub = self.client.hub(&endpoint, token).map_err(|e| fetching(e.into()))?;
+        let fetching = |error: BuildError| at(format!("base.model {shown}"))(error);
+        let hub = self.client.hub(&self.hub.endpoint, self.hub.token.clone()).map_err(|e| fetching(e.into()))?;
         let name = hub::Name { id: repository.to_owned(), revision: revision.unwrap_or(MAIN).to_owned() };
         let model = hub.model(&name).map_err(|e| fetching(e.into()))?;
         refuse_pickled(&model).map_err(|e| fetching(e.into()))?;
@@ -127,17 +137,14 @@ impl Fetch<'_> {
         let mut found = Model::new(&shown);
         for file in model.wanted() {
             let place = self.hub_file(&hub, &model, file, scratch.path());
-            found
-                .sources
-                .files
-                .push(place.map_err(|e| fetching(because(format!("fetch {}", quoted(&file.path)))(e)))?);
+            found.sources.files.push(place.map_err(|e| fetching(at(format!("fetch {}", quoted(&file.path)))(e)))?);
             if let Identity::Sha256(digest) = file.identity {
                 found.digests.insert(file.path.clone(), digest);
             }
         }
         found.sources.files.sort_by(|a, b| a.name.cmp(&b.name));
         found.scratch = Some(scratch);
-        found.provenance = Provenance::of_hub(&endpoint, &model);
+        found.provenance = Provenance::of_hub(&self.hub.endpoint, &model);
         Ok(found)
     }
 
@@ -148,16 +155,17 @@ impl Fetch<'_> {
         model: &hub::Model,
         file: &hub::File,
         scratch: &Path,
-    ) -> Result<SourceFile, Failure> {
+    ) -> Result<SourceFile, BuildError> {
         let name = &file.path;
         let path = match &file.identity {
             Identity::Sha256(digest) => match self.packed_before(name, *digest) {
                 Some(known) => return Ok(known),
-                None => self.download(name, *digest, Some(file.size), |at| Ok(hub.file(model, file)?.open(at)?))?,
+                None => self.download(name, *digest, Some(file.size), |from| hub.file(model, file)?.open(from))?,
             },
             Identity::GitBlob(want) => {
                 let path = scratch.join(name);
-                small(&path, GitVerified::new(hub.file(model, file)?.open(0)?, file.size, *want))?;
+                let content = GitVerified::new(hub.file(model, file)?.open(0)?, file.size, *want);
+                small(&path, content)?;
                 path
             }
         };
@@ -176,22 +184,22 @@ impl Fetch<'_> {
         name: &str,
         digest: Digest,
         size: Option<u64>,
-        open: impl Fn(u64) -> Result<hone_registry::Source, Failure>,
-    ) -> Result<PathBuf, Failure> {
+        open: impl Fn(u64) -> Result<Source, RegistryError>,
+    ) -> Result<PathBuf, RemoteError> {
         let label = format!("fetch {}", quoted(name));
         download(self.ingest, &Wanted { label: &label, digest, size }, self.progress, open)
     }
 }
 
 /// Adds the way out to a file with another sha256 than the Honefile says.
-fn meant(error: Failure) -> Failure {
-    match error.is::<Other>() {
-        true => format!("{error}; if it is the one that you mean, correct base.sha256").into(),
-        false => error,
+fn meant(error: RemoteError) -> BuildError {
+    match error {
+        other @ RemoteError::Other { .. } => BuildError::Sha256(other),
+        error => error.into(),
     }
 }
 
-fn small(path: &Path, mut source: impl Read) -> Result<(), Failure> {
+fn small(path: &Path, mut source: impl Read) -> std::io::Result<()> {
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent)?;
     }
