@@ -1,8 +1,10 @@
 //! What is understood of a model: which files are weights, and whether the trainer can work with them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use hone_contract::identity;
+use hone_contract::job::{Base, BaseFile};
 use hone_image::modelpack::ModelFacts;
 use hone_model::{GgufTokenizer, Model, ModelConfig, adapter_tensors, shards_of_index};
 use hone_plan::{BuildPlan, TrainerPlan};
@@ -42,6 +44,38 @@ pub struct BaseModel {
     pub notes: Vec<String>,
     /// What its own files say of it, for ModelPack.
     pub facts: ModelFacts,
+}
+
+impl BaseModel {
+    /// What the job says of it, from the size and digest of each of its files; those of a file that was left out of it are
+    /// left out, too.
+    pub fn job(&self, mut files: Vec<BaseFile>) -> Base {
+        let packed: BTreeSet<&str> = self.weights.iter().chain(&self.texts).map(|file| file.name.as_str()).collect();
+        files.retain(|file| packed.contains(file.path.as_str()));
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        Base {
+            identity: identity::of_base(&files),
+            path: format!("/{}", self.dir),
+            format: self.format.clone(),
+            family: self.family.clone(),
+            files,
+            tokenizer: self.tokenizer.clone(),
+        }
+    }
+
+    /// Every directory that its files lie in, and those above.
+    pub fn dirs(&self) -> BTreeSet<String> {
+        let mut dirs: BTreeSet<String> = parents(&self.dir).into_iter().chain([self.dir.clone()]).collect();
+        for file in self.weights.iter().chain(&self.texts) {
+            dirs.extend(parents(&format!("{}/{}", self.dir, file.name)));
+        }
+        dirs
+    }
+}
+
+/// The directories above a path, highest first.
+pub fn parents(path: &str) -> Vec<String> {
+    path.match_indices('/').map(|(at, _)| path[..at].to_owned()).collect()
 }
 
 /// What is understood of a model.

@@ -24,9 +24,9 @@ impl Provenance {
     pub fn planned(plan: &BasePlan) -> Self {
         let name = match &plan.model {
             ModelSource::Url { url, .. } => Some(url.clone()),
-            ModelSource::Registry(name) => Some(name.clone()),
+            ModelSource::Registry { written, .. } => Some(written.clone()),
             // What a hub's name stands for is known when the hub was asked; a path is nobody's business.
-            ModelSource::Hub { .. } | ModelSource::Path(_) | ModelSource::Layout { .. } => None,
+            ModelSource::Hub { .. } | ModelSource::Path(_) | ModelSource::Layout(_) => None,
         };
         Self { name, digest: None, origin: plan.origin.clone() }
     }

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use hone_base::{BaseModel, Links, Sources, base_of, understand};
+use hone_base::{BaseModel, Links, Sources, understand};
 use hone_image::Digest;
 use hone_image::job::BaseFile;
 use hone_plan::BuildPlan;
@@ -332,9 +332,9 @@ fn what_is_no_weight_and_not_known_is_left_out_and_said() {
         assert_eq!(base.weights.len(), 1);
         // Whoever hashed every file of the directory has hashed it, too; the image has it not.
         let hashed = |path: &str| BaseFile { path: path.to_owned(), size: 1, digest: Digest::of(b"") };
-        let named = base_of(&base, vec![hashed(name), hashed("model.onnx")]);
+        let named = base.job(vec![hashed(name), hashed("model.onnx")]);
         assert_eq!(named.files, [hashed("model.onnx")]);
-        assert_eq!(named.identity, base_of(&base, vec![hashed("model.onnx")]).identity);
+        assert_eq!(named.identity, base.job(vec![hashed("model.onnx")]).identity);
     }
     let dir = tempfile::tempdir().expect("directory");
     fs::write(dir.path().join("model.onnx"), onnx("w")).expect("model");

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use hone_base::{BaseModel, SourceFile, base_of, parents};
+use hone_base::{BaseModel, SourceFile, parents};
 use hone_contract::job::{Base, BaseFile};
 use hone_contract::progress::Progress;
 use hone_contract::{Digest, quoted, quoted_path};
@@ -54,7 +54,7 @@ impl Packer<'_> {
             let files = &model.tokenizer_files;
             layers.push(self.texts(LayerKind::Tokenizer, "tokenizer", "hone/tokenizer", files)?.0);
         }
-        Ok(PackedBase { layers, base: base_of(model, files) })
+        Ok(PackedBase { layers, base: model.job(files) })
     }
 
     /// Packs the weights, several at a time; the largest first, so that none is left alone at the end.

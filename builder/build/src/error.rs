@@ -3,9 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use hone_base::{BaseError, TreeError};
+use hone_base::BaseError;
 use hone_contract::job::{JOB_PATH, JobError};
-use hone_contract::reference::BadReference;
 use hone_contract::{Digest, quoted};
 use hone_image::foreign::ForeignError;
 use hone_image::image::{ImageError, MAX_LAYERS};
@@ -17,6 +16,7 @@ use hone_remote::RemoteError;
 use hone_sbom::CratesError;
 use hone_store::StoreError;
 use hone_store::contents::ContentsError;
+use hone_tree::TreeError;
 
 /// An image that was not made; the store's names are as they were.
 #[derive(Debug, thiserror::Error)]
@@ -87,9 +87,6 @@ pub enum BuildError {
     /// A list of crates that is none.
     #[error(transparent)]
     Crates(#[from] CratesError),
-    /// A name that is none.
-    #[error(transparent)]
-    Reference(#[from] BadReference),
     /// A small file that is not the one that is known.
     #[error("{}: got {got}, want {want}", quoted(name))]
     File {

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use hone_base::{Links, Provenance, SourceFile, Sources, refuse_pickled};
 use hone_contract::progress::Progress;
-use hone_contract::{Digest, quoted};
+use hone_contract::{Digest, Pinned, quoted};
 use hone_image::hub::MAIN;
+use hone_image::transport::Place;
 use hone_plan::{BasePlan, BuildPlan, ModelSource};
 use hone_registry::hub::{self, GitVerified, Identity};
-use hone_registry::{Client, Error as RegistryError, Pinned, Source};
+use hone_registry::{Client, Error as RegistryError, Source};
 use hone_remote::{RemoteError, Wanted, download};
 use hone_store::{Ingest, Store};
 use tempfile::TempDir;
@@ -80,8 +81,8 @@ impl Fetch<'_> {
             }
             ModelSource::Url { url, name, sha256 } => self.url(url, name, *sha256)?,
             ModelSource::Hub { repository, revision } => self.hub(repository, revision.as_deref())?,
-            ModelSource::Registry(name) => self.registry(name)?,
-            ModelSource::Layout { dir, tag } => self.layout(dir, tag.as_deref())?,
+            ModelSource::Registry { name, written } => self.registry(name, written)?,
+            ModelSource::Layout(place) => self.layout(place)?,
         };
         found.provenance = Provenance::planned(base).or(found.provenance);
         if let Some(path) = &base.tokenizer {
@@ -109,19 +110,19 @@ impl Fetch<'_> {
         Ok(found)
     }
 
-    fn registry(&self, name: &str) -> Result<Model, BuildError> {
-        let pinned: Pinned = name.parse().map_err(at(format!("base.model oci://{}", quoted(name))))?;
-        let repository = self.client.repository(&pinned.reference)?;
-        let remote = Remote { repository, target: pinned.target(), ingest: self.ingest, progress: self.progress };
+    fn registry(&self, name: &Pinned, written: &str) -> Result<Model, BuildError> {
+        let repository = self.client.repository(&name.reference)?;
+        let remote = Remote { repository, target: name.target(), ingest: self.ingest, progress: self.progress };
         let known = |name: &str, digest| self.packed_before(name, digest);
-        model(&remote, &format!("oci://{name}"), self.ingest, &known)
+        model(&remote, &format!("oci://{written}"), self.ingest, &known)
     }
 
-    fn layout(&self, dir: &str, tag: Option<&str>) -> Result<Model, BuildError> {
-        let path = self.dir.join(dir);
+    fn layout(&self, place: &Place) -> Result<Model, BuildError> {
+        let path = self.dir.join(&place.dir);
+        let dir = place.dir.display().to_string();
         let layout = Store::at(&path);
         self.ingest.hold(&layout)?;
-        let root = layout.only(tag).map_err(at(format!("base.model oci:{}", quoted(dir))))?;
+        let root = layout.only(place.tag.as_deref()).map_err(at(format!("base.model oci:{}", quoted(&dir))))?;
         let known = |name: &str, digest| self.packed_before(name, digest);
         model(&Local { layout, root }, &format!("oci:{dir}"), self.ingest, &known)
     }

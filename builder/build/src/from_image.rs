@@ -4,14 +4,15 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use hone_base::{BaseModel, Provenance, ROOTFS, Sources, Tree, facts_of, is_weight, trainer_digest};
-use hone_contract::Digest;
+use hone_base::{BaseModel, Provenance, Sources, facts_of, is_weight};
 use hone_contract::job::{Base, JOB_PATH, Job, Trainer};
+use hone_contract::{Digest, identity};
 use hone_image::modelpack::ModelFacts;
 use hone_image::oci::RuntimeConfig;
 use hone_image::{Image, Layer, LayerKind, Pack};
-use hone_plan::Platform;
+use hone_plan::{Platform, ROOTFS};
 use hone_store::{Budget, Ingest, Store, contents, untar};
+use hone_tree::Tree;
 
 use crate::artifact::{Local, model};
 use crate::base::Packer;
@@ -99,14 +100,14 @@ fn trainer_layers(
 ) -> Result<Vec<Layer>, BuildError> {
     let diff_ids: Vec<Digest> = image.layers().iter().map(|layer| layer.diff_id).collect();
     for n in 1..=diff_ids.len() {
-        if trainer_digest(&diff_ids[..n]) == trainer.digest {
+        if identity::of_trainer(&diff_ids[..n]) == trainer.digest {
             return Ok(image.layers()[..n].iter().map(|l| l.of_kind(LayerKind::Trainer)).collect());
         }
     }
     // A root file system is named by the layer that `hone build` makes of it, which is not BuildKit's.
     if let (ROOTFS, Some(lowest)) = (&*trainer.name, image.layers().first()) {
         let layer = packed_again(site, ingest, lowest).map_err(at("pack the trainer's root file system"))?;
-        if trainer_digest(&[layer.diff_id]) == trainer.digest {
+        if identity::of_trainer(&[layer.diff_id]) == trainer.digest {
             return Ok(vec![layer]);
         }
     }

@@ -3,16 +3,16 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use hone_base::{Tree, runtime_config, trainer_job};
-use hone_contract::Digest;
 use hone_contract::job::Trainer;
 use hone_contract::progress::Progress;
+use hone_contract::{Digest, Pinned};
 use hone_image::oci::{self, Descriptor, Manifest, RuntimeConfig, Sealed};
 use hone_image::platform::best;
 use hone_image::{Document, Image, Layer, LayerKind, document};
 use hone_plan::{Platform, TrainerPlan, TrainerSource};
-use hone_registry::{Pinned, Repository};
+use hone_registry::Repository;
 use hone_store::{Budget, Ingest, Store, this_machine};
+use hone_tree::Tree;
 
 use crate::error::{BuildError, TrainerError, at, io_at};
 use crate::fetch::Fetch;
@@ -59,8 +59,9 @@ impl Fetch<'_> {
             }
             TrainerPlan::Own(own) => match &own.from {
                 TrainerSource::Rootfs(dir) => self.of_tree(&self.dir.join(dir)).map_err(at("trainer.rootfs"))?,
-                TrainerSource::Layout { dir, tag } => {
-                    self.of_layout(&self.dir.join(dir), tag.as_deref()).map_err(at("trainer.layout"))?
+                TrainerSource::Layout(place) => {
+                    let layout = self.dir.join(&place.dir);
+                    self.of_layout(&layout, place.tag.as_deref()).map_err(at("trainer.layout"))?
                 }
                 TrainerSource::Image(name) => self.of_name(name).map_err(at("trainer.image"))?,
             },
@@ -93,8 +94,8 @@ impl Fetch<'_> {
     }
 
     /// As docker looks an image up: here first, then in its registry.
-    fn of_name(&self, name: &str) -> Result<Found, BuildError> {
-        let pinned: Pinned = name.parse()?;
+    fn of_name(&self, pinned: &Pinned) -> Result<Found, BuildError> {
+        let name = &pinned.to_string();
         let here = self.ingest.store();
         let local = match pinned.digest {
             // What was pulled by its digest is here under another tag.
@@ -200,9 +201,9 @@ impl FoundTrainer {
     }
 
     fn packed(&self, layers: Vec<Layer>, image: RuntimeConfig, platform: Platform) -> PackedTrainer {
-        let config = runtime_config(&self.plan, image);
+        let config = self.plan.config(image);
         let diff_ids: Vec<Digest> = layers.iter().map(|layer| layer.diff_id).collect();
-        let job = trainer_job(&self.plan, &diff_ids, config.command_line());
+        let job = self.plan.job(&diff_ids, config.command_line());
         PackedTrainer { layers, job, config, platform }
     }
 }

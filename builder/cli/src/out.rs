@@ -4,28 +4,27 @@ use std::fmt;
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr;
 
 use hone_contract::progress::{Progress as _, Step};
 use hone_engines::{Delivery, write_docker_archive, write_oci_archive};
 use hone_files::open_unlinked;
 use hone_image::oci::Descriptor;
+use hone_image::transport::{ArchiveFile, BadTransport, EngineName, Place, STANDARD, Transport};
 use hone_image::{Pack, Reference};
 use hone_registry::Client;
 use hone_remote::push;
-use hone_ship::{Sink, local_image, oci_shipment, shipment};
+use hone_ship::{deliver, local_image, oci_shipment, shipment};
 use hone_store::Store;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::retry_on_intr;
 use tempfile::NamedTempFile;
 
 use crate::failure::{Failure, because};
-use crate::layout::{self, Adding, Place};
+use crate::layout::{self, Adding};
 use crate::progress::Progress;
 
-/// Standard output, as every tool of the field names it.
-const STDOUT: &str = "-";
 /// Bytes written at a time.
 const BUFFER: usize = 1 << 20;
 /// How an archive is called that is not in its place yet. Whoever writes it holds an flock of it.
@@ -33,49 +32,19 @@ const NEW: &str = ".hone-archive-";
 
 /// Where an image goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Output {
-    /// A name in an OCI layout, which keeps its others.
-    Layout(Place),
-    /// An OCI layout as one file.
-    OciArchive(PathBuf),
-    /// What `docker save` writes.
-    DockerArchive(PathBuf),
-    /// An engine.
-    Engine(Sink),
-    /// A registry, under this name.
-    Registry(Reference),
-}
+pub struct Output(pub Transport);
 
 impl FromStr for Output {
-    type Err = String;
+    type Err = BadTransport;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let path =
-            |p: &str| if p.is_empty() { Err(format!("{text}: want a path after the colon")) } else { Ok(p.into()) };
-        if let Some(name) = text.strip_prefix("docker://") {
-            return name.parse().map(Self::Registry).map_err(|e: hone_image::reference::BadReference| e.to_string());
-        }
-        match text.split_once(':') {
-            Some(("oci", place)) => place.parse().map(Self::Layout),
-            Some(("oci-archive", file)) => path(file).map(Self::OciArchive),
-            Some(("docker-archive", file)) => path(file).map(Self::DockerArchive),
-            _ => text.parse().map(Self::Engine).map_err(|_| {
-                "want oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE, docker://NAME:TAG, docker, podman or containerd"
-                    .to_owned()
-            }),
-        }
+    fn from_str(text: &str) -> Result<Self, BadTransport> {
+        Transport::sink(text).map(Self)
     }
 }
 
 impl fmt::Display for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Layout(place) => write!(f, "{place}"),
-            Self::OciArchive(path) => write!(f, "oci-archive:{}", path.display()),
-            Self::DockerArchive(path) => write!(f, "docker-archive:{}", path.display()),
-            Self::Engine(sink) => write!(f, "{sink}"),
-            Self::Registry(name) => write!(f, "docker://{name}"),
-        }
+        self.0.fmt(f)
     }
 }
 
@@ -92,20 +61,29 @@ pub struct Deliver<'a> {
 }
 
 impl Output {
+    /// An engine, under the image's own name.
+    pub fn engine(name: EngineName) -> Self {
+        Self(Transport::Engine(name, None))
+    }
+
     /// Whether it is written to standard output, which then has room for nothing else.
     pub fn is_stdout(&self) -> bool {
-        matches!(self, Self::OciArchive(path) | Self::DockerArchive(path) if path.as_os_str() == STDOUT)
+        self.0.is_standard()
     }
 
     /// Refuses a place that must not be written, before there is anything to write.
     pub fn check(&self, store: &Store) -> Result<(), Failure> {
-        let checked = match self {
-            Self::Engine(_) | Self::Registry(_) => Ok(()),
+        let checked = match &self.0 {
+            Transport::Registry(name) if name.digest.is_some() => {
+                Err("a registry names a digest by itself; say NAME:TAG".into())
+            }
+            Transport::Engine(_, Some(name)) => name.parse::<Reference>().map(drop).map_err(Failure::from),
+            Transport::Engine(..) | Transport::Registry(_) | Transport::Store(_) => Ok(()),
             _ if self.is_stdout() => Ok(()),
-            Self::Layout(place) => {
+            Transport::Layout(place) => {
                 layout::outside_of_stores(&place.dir, store).and_then(|()| layout::check(&place.dir))
             }
-            Self::OciArchive(path) | Self::DockerArchive(path) => {
+            Transport::OciArchive(ArchiveFile { path, .. }) | Transport::DockerArchive(ArchiveFile { path, .. }) => {
                 layout::outside_of_stores(path, store).and_then(|()| check_file(path))
             }
         };
@@ -117,19 +95,27 @@ impl Output {
         let writing = || because(format!("write {self}"));
         self.check(to.store)?;
         let step = self.step(to);
-        let sent = match self {
-            Self::Layout(place) => add(to, pack, place).map_err(writing())?,
-            Self::OciArchive(path) => {
-                let shipment = oci_shipment(to.store, to.name, pack)?;
+        let sent = match &self.0 {
+            Transport::Layout(place) => add(to, pack, place).map_err(writing())?,
+            Transport::OciArchive(ArchiveFile { path, name }) => {
+                let shipment = oci_shipment(to.store, name.as_ref().unwrap_or(to.name), pack)?;
                 file(path, |out| Ok(write_oci_archive(&shipment, out)?)).map_err(writing())?
             }
-            Self::DockerArchive(path) => {
-                let shipment = shipment(to.store, to.name, local_image(to.name, pack)?);
+            Transport::DockerArchive(ArchiveFile { path, name }) => {
+                let name = name.as_ref().unwrap_or(to.name);
+                let shipment = shipment(to.store, name, local_image(name, pack)?);
                 file(path, |out| Ok(write_docker_archive(&shipment, out)?)).map_err(writing())?
             }
-            Self::Engine(sink) => sink.deliver(to.store, to.name, pack)?,
-            Self::Registry(name) => {
-                return push(to.client, to.store, name, pack, &to.progress).map(drop).map_err(Failure::from);
+            Transport::Engine(engine, name) => {
+                let name = name.as_ref().map(|name| name.parse::<Reference>()).transpose()?;
+                deliver(engine, to.store, name.as_ref().unwrap_or(to.name), pack)?
+            }
+            Transport::Registry(name) => {
+                push(to.client, to.store, &name.reference, pack, &to.progress)?;
+                return Ok(());
+            }
+            Transport::Store(name) => {
+                return Err(format!("{name} is a name of this store; `hone tag` gives it").into());
             }
         };
         if let Some(step) = step {
@@ -140,9 +126,9 @@ impl Output {
 
     /// A registry has a step for each blob.
     fn step(&self, to: &Deliver<'_>) -> Option<Box<dyn Step>> {
-        let label = match self {
-            Self::Registry(_) => return None,
-            Self::Engine(sink) => format!("load {sink}"),
+        let label = match &self.0 {
+            Transport::Registry(_) => return None,
+            Transport::Engine(..) => format!("load {self}"),
             other => other.to_string(),
         };
         Some(to.progress.step(&label, None))
@@ -197,7 +183,7 @@ fn file(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<Delivery, Fail
         out.flush()?;
         Ok(sent)
     };
-    if path.as_os_str() == STDOUT {
+    if path.as_os_str() == STANDARD {
         return through(&mut io::stdout().lock());
     }
     if fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir()) {

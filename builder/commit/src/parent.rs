@@ -5,7 +5,7 @@
 //! is a base of its own, with all its layers, and its lineage is the name that the caller ran it by.
 
 use hone_contract::run::{Engine, RunRecord};
-use hone_contract::{Digest, Reference};
+use hone_contract::{Digest, Pinned, Reference};
 use hone_engines::Found;
 use hone_image::claim::{self, Claim};
 use hone_image::image::{VersionOf, without_adapter};
@@ -246,13 +246,11 @@ impl Ran<'_> {
 
 /// `NAME:TAG`, or `NAME@sha256:...`, whose tag is then made of the digest.
 fn called(text: &str) -> Option<Reference> {
-    let Some((name, digest)) = text.split_once('@') else {
-        return text.parse().ok();
-    };
-    let tagged = name.rsplit('/').next().is_some_and(|last| last.contains(':'));
-    let digits: Digest = digest.parse().ok()?;
-    let name: Reference = name.parse().ok()?;
-    if tagged { Some(name) } else { name.with_tag(&format!("sha256-{}", &digits.hex()[..SHORT])).ok() }
+    let Pinned { reference, digest, tagged } = text.parse().ok()?;
+    match digest {
+        Some(digest) if !tagged => reference.with_tag(&format!("sha256-{}", &digest.hex()[..SHORT])).ok(),
+        _ => Some(reference),
+    }
 }
 
 /// The image that ran, when the run record does not say: the engine is asked again, and without an engine the job, which

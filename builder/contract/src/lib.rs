@@ -1,4 +1,5 @@
-//! What every program of Hone agrees on, as values: digests and names, the job and the records of a run, what a LoRA
+//! What every program of Hone agrees on, as values: digests and names, the job and the records of a run, what
+//! a base and a trainer are by content, what a LoRA
 //! adapter is, how a stranger's words and sizes are shown, how an error is said with its causes, how far long work is, and
 //! how messages are told.
 //!
@@ -6,9 +7,11 @@
 
 pub mod chain;
 pub mod digest;
+pub mod identity;
 pub mod job;
 pub mod json;
 pub mod lora;
+pub mod pinned;
 pub mod progress;
 pub mod quote;
 pub mod reference;
@@ -19,6 +22,7 @@ pub mod tell;
 
 pub use chain::chain;
 pub use digest::Digest;
+pub use pinned::Pinned;
 pub use quote::{Quoted, printable, quoted, quoted_bytes, quoted_path};
 pub use reference::Reference;
 pub use size::size;

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use hone_base::{Provenance, refuse_pickled};
+use hone_contract::Pinned;
 use hone_image::oci::{ImageConfig, MAX_DOCUMENT_BYTES, Sealed};
 use hone_image::{Digest, hub};
 use hone_plan::{BuildPlan, JobParts, MAX_HONEFILE, ModelSource, Platform};
@@ -20,7 +21,6 @@ use crate::exchange::{
     ORIGIN, PROGRAM, REQUEST,
 };
 use crate::image::Assembly;
-use crate::image_ref::ImageRef;
 use crate::llb::{Output, Read, Run, Shown};
 use crate::options::Options;
 use crate::proto::gateway::{BuildResult, Filesystems, Reference, References, ResolveImageConfigRequest};
@@ -64,7 +64,7 @@ pub struct Model {
 /// When there is nothing to build, or building it fails.
 pub async fn build(bridge: &mut Bridge, options: &Options) -> Result<BuildResult, FrontendError> {
     let (text, plan) = honefile(bridge, options).await?;
-    let (own, _) = resolve(bridge, options, &ImageRef::parse(&options.source)?, &options.worker).await?;
+    let (own, _) = resolve(bridge, options, &options.source.parse()?, &options.worker).await?;
     let program = image(options, &own, &options.worker, "[hone] the frontend's program");
     let mut build = Build { bridge, options, plan: &plan, program };
     let model = build.model(&text).await?;
@@ -214,26 +214,31 @@ async fn honefile(bridge: &mut Bridge, options: &Options) -> Result<(String, Bui
 pub async fn resolve(
     bridge: &mut Bridge,
     options: &Options,
-    name: &ImageRef,
+    name: &Pinned,
     platform: &Platform,
-) -> Result<(ImageRef, ImageConfig), FrontendError> {
+) -> Result<(Pinned, ImageConfig), FrontendError> {
     let ask = ResolveImageConfigRequest {
-        reference: name.to_string(),
+        reference: name.canonical(),
         platform: Some(wire(platform)),
         resolve_mode: options.resolve_mode.clone(),
-        log_name: format!("[hone] look up {name}"),
+        log_name: format!("[hone] look up {}", name.canonical()),
     };
     let answer = bridge.resolve(ask).await?;
     let config = Sealed::<ImageConfig>::parse("image configuration", answer.config);
-    let config = config.map_err(|source| FrontendError::Config { image: name.to_string(), source })?;
+    let config = config.map_err(|source| FrontendError::Config { image: name.canonical(), source })?;
     let digest: Option<Digest> = answer.digest.parse().ok();
     Ok((digest.map_or_else(|| name.clone(), |digest| name.at(digest)), config.value().clone()))
 }
 
 /// The files of an image.
-pub fn image(options: &Options, name: &ImageRef, platform: &Platform, shown: &str) -> Output {
+pub fn image(options: &Options, name: &Pinned, platform: &Platform, shown: &str) -> Output {
     let attrs = [("image.resolvemode", options.resolve_mode.as_str())];
-    Output::source(&format!("docker-image://{name}"), &attrs, Some(wire(platform)), &Shown::new(shown, false))
+    Output::source(
+        &format!("docker-image://{}", name.canonical()),
+        &attrs,
+        Some(wire(platform)),
+        &Shown::new(shown, false),
+    )
 }
 
 /// A platform as BuildKit writes it.

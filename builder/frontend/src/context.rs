@@ -113,7 +113,7 @@ pub fn base(
             let hub = hub.ok_or(FrontendError::Protocol("a hub's model without its description"))?;
             return Ok((of_hub(options, hub), tokenizer.map(apart)));
         }
-        ModelSource::Registry(_) | ModelSource::Layout { .. } => {
+        ModelSource::Registry { .. } | ModelSource::Layout(_) => {
             return Err(unsupported(
                 "a model in a registry or a layout is read by `hone build` only; unpack it into the build context",
             ));

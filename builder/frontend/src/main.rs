@@ -11,7 +11,6 @@ mod context;
 mod error;
 mod exchange;
 mod image;
-mod image_ref;
 mod llb;
 mod options;
 mod proto;

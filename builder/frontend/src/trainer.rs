@@ -1,9 +1,8 @@
 //! The trainer of an image: the built-in's image beside this frontend's, one that the user names, a directory of the
 //! build context, or none.
 
-use hone_base::{runtime_config, trainer_job};
-use hone_image::Digest;
-use hone_image::job::Trainer;
+use hone_contract::Pinned;
+use hone_contract::job::Trainer;
 use hone_image::oci::RuntimeConfig;
 use hone_plan::{OwnTrainer, Platform, TrainerPlan, TrainerSource};
 
@@ -11,11 +10,12 @@ use crate::build::{Build, image, resolve};
 use crate::context;
 use crate::error::FrontendError;
 use crate::exchange::{ANSWER, IMAGE, TreeFound};
-use crate::image_ref::ImageRef;
 use crate::llb::Output;
 
 /// Architecture written for an image in which there is no program: as `hone build` does.
 const NO_PROGRAM: &str = "amd64";
+/// The last part of the name of a frontend's image; its neighbours are the trainers' images.
+const FRONTEND: &str = "frontend";
 
 /// A trainer that was found.
 #[derive(Debug)]
@@ -49,18 +49,16 @@ pub async fn find(build: &mut Build<'_>, asked: Option<&Platform>) -> Result<Fou
         TrainerPlan::None => Ok(nothing(plan, asked)),
         TrainerPlan::BuiltIn(name) => {
             let name = match another {
-                Some(another) => ImageRef::parse(another)?,
+                Some(another) => another.parse()?,
                 None => beside(&build.options.source, name)?,
             };
             let found = of_image(build, &name, asked).await;
             found.map_err(|error| match error {
-                FrontendError::BuildKit(status) => FrontendError::NoTrainer { image: name.to_string(), status },
+                FrontendError::BuildKit(status) => FrontendError::NoTrainer { image: name.canonical(), status },
                 error => error,
             })
         }
-        TrainerPlan::Own(OwnTrainer { from: TrainerSource::Image(name), .. }) => {
-            of_image(build, &ImageRef::parse(name)?, asked).await
-        }
+        TrainerPlan::Own(OwnTrainer { from: TrainerSource::Image(name), .. }) => of_image(build, name, asked).await,
         TrainerPlan::Own(OwnTrainer { from: TrainerSource::Rootfs(dir), .. }) => of_tree(build, dir, asked).await,
         TrainerPlan::Own(OwnTrainer { from: TrainerSource::Layout { .. }, .. }) => Err(FrontendError::unsupported(
             "trainer.layout",
@@ -73,15 +71,16 @@ fn nothing(plan: &TrainerPlan, asked: Option<&Platform>) -> FoundTrainer {
     FoundTrainer {
         files: None,
         layers: 0,
-        config: runtime_config(plan, RuntimeConfig::default()),
+        config: plan.config(RuntimeConfig::default()),
         job: None,
         architecture: asked.map_or_else(|| NO_PROGRAM.to_owned(), |platform| platform.architecture.clone()),
         variant: asked.and_then(|platform| platform.variant.clone()),
     }
 }
 
-fn beside(source: &str, name: &str) -> Result<ImageRef, FrontendError> {
-    ImageRef::parse(source)?.trainer_beside(name).ok_or_else(|| {
+/// The image beside this frontend's that has the built-in trainer `name`.
+fn beside(source: &str, name: &str) -> Result<Pinned, FrontendError> {
+    neighbour(&source.parse()?, name).ok_or_else(|| {
         let why = format!(
             "the image of the {name} trainer lies beside the frontend's when that is called .../frontend, and this one \
              is {source}; name it with --build-arg HONE_TRAINER_IMAGE=IMAGE"
@@ -90,9 +89,16 @@ fn beside(source: &str, name: &str) -> Result<ImageRef, FrontendError> {
     })
 }
 
+/// `r/hone/frontend:1` -> `r/hone/trainer-onnx:1`; `None` when the image is not called `frontend`.
+fn neighbour(own: &Pinned, name: &str) -> Option<Pinned> {
+    let whole = own.reference.name();
+    let folder = whole.strip_suffix(FRONTEND).filter(|rest| rest.is_empty() || rest.ends_with('/'))?;
+    format!("{folder}trainer-{name}:{}", own.reference.tag()).parse().ok()
+}
+
 async fn of_image(
     build: &mut Build<'_>,
-    name: &ImageRef,
+    name: &Pinned,
     asked: Option<&Platform>,
 ) -> Result<FoundTrainer, FrontendError> {
     let platform = asked.unwrap_or(&build.options.worker).clone();
@@ -100,14 +106,14 @@ async fn of_image(
     // BuildKit has chosen among several; of one alone it takes what there is.
     if found.architecture != platform.architecture || !found.platform().is_linux() {
         let (got, want) = (found.platform().to_string(), platform.to_string());
-        return Err(FrontendError::Architecture { image: name.to_string(), got, want });
+        return Err(FrontendError::Architecture { image: name.canonical(), got, want });
     }
     let plan = &build.plan.trainer;
-    let config = runtime_config(plan, found.config);
+    let config = plan.config(found.config);
     Ok(FoundTrainer {
         files: Some(image(build.options, &name, &platform, "[hone] the trainer")),
         layers: found.rootfs.diff_ids.len(),
-        job: trainer_job(plan, &found.rootfs.diff_ids, config.command_line()),
+        job: plan.job(&found.rootfs.diff_ids, config.command_line()),
         config,
         architecture: found.architecture,
         variant: found.variant,
@@ -134,12 +140,29 @@ async fn of_tree(build: &mut Build<'_>, dir: &str, asked: Option<&Platform>) -> 
     Ok(FoundTrainer {
         files: Some(files.clone()),
         layers: 1,
-        job: job_of(&build.plan.trainer, diff_id, &nothing.config),
+        job: build.plan.trainer.job(&[diff_id], nothing.config.command_line()),
         architecture: architecture.unwrap_or(nothing.architecture),
         ..nothing
     })
 }
 
-fn job_of(plan: &TrainerPlan, diff_id: Digest, config: &RuntimeConfig) -> Option<Trainer> {
-    trainer_job(plan, &[diff_id], config.command_line())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trainer_is_looked_for_beside_its_frontend() {
+        let beside = |text: &str| neighbour(&text.parse().expect(text), "onnx").map(|name| name.canonical());
+        let digest = format!("sha256:{}", "a".repeat(64));
+        for (frontend, trainer) in [
+            ("127.0.0.1:5000/hone/frontend:1", "127.0.0.1:5000/hone/trainer-onnx:1"),
+            ("hone/frontend", "docker.io/hone/trainer-onnx:latest"),
+            ("frontend:2", "docker.io/library/trainer-onnx:2"),
+            (&format!("r.example/frontend:1@{digest}"), "r.example/trainer-onnx:1"),
+        ] {
+            assert_eq!(beside(frontend).as_deref(), Some(trainer));
+        }
+        assert_eq!(beside("r.example/my-frontend:1"), None);
+        assert_eq!(beside("r.example/other:frontend"), None);
+    }
 }

@@ -18,6 +18,7 @@ pub mod platform;
 mod sealed;
 mod spelling;
 pub mod tar;
+pub mod transport;
 pub mod walk;
 pub mod whiteout;
 

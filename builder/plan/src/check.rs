@@ -7,11 +7,11 @@ use hone_image::job::{Dataset, Finetune, Resources};
 use hone_image::rules::{self, Amount, BUILT_IN, Choice, TARGETS, Whole};
 use serde_saphyr::Spanned;
 
+use crate::address;
 use crate::error::{HonefileError, Source, distance};
 use crate::plan::{AdapterPlan, BasePlan, BuildPlan, Origin, OwnTrainer, Platform, Said, TrainerPlan, TrainerSource};
 use crate::quantity::{amount, memory, whole};
 use crate::raw::{self, Raw, Text};
-use crate::source;
 
 /// What `apiVersion` must be.
 pub const API_VERSION: &str = "hone.dev/v1";
@@ -72,7 +72,7 @@ impl Check<'_> {
     fn base(&self, raw: raw::Base) -> Result<BasePlan, HonefileError> {
         let model = raw.model.ok_or_else(|| self.source.whole(NO_MODEL.to_owned()))?;
         let sha256 = raw.sha256.as_ref().map(|text| text.value.as_str());
-        let found = source::model(&model.value, sha256).map_err(|why| self.wrong("base.model", &model, why))?;
+        let found = address::model(&model.value, sha256).map_err(|why| self.wrong("base.model", &model, why))?;
         if let (Some(text), false) = (&raw.sha256, matches!(found, crate::ModelSource::Url { .. })) {
             return Err(self.wrong("base.sha256", text, "it goes with an http or https address only"));
         }
@@ -100,7 +100,7 @@ impl Check<'_> {
     fn platforms(&self, list: &Spanned<Vec<Text>>) -> Result<Vec<Platform>, HonefileError> {
         let mut platforms = Vec::new();
         for text in &list.value {
-            let platform = source::platform(&text.value).map_err(|why| self.wrong("platforms", text, why))?;
+            let platform = address::platform(&text.value).map_err(|why| self.wrong("platforms", text, why))?;
             if platforms.contains(&platform) {
                 return Err(self.wrong(
                     "platforms",
@@ -142,13 +142,13 @@ impl Check<'_> {
         let from = match (&raw.rootfs, &raw.image, &raw.layout) {
             (Some(dir), None, None) => TrainerSource::Rootfs(self.path("trainer.rootfs", dir)?),
             (None, Some(text), None) => {
-                let image = source::reference(&text.value).map_err(|why| self.wrong("trainer.image", text, why))?;
+                let image = address::reference(&text.value).map_err(|why| self.wrong("trainer.image", text, why))?;
                 TrainerSource::Image(image)
             }
             (None, None, Some(text)) => {
                 let path = text.value.strip_prefix("oci:").unwrap_or(&text.value);
-                let layout = source::layout(path).map_err(|why| self.wrong("trainer.layout", text, why))?;
-                TrainerSource::Layout { dir: layout.0, tag: layout.1 }
+                let layout = address::layout(path).map_err(|why| self.wrong("trainer.layout", text, why))?;
+                TrainerSource::Layout(layout)
             }
             _ => return Err(self.wrong("trainer", whole, "want one of the keys rootfs, image and layout")),
         };

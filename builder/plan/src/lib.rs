@@ -12,25 +12,27 @@
 //! # Ok::<(), hone_plan::HonefileError>(())
 //! ```
 
+mod address;
 mod check;
 pub mod convert;
 mod error;
-mod job;
+mod job_parts;
 mod plan;
 mod quantity;
 mod raw;
-mod source;
 mod text;
+mod trainer;
 
 pub use check::API_VERSION;
 pub use error::HonefileError;
-pub use job::JobParts;
+pub use job_parts::JobParts;
 pub use plan::{
     AdapterPlan, BasePlan, BuildPlan, ModelSource, Origin, OwnTrainer, Platform, Said, TrainerPlan, TrainerSource,
 };
 
-pub use source::{layout, platform};
+pub use address::platform;
 pub use text::text;
+pub use trainer::ROOTFS;
 
 /// A Honefile larger than this is refused unread (bytes).
 pub const MAX_HONEFILE: usize = 1 << 20;

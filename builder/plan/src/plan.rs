@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use hone_image::Digest;
-use hone_image::job::{Finetune, Resources};
+use hone_contract::job::{Finetune, Resources};
+use hone_contract::{Digest, Pinned};
+use hone_image::transport::Place;
 
 /// What to build.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,15 +71,15 @@ pub enum ModelSource {
         /// A branch, a tag or a commit; the hub's default branch when absent.
         revision: Option<String>,
     },
-    /// A model artifact or an image of a registry: `NAME:TAG` or `NAME@sha256:...`.
-    Registry(String),
-    /// A model artifact or an image of an OCI layout.
-    Layout {
-        /// The layout's directory.
-        dir: String,
-        /// Which of its images; may be absent when it has one.
-        tag: Option<String>,
+    /// A model artifact or an image of a registry.
+    Registry {
+        /// Its name.
+        name: Pinned,
+        /// The name as written: the image says so where its model comes from.
+        written: String,
     },
+    /// A model artifact or an image of an OCI layout; the tag may be absent when the layout has one image.
+    Layout(Place),
 }
 
 /// Where a model comes from, for the image's annotations (image-spec, annotations.md).
@@ -147,14 +148,9 @@ pub enum TrainerSource {
     /// A root filesystem's directory, as written: relative to the Honefile.
     Rootfs(String),
     /// An image of the store or of a registry.
-    Image(String),
-    /// An image of an OCI layout.
-    Layout {
-        /// The layout's directory, as written.
-        dir: String,
-        /// Which of its images; may be absent when it has one.
-        tag: Option<String>,
-    },
+    Image(Pinned),
+    /// An image of an OCI layout, its directory as written; the tag may be absent when the layout has one image.
+    Layout(Place),
 }
 
 /// What becomes of a successful run.

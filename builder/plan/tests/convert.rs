@@ -101,7 +101,10 @@ fn what_aikit_leaves_out_is_aikits_default_and_not_hones() {
 
 #[test]
 fn a_modelfile_is_carried_over() {
-    let registry = |name: &str| ModelSource::Registry(format!("registry.ollama.ai/library/{name}"));
+    let registry = |name: &str| {
+        let written = format!("registry.ollama.ai/library/{name}");
+        ModelSource::Registry { name: written.parse().expect("a name"), written }
+    };
     assert_eq!((plan(MARIO).name.as_str(), model(MARIO)), ("llama3.2", registry("llama3.2:1b")));
     let f = finetune(MARIO);
     assert_eq!((f.max_length, f.seed), (4096, 42));

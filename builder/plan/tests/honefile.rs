@@ -1,6 +1,7 @@
 //! Honefiles that are right, with every default; and mistakes, each with its whole message.
 
 use hone_image::job::Resources;
+use hone_image::transport::Place;
 use hone_plan::{BuildPlan, ModelSource, TrainerPlan, TrainerSource, parse};
 
 const LEAST: &str = "apiVersion: hone.dev/v1\nname: assistant\nbase:\n  model: m.gguf\n";
@@ -86,7 +87,7 @@ fn a_model_may_be_anywhere() {
     assert_eq!(hub, ModelSource::Hub { repository: "org/name".into(), revision: Some("main".into()) });
     assert_eq!(
         base("model: 'oci:dir:tag'").model,
-        ModelSource::Layout { dir: "dir".into(), tag: Some("tag".into()) }
+        ModelSource::Layout(Place { dir: "dir".into(), tag: Some("tag".into()) })
     );
     let lost = format!("apiVersion: hone.dev/v1\nname: a\nbase: {{model: m.gguf, sha256: {hex}}}\n");
     assert!(error(&lost).contains("base.sha256: it goes with an http or https address only"));
@@ -103,10 +104,10 @@ fn platforms_and_trainers_of_all_kinds() {
         TrainerPlan::Own(own) => own.from,
         other => panic!("{other:?}"),
     };
-    assert_eq!(from("trainer: {image: 'r.io/t:1'}"), TrainerSource::Image("r.io/t:1".into()));
+    assert_eq!(from("trainer: {image: 'r.io/t:1'}"), TrainerSource::Image("r.io/t:1".parse().expect("a name")));
     assert_eq!(
         from("trainer: {layout: 'oci:d:t'}"),
-        TrainerSource::Layout { dir: "d".into(), tag: Some("t".into()) }
+        TrainerSource::Layout(Place { dir: "d".into(), tag: Some("t".into()) })
     );
 }
 

@@ -4,8 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use hone_image::digest::Digest;
-use hone_image::reference::Reference;
+use hone_contract::Reference;
 use ureq::tls::TlsConfig;
 
 use crate::download::Download;
@@ -123,54 +122,4 @@ impl Client {
 fn wire(options: &Options, tls: &TlsConfig) -> Arc<Wire> {
     let name = concat!("hone/", env!("CARGO_PKG_VERSION"));
     Arc::new(Wire::new(name, tls, options.retry.clone(), options.pace.clone()))
-}
-
-/// An image to fetch: a tag, or a digest (`name[:tag]@sha256:...`), which then alone decides.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pinned {
-    /// The name; its tag is only for people where there is a digest.
-    pub reference: Reference,
-    /// The manifest's digest.
-    pub digest: Option<Digest>,
-}
-
-impl Pinned {
-    /// What to ask the registry for.
-    pub fn target(&self) -> String {
-        self.digest.map_or_else(|| self.reference.tag().to_owned(), |digest| digest.to_string())
-    }
-}
-
-impl std::str::FromStr for Pinned {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        let bad = |why: String| Error::name("image reference", text, why);
-        let (name, digest) = match text.split_once('@') {
-            Some((name, digest)) => {
-                (name, Some(digest.parse().map_err(|_| bad("want NAME@sha256:<64 hex digits>".into()))?))
-            }
-            None => (text, None),
-        };
-        let reference = name.parse::<Reference>().map_err(|e| bad(e.why.to_owned()))?;
-        Ok(Self { reference, digest })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_digest_decides_over_a_tag() {
-        let digest = Digest::of(b"x");
-        let pinned: Pinned = format!("localhost:5000/a/b:v1@{digest}").parse().expect("pinned");
-        assert_eq!(pinned.target(), digest.to_string());
-        assert_eq!(pinned.reference.to_string(), "localhost:5000/a/b:v1");
-        let tagged: Pinned = "a".parse().expect("tagged");
-        assert_eq!(tagged.target(), "latest");
-        for bad in ["", "@", "a@sha256:00", "@sha256:", "a@b@c"] {
-            assert!(bad.parse::<Pinned>().is_err(), "{bad}");
-        }
-    }
 }

@@ -30,7 +30,7 @@ mod trust;
 mod upload;
 mod wire;
 
-pub use client::{Client, Options, Pinned};
+pub use client::{Client, Options};
 pub use credentials::{auth_files, stores_credential};
 pub use download::Download;
 pub use error::{Cause, Error};

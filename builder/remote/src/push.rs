@@ -67,7 +67,7 @@ fn send(
     if let (Some(_), None) = (pack.model(), &model_tag) {
         progress.step(&format!("tag {}", name.tag()), None).noted(0, None, NO_MODEL_TAG);
     }
-    let repository = client.repository(name).map_err(|e| pushing(e.into()))?;
+    let repository = client.repository(name)?;
     let push = Push { repository: &repository, store, mounts: neighbours(store, name, pack)?, progress };
     let mut sent = Sent::default();
     for layer in pack.layers() {

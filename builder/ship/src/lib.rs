@@ -3,9 +3,7 @@
 //!
 //! What an engine is asked, and how an archive is written, is hone-engines' business; this crate reads the store for them.
 
-use std::fmt;
 use std::io;
-use std::str::FromStr;
 
 use hone_contract::{Digest, Reference};
 use hone_engines::{
@@ -13,6 +11,7 @@ use hone_engines::{
 };
 use hone_image::layer::Compression;
 use hone_image::oci::{Descriptor, ImageConfig, Sealed};
+use hone_image::transport::EngineName;
 use hone_image::{Image, Layer, Pack};
 use hone_store::{Budget, Store, this_machine};
 
@@ -42,65 +41,29 @@ impl ShipError {
     }
 }
 
-/// An engine as named on the command line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Sink {
-    /// docker, at an address or at the user's own.
-    Docker(Option<String>),
-    /// The user's podman.
-    Podman,
-    /// A namespace of the containerd that `ctr` reaches (CONTAINERD_ADDRESS).
-    Containerd(String),
-}
-
-impl FromStr for Sink {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once('=').unwrap_or((text, "")) {
-            ("docker", "") => Ok(Self::Docker(None)),
-            ("docker", address) => Ok(Self::Docker(Some(address.to_owned()))),
-            ("podman", "") => Ok(Self::Podman),
-            ("containerd", "") => Ok(Self::Containerd("default".to_owned())),
-            ("containerd", namespace) => Ok(Self::Containerd(namespace.to_owned())),
-            _ => Err("want docker, docker=ADDRESS, podman, containerd or containerd=NAMESPACE".to_owned()),
-        }
+/// The engine that a name stands for.
+pub fn engine(name: &EngineName) -> Box<dyn Engine> {
+    match name {
+        EngineName::Docker(None) => Box::new(Docker::new()),
+        EngineName::Docker(Some(address)) => Box::new(Docker::at(address)),
+        EngineName::Podman => Box::new(Podman::new()),
+        EngineName::Containerd(namespace) => Box::new(Containerd::new(namespace).on(this_machine())),
     }
 }
 
-impl fmt::Display for Sink {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Docker(_) => f.write_str("docker"),
-            Self::Podman => f.write_str("podman"),
-            Self::Containerd(namespace) => write!(f, "containerd, namespace {namespace}"),
+/// Makes a pack an image of an engine: the whole of it in containerd, the one for this machine elsewhere.
+///
+/// # Errors
+/// When the engine refuses, or there is no image for it.
+pub fn deliver(to: &EngineName, store: &Store, name: &Reference, pack: &Pack) -> Result<Delivery, ShipError> {
+    match to {
+        EngineName::Containerd(namespace) => {
+            let shipment = oci_shipment(store, name, pack)?;
+            let sent = Containerd::new(namespace).on(this_machine()).deliver(&shipment);
+            sent.map_err(ShipError::engine(format!("load {name} into {to}")))
         }
-    }
-}
-
-impl Sink {
-    /// The engine itself.
-    pub fn engine(&self) -> Box<dyn Engine> {
-        match self {
-            Self::Docker(None) => Box::new(Docker::new()),
-            Self::Docker(Some(address)) => Box::new(Docker::at(address)),
-            Self::Podman => Box::new(Podman::new()),
-            Self::Containerd(namespace) => Box::new(Containerd::new(namespace).on(this_machine())),
-        }
-    }
-
-    /// Makes a pack an image of the engine: the whole of it in containerd, the one for this machine elsewhere.
-    ///
-    /// # Errors
-    /// When the engine refuses, or there is no image for it.
-    pub fn deliver(&self, store: &Store, name: &Reference, pack: &Pack) -> Result<Delivery, ShipError> {
-        let loading = || format!("load {name} into {self}");
-        match self {
-            Self::Containerd(namespace) => {
-                let shipment = oci_shipment(store, name, pack)?;
-                Containerd::new(namespace).on(this_machine()).deliver(&shipment).map_err(ShipError::engine(loading()))
-            }
-            Self::Docker(_) | Self::Podman => ship(self.engine().as_ref(), store, name, local_image(name, pack)?),
+        EngineName::Docker(_) | EngineName::Podman => {
+            ship(engine(to).as_ref(), store, name, local_image(name, pack)?)
         }
     }
 }

@@ -11,8 +11,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hone_contract::{Digest, Pinned, Reference};
 use hone_image::oci::Descriptor;
-use hone_image::{Digest, Image, Pack, Reference};
+use hone_image::{Image, Pack};
 
 use crate::versions::VersionRecord;
 use crate::{Store, StoreError};
@@ -121,7 +122,7 @@ impl Store {
     }
 
     fn meant(&self, text: &str, names: &Names) -> Result<Meant, StoreError> {
-        if let Some((name, digest)) = pinned(text) {
+        if let Ok(Pinned { reference: name, digest: Some(digest), .. }) = text.parse() {
             let ours = |r: &Reference| r.name() == name.name();
             let found = self.by_digits(text, &digest.hex(), names, ours)?;
             let meant = |root| names.iter().find(|(r, d)| ours(r) && d.digest == root).map(|(r, _)| r.clone());
@@ -208,10 +209,4 @@ impl Store {
 /// Of the images in a pack: their manifests and configurations.
 fn digests(pack: &Pack) -> impl Iterator<Item = Digest> + '_ {
     pack.images().iter().flat_map(|image| [image.digest(), image.config().digest()])
-}
-
-/// `NAME[:TAG]@sha256:...`.
-fn pinned(text: &str) -> Option<(Reference, Digest)> {
-    let (name, digest) = text.split_once('@')?;
-    Some((name.parse().ok()?, digest.parse().ok()?))
 }

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use hone_build::{Bill, BuildError, Built, Format, Site, build, from_image};
-use hone_image::{Pack, Reference};
-use hone_registry::Pinned;
-use hone_ship::Sink;
+use hone_contract::{Pinned, Reference};
+use hone_image::Pack;
+use hone_image::transport::{EngineName, Transport};
 use hone_store::{Store, StoreError};
 use serde_json::json;
 
@@ -37,14 +37,12 @@ pub struct Build {
     /// Give the image to an engine, too: docker, docker=ADDRESS (e.g. docker=unix:///run/docker.sock), podman,
     /// containerd or containerd=NAMESPACE
     #[arg(long, value_name = "ENGINE")]
-    load: Vec<Sink>,
-    /// Put the image there, too: oci:DIR or oci:DIR:TAG (one name in a layout, which keeps its others), oci-archive:FILE,
-    /// docker-archive:FILE (`-` for standard output), docker://NAME:TAG (a registry), or an engine as with --load
+    load: Vec<EngineName>,
+    /// Put the image there, too, as `hone save --output` does
     #[arg(short, long, value_name = "WHERE")]
     output: Vec<Output>,
     /// Make Hone's own layers of an image that `docker build` made with Hone's frontend: its name here or in its
-    /// registry, or oci:DIR, oci:DIR:TAG, oci-archive:FILE, docker-archive:FILE, docker:NAME, podman:NAME,
-    /// containerd:NAME, containerd=NAMESPACE:NAME
+    /// registry, or what `hone load` takes
     #[arg(long, value_name = "IMAGE", conflicts_with = "path")]
     from_image: Option<String>,
     /// Attach a bill of materials: spdx or cyclonedx
@@ -92,7 +90,7 @@ impl Build {
         };
         // The store is held until the image is where it was to go.
         let delivered = built.and_then(|Built { pack, held }| {
-            for output in self.load.iter().cloned().map(Output::Engine).chain(self.output.iter().cloned()) {
+            for output in self.load.iter().cloned().map(Output::engine).chain(self.output.iter().cloned()) {
                 output.deliver(&Deliver { store, name: &self.tag, client: &client, progress }, &pack)?;
             }
             drop(held);
@@ -141,13 +139,14 @@ fn convert(site: &Site<'_>, image: &str) -> Result<Built, Failure> {
             Err(StoreError::NoImage(_)) => {}
             Err(error) => return Err(error.into()),
         }
-        let transports =
-            ["oci:", "oci-archive:", "docker-archive:", "docker:", "podman:", "containerd:", "containerd="];
-        if transports.iter().any(|t| image.starts_with(t)) && !image.starts_with("docker://") {
-            let found = load::fetch(&ingest, image, load::Wanted::One)?.images.into_iter().next();
-            return found.map(|(_, pack)| pack).ok_or_else(|| "it holds no image".into());
-        }
-        let wanted: Pinned = image.strip_prefix("docker://").unwrap_or(image).parse()?;
+        let wanted = match Transport::source(image)? {
+            Transport::Registry(name) => name,
+            Transport::Store(name) => name.parse::<Pinned>()?,
+            elsewhere => {
+                let found = load::fetch(&ingest, &elsewhere, load::Wanted::One)?.images.into_iter().next();
+                return found.map(|(_, pack)| pack).ok_or_else(|| "it holds no image".into());
+            }
+        };
         let repository = site.client.repository(&wanted.reference)?;
         let pulling = Pulling { repository: &repository, ingest: &ingest, progress: site.progress, all: true };
         Ok(site.store.pack(pulling.fetch(&wanted)?.digest)?)

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use hone_engines::install::{self, Done, Target};
+use hone_image::transport::EngineName;
 use hone_store::Store;
 use serde_json::json;
 
@@ -75,17 +76,16 @@ impl Place {
     /// The engine, and its configuration file where that depends on which one it is.
     fn target(&self, strict: bool) -> Result<(Target, Option<PathBuf>), Failure> {
         let env = |name: &str| env::var_os(name);
-        match self.engine.split_once('=').unwrap_or((&self.engine, "")) {
-            ("docker", address) => {
-                let given = Some(address).filter(|address| !address.is_empty());
-                let host = match install::docker_host(given, &env) {
+        match self.engine.parse() {
+            Ok(EngineName::Docker(address)) => {
+                let host = match install::docker_host(address.as_deref(), &env) {
                     Err(error) if strict => return Err(because(format!("install {}", self.engine))(error)),
                     host => host.unwrap_or_else(|_| install::DOCKER_HOST.to_owned()),
                 };
                 let usual = install::docker_config(&host, &env);
                 Ok((Target::Docker { host }, Some(usual)))
             }
-            ("podman", "") => {
+            Ok(EngineName::Podman) => {
                 let file = |name| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
                 let (alone, last) = (file("CONTAINERS_CONF"), file("CONTAINERS_CONF_OVERRIDE"));
                 Ok((Target::Podman { alone, last }, None))

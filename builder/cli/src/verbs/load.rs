@@ -1,24 +1,20 @@
 //! `hone load`: images of archives, layouts and engines into the store.
 
 use std::io;
-use std::path::Path;
 
 use clap::Args;
 use hone_contract::quoted;
-use hone_engines::Archive;
+use hone_engines::{Archive, ArchivedPack};
+use hone_image::transport::{ArchiveFile, BadTransport, Place, Transport, WORDS};
 use hone_image::{Digest, Pack, Reference};
-use hone_ship::Sink;
+use hone_ship::engine;
 use hone_store::{Budget, Ingest, Store};
 use serde::Serialize;
 
 use crate::answer::Form;
 use crate::failure::{Failure, because};
-use crate::layout::{Entry, Place, Reading, listed};
+use crate::layout::{Entry, Reading, listed};
 use crate::output;
-
-/// What can be loaded, as the help says it.
-const WORDS: &str = "oci-archive:FILE, docker-archive:FILE, oci:DIR or oci:DIR:TAG, or an image of an engine: \
-                     docker:NAME, podman:NAME, containerd:NAME or containerd=NAMESPACE:NAME";
 
 /// Arguments of `hone load`.
 #[derive(Debug, Args)]
@@ -52,7 +48,9 @@ impl Load {
         let loading = because(format!("load {}", self.from));
         let loaded = {
             let ingest = store.ingest()?;
-            load(&ingest, &self.from, self.tag.as_ref())
+            Transport::source(&self.from)
+                .map_err(Failure::from)
+                .and_then(|from| load(&ingest, &from, self.tag.as_ref()))
         };
         let answer = loaded.map_err(loading)?;
         for what in &answer.left {
@@ -64,7 +62,7 @@ impl Load {
 }
 
 /// Reads the images of `from` and names them.
-fn load(ingest: &Ingest<'_>, from: &str, tag: Option<&Reference>) -> Result<Answer, Failure> {
+fn load(ingest: &Ingest<'_>, from: &Transport, tag: Option<&Reference>) -> Result<Answer, Failure> {
     let wanted = if tag.is_some() { Wanted::One } else { Wanted::Named };
     let found = fetch(ingest, from, wanted)?;
     let mut images = Vec::new();
@@ -101,18 +99,19 @@ pub struct Fetched {
 }
 
 /// Brings the images of `from` into the store, without a name there.
-pub fn fetch(ingest: &Ingest<'_>, from: &str, wanted: Wanted) -> Result<Fetched, Failure> {
-    let found = match from.split_once(':') {
-        Some(("oci-archive" | "docker-archive", file)) => archive(ingest, &Archive::at(Path::new(file))?, wanted)?,
-        Some(("oci", layout)) => of_layout(ingest, &layout.parse()?, wanted)?,
-        Some((engine, name)) => {
-            let sink: Sink = engine.parse()?;
+pub fn fetch(ingest: &Ingest<'_>, from: &Transport, wanted: Wanted) -> Result<Fetched, Failure> {
+    let found = match from {
+        Transport::OciArchive(file) | Transport::DockerArchive(file) => {
+            let ArchiveFile { path, name } = file;
+            archive(ingest, &Archive::at(path)?, name.as_ref(), wanted)?
+        }
+        Transport::Layout(place) => of_layout(ingest, place, wanted)?,
+        Transport::Engine(name, Some(image)) => {
             let dir = ingest.scratch_dir()?;
-            archive(ingest, &sink.engine().save(name, dir.path())?, wanted)?
+            archive(ingest, &engine(name).save(image, dir.path())?, None, wanted)?
         }
-        None => {
-            return Err(format!("want {WORDS}").into());
-        }
+        Transport::Registry(name) => return Err(format!("`hone pull {name}` fetches it").into()),
+        Transport::Engine(_, None) | Transport::Store(_) => return Err(BadTransport::Unknown.into()),
     };
     for (_, pack) in &found.images {
         let budget = Budget::of_pack(pack);
@@ -156,14 +155,27 @@ fn shown(names: &[Reference], pack: &Pack) -> String {
     names.first().map_or(pack.digest().to_string(), Reference::to_string)
 }
 
-fn archive(ingest: &Ingest<'_>, archive: &Archive, wanted: Wanted) -> Result<Fetched, Failure> {
-    let images = archive.packs().iter().map(|found| (found.names.iter().cloned().collect(), found.pack.clone()));
+/// The images of an archive, or the one that has this name in it.
+fn archive(
+    ingest: &Ingest<'_>,
+    archive: &Archive,
+    name: Option<&Reference>,
+    wanted: Wanted,
+) -> Result<Fetched, Failure> {
+    let named = |found: &&ArchivedPack| name.is_none_or(|name| found.names.contains(name));
+    let images = archive.packs().iter().filter(named);
+    let images: Vec<(Vec<Reference>, Pack)> =
+        images.map(|found| (found.names.iter().cloned().collect(), found.pack.clone())).collect();
+    if let (Some(name), []) = (name, images.as_slice()) {
+        let names = archive.packs().iter().flat_map(|found| &found.names).map(ToString::to_string);
+        return Err(format!("it holds no image called {name}; {}", listed(names, "its images have no names")).into());
+    }
     let left = archive.artifacts().iter().map(|found| {
         let manifest = &found.artifact.manifest;
         let kind = manifest.value().artifact_type.as_ref().unwrap_or(&manifest.value().config.media_type);
         format!("{}: {}, no image of containers", manifest.digest(), quoted(kind))
     });
-    let found = Fetched { images: images.collect(), left: left.collect() };
+    let found = Fetched { images, left: if name.is_none() { left.collect() } else { Vec::new() } };
     let found = found.chosen(wanted, "load it without --tag, then use `hone tag`")?;
     for (_, pack) in &found.images {
         for layer in pack.layers() {

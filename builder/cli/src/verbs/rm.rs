@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use hone_image::Reference;
+use hone_contract::{Pinned, Reference};
 use hone_store::versions::VersionRecord;
 use hone_store::{Found, Removed, Store, StoreError, Swept};
 use serde::Serialize;
@@ -158,7 +158,7 @@ fn target(store: &Store, text: &str) -> Result<Target, Failure> {
     };
     // It may have got the name since the names were looked at above: what is written in full is what is meant.
     let written = text.parse::<Reference>().ok().filter(|name| resolved.references.contains(name));
-    let repository = text.split_once('@').and_then(|(name, _)| name.parse::<Reference>().ok());
+    let repository = text.parse::<Pinned>().ok().filter(|name| name.digest.is_some()).map(|name| name.reference);
     let meant = |r: &&Reference| match &written {
         Some(name) => *r == name,
         None => repository.as_ref().is_none_or(|name| name.name() == r.name()),

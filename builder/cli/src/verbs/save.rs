@@ -1,6 +1,7 @@
 //! `hone save`: an image alone, to a layout, an archive, an engine or a registry.
 
 use clap::Args;
+use hone_image::transport::WORDS;
 use hone_image::{Pack, Reference};
 use hone_store::{Resolved, Store};
 
@@ -19,9 +20,7 @@ pub struct Save {
     /// An image: its name, its digest, or the first digits of that
     #[arg(value_name = "REF")]
     image: String,
-    /// Where to: oci:DIR or oci:DIR:TAG (one name in a layout, which keeps its others), oci-archive:FILE, docker-archive:FILE
-    /// (`-` for standard output), docker://NAME:TAG (a registry), or an engine: docker, podman, containerd=NAMESPACE
-    #[arg(short, long, value_name = "WHERE")]
+    #[arg(short, long, value_name = "WHERE", help = WORDS)]
     output: Output,
     /// The image for this machine alone, without the index and the model's artifact: for tools that take no index
     #[arg(long)]

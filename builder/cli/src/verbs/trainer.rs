@@ -4,17 +4,18 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use hone_base::Tree;
 use hone_image::image::BaseImage;
 use hone_image::oci::RuntimeConfig;
+use hone_image::transport::Place;
 use hone_image::{Image, Layer, LayerKind, Reference};
 use hone_sbom::{CRATES_PATH, MAX_CRATES};
 use hone_store::Store;
+use hone_tree::Tree;
 use serde_json::json;
 
 use crate::answer::Form;
 use crate::failure::{Failure, because};
-use crate::layout::{self, Adding, Place, Reading};
+use crate::layout::{self, Adding, Reading};
 use crate::output;
 
 /// Arguments of `hone trainer`.

@@ -7,8 +7,7 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::Args;
-use hone_base::{identity, trainer_digest};
-use hone_contract::quoted;
+use hone_contract::{identity, quoted};
 use hone_image::job::{Base, BaseFile, JOB_PATH, Job};
 use hone_image::oci::{Descriptor, Platform};
 use hone_image::{Digest, Image, Layer, LayerKind, Pack, media, modelpack};
@@ -201,7 +200,7 @@ impl Report {
         }
         if let Some(trainer) = &job.trainer {
             let layers = image.layers().iter().filter(|l| l.kind == LayerKind::Trainer);
-            let digest = trainer_digest(&layers.map(|l| l.diff_id).collect::<Vec<_>>());
+            let digest = identity::of_trainer(&layers.map(|l| l.diff_id).collect::<Vec<_>>());
             self.differs(&format!("{of}: trainer"), digest, trainer.digest);
             let (got, want) = (image.config().value().config.command_line().join(" "), trainer.command.join(" "));
             self.differs(&format!("{of}: command"), got, want);
@@ -243,7 +242,7 @@ impl Report {
                 want.size
             ));
         }
-        self.differs(&format!("{of}: base identity"), identity(&found), base.identity);
+        self.differs(&format!("{of}: base identity"), identity::of_base(&found), base.identity);
         let size: u64 = found.iter().map(|f| f.size).sum();
         for (name, got) in [(media::BASE_IDENTITY, base.identity.to_string()), (media::BASE_SIZE, size.to_string())] {
             if let Some(want) = image.manifest().value().annotations.get(name) {

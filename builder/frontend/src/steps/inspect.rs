@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use hone_base::{Links, Provenance, SourceFile, Sources, base_of, understand};
+use hone_base::{Links, Provenance, SourceFile, Sources, understand};
 use hone_image::job::TOKENIZER_DIR;
 
 use super::{StepError, answer_of, document};
@@ -20,7 +20,7 @@ pub fn inspect(model: &Path, tokenizer: Option<&Path>) -> Result<Inspected, Step
     let base = understand(&Sources::at(model, links)?, apart.as_ref(), &plan)?;
     // BuildKit shows what a step says.
     base.notes.iter().for_each(|note| hone_contract::tell(std::io::stderr(), &format!("hone-frontend: {note}")));
-    let named = base_of(&base, hashes);
+    let named = base.job(hashes);
     let origin = Provenance::annotated(&document(&Path::new(REQUEST).join(ORIGIN))?);
     let provenance = plan.base.as_ref().map(Provenance::planned).unwrap_or_default().or(origin);
     let annotations = provenance.annotations(&named, &provenance.over(base.facts.clone()));

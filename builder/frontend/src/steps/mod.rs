@@ -12,8 +12,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use hone_base::{BaseError, Links, TreeError};
+use hone_base::{BaseError, Links};
 use hone_contract::quoted_path;
+use hone_tree::TreeError;
 use serde::Serialize;
 
 use crate::error::chain;

@@ -6,9 +6,9 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::time::SystemTime;
 
-use hone_base::{Tree, TreeKind};
 use hone_image::Digest;
 use hone_image::tar::TarWriter;
+use hone_tree::{Tree, TreeKind};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 use sha2::{Digest as _, Sha256};
 

@@ -163,7 +163,7 @@ impl Aikit<'_> {
             path if path.starts_with(['/', '.']) => path.to_owned(),
             name => format!("hf://{name}"),
         };
-        crate::source::model(&model, None).map_err(|why| self.wrong("baseModel", text, &why))?;
+        crate::address::model(&model, None).map_err(|why| self.wrong("baseModel", text, &why))?;
         self.draft.key(Part::Base, "model", &model);
         if model.ends_with("-4bit") {
             let way_out = "name the model it was made from, or a GGUF of it, in base.model";

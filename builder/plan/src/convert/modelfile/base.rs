@@ -33,7 +33,7 @@ pub(super) fn base(from: &str, options: &Options<'_>) -> Result<Base, String> {
         Some(repository) => of_hub(repository),
         None => of_registry(from.trim_start_matches("https://").trim_start_matches("http://")),
     };
-    crate::source::model(&base.model, None)?;
+    crate::address::model(&base.model, None)?;
     Ok(base)
 }
 

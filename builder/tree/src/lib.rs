@@ -4,6 +4,8 @@
 //! (0:0), times (0), modes (0755 or 0644). Hard links become files. Dropped: setuid, setgid and extended
 //! attributes, capabilities among them: a trainer needs no privilege. Skipped below dev, proc, run, sys and tmp,
 //! and refused elsewhere: device nodes, sockets, FIFOs.
+//!
+//! Shared by `hone build` and the BuildKit frontend, so that both make the same layer of a directory.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};

@@ -1,7 +1,8 @@
 //! Where a model or a trainer comes from, as one word of the Honefile, and which platforms an image is for.
 
-use hone_contract::quoted;
-use hone_image::Digest;
+use hone_contract::reference::BadReference;
+use hone_contract::{Digest, Pinned, quoted};
+use hone_image::transport::{BadTransport, Place};
 
 use crate::plan::{ModelSource, Platform};
 
@@ -17,13 +18,13 @@ pub(crate) fn model(text: &str, sha256: Option<&str>) -> Result<ModelSource, Str
     match scheme.as_ref().map(|(scheme, rest)| (scheme.as_str(), *rest)) {
         Some(("http" | "https", rest)) => url(text, rest, sha256),
         Some(("hf", rest)) => hub(rest),
-        Some(("oci", rest)) => reference(rest).map(ModelSource::Registry),
+        Some(("oci", rest)) => reference(rest).map(|name| ModelSource::Registry { name, written: rest.to_owned() }),
         Some((other, _)) => Err(format!(
             "want a path, http://, https://, hf://, oci:// or oci:DIR; `{}://` is none of them",
             quoted(other)
         )),
         None => match text.strip_prefix("oci:") {
-            Some(text) => layout(text).map(|(dir, tag)| ModelSource::Layout { dir, tag }),
+            Some(text) => layout(text).map(ModelSource::Layout),
             None => Ok(ModelSource::Path(text.to_owned())),
         },
     }
@@ -64,29 +65,14 @@ fn hub(rest: &str) -> Result<ModelSource, String> {
     Ok(ModelSource::Hub { repository: repository.to_owned(), revision: revision.map(str::to_owned) })
 }
 
-/// A registry's reference: `NAME:TAG` or `NAME@sha256:...`.
-pub(crate) fn reference(text: &str) -> Result<String, String> {
-    let name = match text.split_once('@') {
-        Some((name, digest)) => {
-            digest.parse::<Digest>().map_err(|error| quoted(&error.to_string()).to_string())?;
-            name
-        }
-        None => text,
-    };
-    let parsed: Result<hone_image::Reference, _> = name.parse();
-    parsed.map(|_| text.to_owned()).map_err(|error| quoted(&error.to_string()).to_string())
+/// A registry's reference.
+pub(crate) fn reference(text: &str) -> Result<Pinned, String> {
+    text.parse().map_err(|error: BadReference| error.to_string())
 }
 
-/// `DIR` or `DIR:TAG`, as skopeo writes it after `oci:`: the first colon ends the directory, a tag may be a whole name.
-///
-/// # Errors
-/// What would do.
-pub fn layout(text: &str) -> Result<(String, Option<String>), String> {
-    let (dir, tag) = text.split_once(':').map_or((text, None), |(dir, tag)| (dir, Some(tag)));
-    match (dir, tag) {
-        ("", _) | (_, Some("")) => Err(format!("want oci:DIR or oci:DIR:TAG, got `oci:{}`", quoted(text))),
-        _ => Ok((dir.to_owned(), tag.map(str::to_owned))),
-    }
+/// `DIR` or `DIR:TAG`, as skopeo writes it after `oci:`.
+pub(crate) fn layout(text: &str) -> Result<Place, String> {
+    text.parse().map_err(|error: BadTransport| error.to_string())
 }
 
 /// `linux/arm64`, `linux/arm/v7`.
@@ -126,8 +112,8 @@ mod tests {
             ModelSource::Path(_) => "path",
             ModelSource::Url { .. } => "url",
             ModelSource::Hub { .. } => "hub",
-            ModelSource::Registry(_) => "registry",
-            ModelSource::Layout { .. } => "layout",
+            ModelSource::Registry { .. } => "registry",
+            ModelSource::Layout(_) => "layout",
         };
         for (text, want) in [
             ("./m.gguf", "path"),
@@ -141,9 +127,10 @@ mod tests {
         ] {
             assert_eq!(kind(text), want, "{text}");
         }
-        assert_eq!(layout("a/b:t"), Ok(("a/b".into(), Some("t".into()))));
-        assert_eq!(layout("a/b:name:t"), Ok(("a/b".into(), Some("name:t".into()))));
-        assert_eq!(layout("a"), Ok(("a".into(), None)));
+        let place = |dir: &str, tag: Option<&str>| Ok(Place { dir: dir.into(), tag: tag.map(str::to_owned) });
+        assert_eq!(layout("a/b:t"), place("a/b", Some("t")));
+        assert_eq!(layout("a/b:name:t"), place("a/b", Some("name:t")));
+        assert_eq!(layout("a"), place("a", None));
     }
 
     #[test]
