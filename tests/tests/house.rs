@@ -51,7 +51,7 @@ fn arrows_go_one_way() {
 }
 
 /// Everything that `name` reaches, tests' own needs left out.
-fn reached<'c>(crates: &'c BTreeMap<String, (String, Vec<String>)>, name: &str) -> BTreeSet<&'c str> {
+fn reached<'c>(crates: &'c BTreeMap<String, (String, Vec<String>)>, name: &'c str) -> BTreeSet<&'c str> {
     let (mut reached, mut left) = (BTreeSet::new(), vec![name]);
     while let Some((_, needed)) = left.pop().and_then(|name| crates.get(name)) {
         left.extend(needed.iter().map(String::as_str).filter(|needed| reached.insert(*needed)));

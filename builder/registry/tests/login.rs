@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use common::fake::{Fake, Script};
-use common::{again, described, quick, repository, whole};
+use common::{again, quick, repository, whole};
 use hone_registry::login::{Kept, Login, Tried, forget, keep, registries, user};
 use hone_registry::{Client, Options};
 
@@ -44,14 +44,15 @@ fn what_is_kept_is_used_by_every_verb_until_it_is_forgotten() {
     let registry = Fake::start(Script { basic: Some(BASIC.into()), ..Script::default() });
     let dir = tempfile::tempdir().expect("directory");
     let file = dir.path().join("config.json");
-    let pulls = || repository(&client(&[&file]), &registry.host, "a").has_blob(&described(b"x"));
+    // Nothing is there: who may pull is told so, and who may not is told something else.
+    let pulls = || repository(&client(&[&file]), &registry.host, "a").manifest("x").expect_err("empty").status();
     assert_eq!(client(&[&file]).try_kept(&registry.host).expect("nothing is kept"), None);
-    assert!(pulls().is_err());
+    assert_eq!(pulls(), Some(401));
     assert_eq!(keep(&file, &login(&registry.host, "pw")).expect("keep"), Kept::Plain);
-    assert!(!pulls().expect("known"));
+    assert_eq!(pulls(), Some(404));
     assert_eq!(client(&[&file]).try_kept(&registry.host).expect("known"), Some(Tried::Proven));
     assert!(forget(&file, &registry.host).expect("forget"));
-    assert!(pulls().is_err());
+    assert_eq!(pulls(), Some(401));
 }
 
 /// A helper that keeps what it is given in a file, in the PATH of the test that runs again.
