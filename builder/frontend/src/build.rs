@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use hone_base::{Provenance, refuse_pickled};
-use hone_contract::Pinned;
+use hone_contract::{Pinned, chain};
 use hone_image::oci::{ImageConfig, MAX_DOCUMENT_BYTES, Sealed};
 use hone_image::{Digest, hub};
 use hone_plan::{BuildPlan, JobParts, MAX_HONEFILE, ModelSource, Platform};
@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::bridge::Bridge;
 use crate::context::{self, Fetched};
-use crate::error::{FrontendError, chain};
+use crate::error::FrontendError;
 use crate::exchange::{
     ANSWER, ANSWER_FILE, Answer, CONTEXT, FOLLOW_LINKS, GIT_BLOBS, GitBlobs, HASHES, HONEFILE, Inspected, MAX_ANSWER,
     ORIGIN, PROGRAM, REQUEST,

@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     let done = match args.as_slice() {
         [] if std::io::stdin().is_terminal() => Err("this is a BuildKit frontend: write `# syntax=IMAGE` into the first line of a Honefile, and `docker build -f Honefile .`".to_owned()),
         [] => frontend(),
-        args => steps::run(args).map_err(|error| error::chain(&error)),
+        args => steps::run(args).map_err(|error| hone_contract::chain(&error)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -53,7 +53,13 @@ struct Service {
 
 impl Auth {
     pub(crate) fn new(domain: &str, path: &str, files: Vec<PathBuf>) -> Self {
-        Self { domain: domain.to_owned(), path: path.to_owned(), files, peer: Peer::Registry, state: Mutex::default() }
+        Self {
+            domain: domain.to_owned(),
+            path: path.to_owned(),
+            files,
+            peer: Peer::Registry,
+            state: Mutex::default(),
+        }
     }
 
     /// Somebody who is to be shown to be known at a registry.

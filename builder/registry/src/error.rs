@@ -199,7 +199,9 @@ pub(crate) fn advice(peer: Peer, host: &str, status: u16, error: &RegistryError)
             format!("{host} speaks https")
         }
         (Peer::Registry, 401 | 403) => {
-            format!("sign in with `hone login {host}`, `docker login {host}` or `podman login {host}` as one who may do this")
+            format!(
+                "sign in with `hone login {host}`, `docker login {host}` or `podman login {host}` as one who may do this"
+            )
         }
         (Peer::Login, 401 | 403) => "check the user and the password".into(),
         (Peer::Login, 404) => "check the registry's name".into(),
@@ -237,7 +239,9 @@ pub(crate) fn unreachable_advice(peer: Peer, host: &str, error: &ureq::Error) ->
                 _ => format!("give {host} {own}"),
             }
         }
-        (_, Peer::Registry | Peer::Login) if tls => format!("if {host} speaks plain HTTP, name it as an insecure registry (--tls-verify=false)"),
+        (_, Peer::Registry | Peer::Login) if tls => {
+            format!("if {host} speaks plain HTTP, name it as an insecure registry (--tls-verify=false)")
+        }
         _ if tls => format!("if {host} speaks plain HTTP, write http://"),
         (ureq::Error::Protocol(_), _) => format!("check whether {host} speaks https rather than http"),
         _ => return String::new(),

@@ -265,9 +265,8 @@ fn run(helper: &str, verb: &'static str, input: String) -> Result<bool, Why> {
         process.wait_with_output()
     });
     let output = done.ok_or_else(|| unanswered(helper))?.map_err(|e| format!("{}: {e}", quoted(&program)))?;
-    let said = [&output.stdout, &output.stderr].map(|said| {
-        String::from_utf8_lossy(&said[..said.len().min(MAX_SAID)]).trim().to_owned()
-    });
+    let said = [&output.stdout, &output.stderr]
+        .map(|said| String::from_utf8_lossy(&said[..said.len().min(MAX_SAID)]).trim().to_owned());
     match output.status.success() {
         true => Ok(true),
         false if verb == "erase" && said.iter().any(|said| said.contains("credentials not found")) => Ok(false),
@@ -321,7 +320,10 @@ mod tests {
         assert_eq!(keep(&file, &login).expect("keep"), Kept::Plain);
         let text = fs::read_to_string(&file).expect("file");
         // me:a:b, in docker's own spacing.
-        assert_eq!(text, "{\n\t\"auths\": {\n\t\t\"r.example:5000\": {\n\t\t\t\"auth\": \"bWU6YTpi\"\n\t\t}\n\t}\n}\n");
+        assert_eq!(
+            text,
+            "{\n\t\"auths\": {\n\t\t\"r.example:5000\": {\n\t\t\t\"auth\": \"bWU6YTpi\"\n\t\t}\n\t}\n}\n"
+        );
         assert_eq!(fs::metadata(&file).expect("file").permissions().mode() & 0o7777, 0o600);
         assert_eq!(fs::metadata(file.parent().expect("parent")).expect("dir").permissions().mode() & 0o7777, 0o700);
         assert_eq!(user(std::slice::from_ref(&file), "r.example:5000").expect("user").as_deref(), Some("me"));

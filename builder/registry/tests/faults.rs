@@ -5,7 +5,8 @@
 mod common;
 
 use common::fake::{Canned, Fake, Script, Seen};
-use common::{client, described, opener, quick, read, repository, seeded, whole};
+use common::{client, described, opener, quick, read, repository, seeded};
+use hone_contract::chain;
 use hone_image::digest::Digest;
 use hone_image::media;
 use hone_registry::{Client, Error, Options, Pushed, Repository};
@@ -29,7 +30,7 @@ fn push(fake: &Fake, repository: &Repository, size: usize) -> Pushed {
     let blob = described(&bytes);
     let pushed = repository
         .push_blob(&blob, &opener(&bytes), &[], &mut |n| assert!(n <= blob.size))
-        .unwrap_or_else(|e| panic!("{}", whole(&e)));
+        .unwrap_or_else(|e| panic!("{}", chain(&e)));
     assert!(fake.blob(blob.digest).as_deref() == Some(&bytes[..]), "other bytes arrived");
     pushed
 }
@@ -387,7 +388,7 @@ fn a_server_s_words_are_shown_escaped_and_cut() {
     };
     for body in [document("DENIED"), document(&said), said.clone()] {
         fake.state().script.canned = vec![canned("GET", 403, &[], &body)];
-        let shown = whole(&repository.manifest("v1").expect_err("refused"));
+        let shown = chain(&repository.manifest("v1").expect_err("refused"));
         assert!(!shown.contains(|c: char| c.is_control() || c == '\u{202e}') && shown.len() < 1000, "{shown}");
         assert!(shown.contains("owned"), "{shown}");
     }
@@ -399,5 +400,5 @@ fn nobody_there_is_said_so() {
     let repository = repository(&client(), &format!("127.0.0.1:{port}"), "a");
     let error = repository.manifest("v1").expect_err("nobody");
     assert!(matches!(error, Error::Unreachable { .. }));
-    assert!(whole(&error).contains("refused"), "{}", whole(&error));
+    assert!(chain(&error).contains("refused"), "{}", chain(&error));
 }

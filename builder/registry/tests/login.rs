@@ -8,7 +8,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use common::fake::{Fake, Script};
-use common::{again, quick, repository, whole};
+use common::{again, quick, repository};
+use hone_contract::chain;
 use hone_registry::login::{Kept, Login, Tried, forget, keep, registries, user};
 use hone_registry::{Client, Options};
 
@@ -31,7 +32,7 @@ fn a_login_is_tried_at_the_registry_or_at_its_token_service() {
         let tried = |password: &str| client(&[]).try_login(&login(&registry.host, password));
         assert_eq!(tried("pw").expect("known"), Tried::Proven);
         let error = tried("other").expect_err("unknown");
-        assert_eq!(error.status(), Some(401), "{}", whole(&error));
+        assert_eq!(error.status(), Some(401), "{}", chain(&error));
         assert!(error.to_string().ends_with("check the user and the password"), "{error}");
         assert!(client(&[]).try_login(&Login { user: "ho:ne", ..login(&registry.host, "pw") }).is_err());
     }
@@ -95,7 +96,7 @@ fn a_helper_keeps_what_is_not_for_a_file() {
     assert_eq!(user(&[file.clone()], "r.example").expect("user"), None);
     // One that does not work keeps nothing, and says why.
     let before = std::fs::read_to_string(&file).expect("file");
-    let said = whole(&keep(&file, &login("o.example", "secret")).expect_err("broken"));
+    let said = chain(&keep(&file, &login("o.example", "secret")).expect_err("broken"));
     assert!(said.contains("docker-credential-broken store fails: locked") && !said.contains("secret"), "{said}");
     assert_eq!(std::fs::read_to_string(&file).expect("file"), before);
 }

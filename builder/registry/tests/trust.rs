@@ -10,7 +10,8 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use common::fake::{Fake, Script};
-use common::{quick, whole};
+use common::quick;
+use hone_contract::chain;
 use hone_image::digest::Digest;
 use hone_image::media;
 use hone_registry::{Client, Error, Options, Unverified};
@@ -46,7 +47,7 @@ fn pull(options: Options, host: &str) -> Result<Digest, Error> {
 }
 
 fn fails(options: Options, host: &str) -> String {
-    whole(&pull(options, host).expect_err("not believed"))
+    chain(&pull(options, host).expect_err("not believed"))
 }
 
 fn own(dir: &Path) -> Options {

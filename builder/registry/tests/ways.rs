@@ -10,7 +10,8 @@ use std::process::{Command, Stdio};
 
 use common::distribution::Distribution;
 use common::fake::{Fake, Script};
-use common::{again, client, quick, read, repository, seeded, skipped, whole};
+use common::{again, client, quick, read, repository, seeded, skipped};
+use hone_contract::chain;
 use hone_registry::{Client, Error, Options};
 
 /// An authority of our own (`ca.pem`), and its certificate for 127.0.0.1; `None` where there is no openssl, which in CI is a failure.
@@ -52,11 +53,11 @@ fn a_private_authority_is_trusted_when_named() {
     );
     // Without it: refused, at once, with the way out.
     let error = client().download(&url).expect("url").open(0).expect_err("unknown authority");
-    assert!(matches!(error, Error::Unreachable { .. }), "{}", whole(&error));
-    assert!(error.to_string().contains("a certificate that this machine trusts"), "{}", whole(&error));
+    assert!(matches!(error, Error::Unreachable { .. }), "{}", chain(&error));
+    assert!(error.to_string().contains("a certificate that this machine trusts"), "{}", chain(&error));
     // A registry of this machine is asked for TLS, too, and then for nothing else.
     let unknown = repository(&client(), &registry.host, "a").manifest("x").expect_err("unknown authority");
-    assert!(unknown.to_string().contains("--cert-dir"), "{}", whole(&unknown));
+    assert!(unknown.to_string().contains("--cert-dir"), "{}", chain(&unknown));
     let certificates = tempfile::tempdir().expect("directory");
     std::fs::copy(&authority, certificates.path().join("ca.crt")).expect("copy");
     let options = Options { cert_dir: Some(certificates.path().to_owned()), retry: quick(), ..Options::default() };
@@ -68,7 +69,7 @@ fn a_private_authority_is_trusted_when_named() {
 fn tls_to_a_server_without_it_is_said_so() {
     let Some(registry) = Distribution::start(false) else { return };
     let error = client().download(&format!("https://{}/m", registry.host)).expect("url").open(0).expect_err("no TLS");
-    assert!(error.to_string().contains("write http://"), "{}", whole(&error));
+    assert!(error.to_string().contains("write http://"), "{}", chain(&error));
 }
 
 /// A proxy that sends every `CONNECT` to one host, and keeps what it was asked.
@@ -144,7 +145,7 @@ const NOBODY: &str = "0.0.0.0:9";
 fn a_proxy_is_that_of_the_scheme() {
     if let Ok(url) = std::env::var("HONE_TEST_URL") {
         let error = client().download(&url).expect("url").open(0).expect_err("nobody");
-        assert!(matches!(error, Error::Unreachable { .. }), "{}", whole(&error));
+        assert!(matches!(error, Error::Unreachable { .. }), "{}", chain(&error));
         return;
     }
     let (address, asks) = refusing_proxy();
@@ -181,7 +182,7 @@ fn a_proxy_is_that_of_the_scheme() {
 fn a_proxy_that_is_none_is_said_so() {
     if std::env::var("HTTP_PROXY").is_ok_and(|proxy| proxy == "gopher://x") {
         let error = client().download("http://models.invalid/m").expect("url").open(0).expect_err("no proxy");
-        assert!(error.to_string().contains("check the proxy's settings"), "{}", whole(&error));
+        assert!(error.to_string().contains("check the proxy's settings"), "{}", chain(&error));
         return;
     }
     again("a_proxy_that_is_none_is_said_so", &[("HTTP_PROXY", "gopher://x".as_ref())]);

@@ -127,14 +127,6 @@ pub enum StoreError {
     Tar(#[from] hone_image::tar::TarError),
 }
 
-/// An error and its causes on one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {}", chain(source)),
-        None => error.to_string(),
-    }
-}
-
 impl StoreError {
     /// The error of a failed system call, with the causes a user can mend told apart.
     pub(crate) fn io(op: &'static str, path: &Path, source: io::Error) -> Self {

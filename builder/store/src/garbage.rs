@@ -4,10 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use hone_contract::chain;
 use hone_files::open_regular;
 use hone_image::oci::Descriptor;
 
-use crate::error::chain;
 use crate::files::{self, Lock};
 use crate::needed::Needed;
 use crate::{Store, StoreError};

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use hone_contract::quoted;
+use hone_contract::{chain, quoted};
 use hone_image::oci::{Descriptor, DocumentError, ImageConfig, MAX_DOCUMENT_BYTES, Manifest, Plain, Sealed};
 use hone_image::{Artifact, Digest, Document, Image, Pack, Reference, document, media};
 
-use crate::error::chain;
 use crate::{Ingest, Store, StoreError, this_machine};
 
 /// Manifests looked at below one index; ours have a handful, multi-platform images a dozen.

@@ -2,10 +2,10 @@
 
 use std::io::Read;
 
+use hone_contract::chain;
 use hone_image::job::{JOB_PATH, Job, JobError, MAX_JOB_BYTES};
 use hone_image::{Image, LayerKind};
 
-use crate::error::chain;
 use crate::{Budget, Store, StoreError, untar};
 
 /// Entries looked at in a job layer; ours has a handful.

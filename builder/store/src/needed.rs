@@ -8,14 +8,13 @@ use std::collections::HashSet;
 use std::io::{self, Read};
 use std::path::Path;
 
-use hone_contract::quoted;
+use hone_contract::{chain, quoted};
 use hone_files::open_regular;
 use hone_image::oci::{Descriptor, MAX_DOCUMENT_BYTES, Manifest};
 use hone_image::run::{OUTCOME_FILE, Outcome};
 use hone_image::{Digest, Document};
 use serde::de::DeserializeOwned;
 
-use crate::error::chain;
 use crate::images::MAX_MANIFESTS;
 use crate::index::Entry;
 use crate::versions::VersionRecord;

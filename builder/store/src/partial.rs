@@ -10,7 +10,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use hone_contract::quoted_path;
+use hone_contract::{chain, quoted_path};
 use hone_image::Digest;
 use hone_image::oci::Descriptor;
 use rustix::fs::fstatvfs;
@@ -18,7 +18,6 @@ use rustix::process::geteuid;
 use sha2::{Digest as _, Sha256};
 
 use self::held::{is_at, lock, locked, options};
-use crate::error::chain;
 use crate::garbage::Removed;
 use crate::weight::reserve;
 use crate::{Ingest, Store, StoreError, files};

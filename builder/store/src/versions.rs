@@ -6,12 +6,12 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use hone_contract::chain;
 use hone_image::image::VersionOf;
 use hone_image::oci::{Descriptor, ImageConfig, Sealed};
 use hone_image::{Digest, Layer, Pack, Reference};
 use serde::{Deserialize, Serialize};
 
-use crate::error::chain;
 use crate::index::Names;
 use crate::{Ingest, Store, StoreError, files};
 

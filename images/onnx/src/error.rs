@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use hone_contract::{quoted, quoted_path};
+use hone_contract::{chain, quoted, quoted_path};
 use hone_model::ModelError;
 
 /// A failure of the trainer.
@@ -110,13 +110,7 @@ pub struct TemplateError(String);
 
 impl From<minijinja::Error> for TemplateError {
     fn from(error: minijinja::Error) -> Self {
-        let mut text = error.to_string();
-        let mut cause = std::error::Error::source(&error);
-        while let Some(error) = cause {
-            text.push_str(&format!(": {error}"));
-            cause = error.source();
-        }
-        Self(text)
+        Self(chain(&error))
     }
 }
 

@@ -5,12 +5,12 @@
 
 mod cli;
 
-use std::error::Error;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
+use hone_contract::chain;
 use hone_train::{TrainError, runtime};
 
 /// 128 + SIGPIPE.
@@ -36,19 +36,4 @@ fn unread(error: &TrainError) -> bool {
         }
         _ => false,
     }
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !text.ends_with(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        cause = error.source();
-    }
-    text
 }

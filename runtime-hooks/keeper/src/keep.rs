@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TrySendError, channel, sync_channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use hone_contract::quoted_path;
 use hone_contract::run::{ExitRecord, ImageRef, Outcome, RunRecord};
+use hone_contract::{chain, quoted_path};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::engine::{LookupError, image_of};
@@ -237,17 +237,6 @@ fn oom_kills(dir: &Path) -> u64 {
 
 fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
-}
-
-/// An error and its causes, in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text = format!("{text}: {next}");
-        cause = next.source();
-    }
-    text
 }
 
 /// Opens the init process, before it can be replaced by another of the same number.

@@ -7,7 +7,8 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use hone_keeper::keep::{Keeper, chain, is_readable, open_init};
+use hone_contract::chain;
+use hone_keeper::keep::{Keeper, is_readable, open_init};
 use hone_keeper::report::{Format, Level, Log};
 use hone_keeper::staging::Staging;
 use hone_sys::Fork;

@@ -55,14 +55,3 @@ impl RunError {
         move |source| Self::Io { operation, path, source: source.into() }
     }
 }
-
-/// The error and its causes, on one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
-}

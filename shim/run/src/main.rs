@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     match run::run(&args) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            tell(&format!("hone run: {}", error::chain(&error)));
+            tell(&format!("hone run: {}", hone_contract::chain(&error)));
             ExitCode::from(OWN_FAULT)
         }
     }

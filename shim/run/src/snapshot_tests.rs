@@ -160,7 +160,7 @@ fn root_runs_that_begin_at_once_share_what_the_first_unpacks() {
     let at_once = std::sync::Barrier::new(8);
     let run = || {
         at_once.wait();
-        prepare(&store, &image).map(|snapshots| snapshots.layers).map_err(|error| crate::error::chain(&error))
+        prepare(&store, &image).map(|snapshots| snapshots.layers).map_err(|error| hone_contract::chain(&error))
     };
     let ran: Vec<_> = std::thread::scope(|scope| {
         let runs: Vec<_> = (0..8).map(|_| scope.spawn(run)).collect();

@@ -67,7 +67,7 @@ impl Layer {
         assert_eq!((opaque(dir.path()), opaque(&dir.path().join("outside"))), (None, None));
         assert_eq!(fs::read_to_string(dir.path().join("outside/file")).unwrap(), "untouched");
         assert_eq!(fs::read_dir(dir.path().join("outside")).unwrap().count(), 1);
-        let result = result.map_err(|error| crate::error::chain(&error));
+        let result = result.map_err(|error| hone_contract::chain(&error));
         (dir, result)
     }
 }
@@ -570,7 +570,7 @@ fn root_entries_and_sparse_files_are_counted_for_all_layers_together() {
     let mut add = |layer: Layer| {
         let bytes = layer.0.into_inner().unwrap();
         let result = unpack(&bytes[..], Digest::of(&bytes), site.path(), &mut allowance);
-        result.map_err(|error| crate::error::chain(&error))
+        result.map_err(|error| hone_contract::chain(&error))
     };
     let block = [b's'; 512];
     add(sparse(1536, &block, 2048)).unwrap();

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use hone_keeper::keep::chain;
+use hone_contract::chain;
 use hone_runtime::cli::{Cli, Verb};
 use hone_runtime::error::{Result, RuntimeError};
 use hone_runtime::state::{Container, OCI_VERSION};

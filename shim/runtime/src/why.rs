@@ -57,5 +57,5 @@ fn read(mut pipe: &File) -> Option<String> {
 
 /// libcontainer's error with its causes.
 pub fn explain(error: &libcontainer::error::LibcontainerError) -> String {
-    hone_keeper::keep::chain(error)
+    hone_contract::chain(error)
 }

@@ -13,11 +13,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use hone_base::{BaseError, Links};
-use hone_contract::quoted_path;
+use hone_contract::{chain, quoted_path};
 use hone_tree::TreeError;
 use serde::Serialize;
 
-use crate::error::chain;
 use crate::exchange::{ANSWER, ANSWER_FILE, Answer, FOLLOW_LINKS};
 
 /// A step that could not do its work.

@@ -56,17 +56,6 @@ pub fn read(mut from: impl Read) -> io::Result<Vec<u8>> {
     from.read_to_end(&mut bytes).map(|_| bytes)
 }
 
-/// An error with all its causes, as a program prints it.
-pub fn whole(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text.push_str(&format!(": {next}"));
-        cause = next.source();
-    }
-    text
-}
-
 /// Says on stderr why a test does not run on this machine.
 ///
 /// # Panics

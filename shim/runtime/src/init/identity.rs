@@ -94,7 +94,7 @@ pub fn filter_after(process: &Process, seccomp: Option<&LinuxSeccomp>) -> Result
 fn load(seccomp: Option<&LinuxSeccomp>) -> Result<(), String> {
     let Some(seccomp) = seccomp else { return Ok(()) };
     let loaded = libcontainer::seccomp::initialize_seccomp(seccomp);
-    loaded.map(drop).map_err(|error| format!("load seccomp filter: {}", hone_keeper::keep::chain(&error)))
+    loaded.map(drop).map_err(|error| format!("load seccomp filter: {}", hone_contract::chain(&error)))
 }
 
 /// Drops what the bounding set does not keep; must come while the process is still root.

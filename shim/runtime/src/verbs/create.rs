@@ -124,7 +124,7 @@ fn undo(ctx: &Context, container: &Container) {
     });
     for result in [cleaned, container.forget()] {
         if let Err(error) = result {
-            ctx.log.warn(&format!("clean up after failed create: {}", hone_keeper::keep::chain(&error)));
+            ctx.log.warn(&format!("clean up after failed create: {}", hone_contract::chain(&error)));
         }
     }
 }

@@ -19,7 +19,7 @@ pub fn start(ctx: &Context, container: &mut Container) -> Result<()> {
     }
     let socket = container.libcontainer_root().join(&container.record.id).join(NOTIFY_FILE);
     let notified = NotifySocket::new(socket).notify_container_start();
-    notified.map_err(|error| RuntimeError::Libcontainer(hone_keeper::keep::chain(&error)))?;
+    notified.map_err(|error| RuntimeError::Libcontainer(hone_contract::chain(&error)))?;
     container.record.phase = Status::Running;
     container.save()?;
     let hooks = container.spec()?.hooks().as_ref().and_then(|h| h.poststart().clone()).unwrap_or_default();
