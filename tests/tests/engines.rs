@@ -56,7 +56,7 @@ fn base(world: &World) -> Vec<Vec<u8>> {
 }
 
 fn machine() -> &'static str {
-    if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }
+    hone_image::platform::goarch(std::env::consts::ARCH)
 }
 
 impl Made {

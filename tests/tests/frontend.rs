@@ -251,7 +251,7 @@ fn root_docker_build_tells_what_is_wrong_and_where() {
     };
     let said = wrong("steps: 3", "stepps: 3", "");
     assert!(said.contains("Honefile:13:3: unknown key `stepps`"), "{said}");
-    assert!(said.contains("13 |   stepps: 3\n   |   ^^^^^^\n  = did you mean `steps`?"), "{said}");
+    assert!(said.contains("13 |   stepps: 3\n   |   ^^^^^^\n   |\n   = help: did you mean `steps`?"), "{said}");
     fs::create_dir(dir.join("pickles")).expect("make directory");
     fs::write(dir.join("pickles/pytorch_model.bin"), "x").expect("write");
     for (from, to, more, want) in [

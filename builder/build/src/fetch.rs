@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use hone_base::{Links, Provenance, SourceFile, Sources, refuse_pickled};
 use hone_contract::progress::Progress;
 use hone_contract::{Digest, Pinned, quoted};
-use hone_image::hub::MAIN;
 use hone_image::transport::Place;
 use hone_plan::{BasePlan, BuildPlan, ModelSource};
 use hone_registry::hub::{self, GitVerified, Identity};
@@ -131,7 +130,7 @@ impl Fetch<'_> {
         let shown = format!("hf://{repository}");
         let fetching = |error: BuildError| at(format!("base.model {shown}"))(error);
         let hub = self.client.hub(&self.hub.endpoint, self.hub.token.clone()).map_err(|e| fetching(e.into()))?;
-        let name = hub::Name { id: repository.to_owned(), revision: revision.unwrap_or(MAIN).to_owned() };
+        let name = hub::Name { id: repository.to_owned(), revision: revision.map(str::to_owned) };
         let model = hub.model(&name).map_err(|e| fetching(e.into()))?;
         refuse_pickled(&model).map_err(|e| fetching(e.into()))?;
         let scratch = self.ingest.scratch_dir()?;

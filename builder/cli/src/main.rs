@@ -37,7 +37,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(failure) if failure.is::<output::NoReader>() => ExitCode::from(NO_READER),
         Err(failure) => {
-            output::tell(&format!("hone: {}", failure::chain(&*failure)));
+            output::fail(&failure);
             if failure.is::<external::NoVerb>() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
         }
     }

@@ -7,8 +7,10 @@
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 
-use hone_contract::printable;
+use anstream::{AutoStream, ColorChoice};
 pub use hone_contract::size;
+use hone_contract::{chain, printable};
+use hone_plan::HonefileError;
 use hone_sbom::date;
 use serde::Serialize;
 
@@ -22,6 +24,17 @@ pub struct NoReader;
 /// Says something on standard error, if somebody listens.
 pub fn tell(message: &str) {
     hone_contract::tell(io::stderr(), message);
+}
+
+/// Says why a verb failed; of a mistake in a file also its line, in colours where a terminal shows them.
+pub fn fail(failure: &Failure) {
+    match failure.downcast_ref::<HonefileError>() {
+        Some(mistake) => {
+            let styled = AutoStream::choice(&io::stderr()) != ColorChoice::Never;
+            hone_contract::tell_styled(io::stderr(), &mistake.report(Some("hone"), styled));
+        }
+        None => tell(&format!("hone: {}", chain(&**failure))),
+    }
 }
 
 /// Prints a listing, a file, or whatever else is a verb's whole job; [`NoReader`] when its reader has gone away.

@@ -418,7 +418,8 @@ hone: ./Honefile:4:3: unknown key `lerning_rate`
   |
 4 |   lerning_rate: 1
   |   ^^^^^^^^^^^^
-  = did you mean `learning_rate`? known keys here: ";
+  |
+  = help: did you mean `learning_rate`? known keys here: ";
     assert!(said.starts_with(want), "{said}");
 }
 

@@ -48,7 +48,10 @@ fn a_login_is_used_by_every_verb_until_the_logout() {
     assert!(output.status.success(), "{output:?}");
     assert_eq!(output.stdout, b"Login Succeeded\n");
     let file = site.path("docker/config.json");
-    assert!(said(&output).contains("unencrypted") && said(&output).contains(&file.display().to_string()), "{output:?}");
+    assert!(
+        said(&output).contains("unencrypted") && said(&output).contains(&file.display().to_string()),
+        "{output:?}"
+    );
     assert_eq!(fs::metadata(&file).expect("file").permissions().mode() & 0o7777, 0o600);
     assert_eq!(site.ok(&["login", "--get-login", &registry.host]), "hone\n");
     site.ok(&["push", "-q", "assistant:base", &name]);

@@ -7,13 +7,7 @@ use std::process::{Output, Stdio};
 
 use common::registry::Registry;
 use common::{Site, exited};
-
-/// The writing end of a pipe whose reader has gone away.
-fn unread() -> Stdio {
-    let (reader, writer) = std::io::pipe().expect("pipe");
-    drop(reader);
-    writer.into()
-}
+use hone_test_support::unread;
 
 /// Runs with nobody at either output; the exit code.
 fn alone(site: &Site, args: &[&str]) -> Option<i32> {

@@ -7,6 +7,7 @@
 
 pub mod chain;
 pub mod digest;
+pub mod hashing;
 pub mod identity;
 pub mod job;
 pub mod json;
@@ -22,8 +23,9 @@ pub mod tell;
 
 pub use chain::chain;
 pub use digest::Digest;
+pub use hashing::Hashing;
 pub use pinned::Pinned;
 pub use quote::{Quoted, printable, quoted, quoted_bytes, quoted_path};
 pub use reference::Reference;
 pub use size::size;
-pub use tell::{cut, tell, tell_json};
+pub use tell::{cut, tell, tell_json, tell_styled};

@@ -25,6 +25,29 @@ pub fn tell(out: impl Write, message: &str) {
     write_line(out, printable(&cut(message)).into_owned());
 }
 
+/// The same for a message that its author has coloured: `ESC [ ... m` (ECMA-48, SGR) is what a terminal gets to obey of it,
+/// and nothing else. Strangers' words in it are to be escaped before: they would be coloured, no worse.
+///
+/// ```
+/// let mut told = Vec::new();
+/// hone_contract::tell_styled(&mut told, "\u{1b}[1;31mhone\u{1b}[0m: no \u{1b}[2Jsuch file");
+/// assert_eq!(told, b"\x1b[1;31mhone\x1b[0m: no \\u{1b}[2Jsuch file\n");
+/// ```
+pub fn tell_styled(out: impl Write, message: &str) {
+    let (message, mut line) = (cut(message), String::new());
+    for (nth, part) in message.split("\u{1b}[").enumerate() {
+        let end = part.find(|c: char| !c.is_ascii_digit() && c != ';').unwrap_or(part.len());
+        let styles = nth > 0 && part[end..].starts_with('m');
+        line.push_str(match (nth, styles) {
+            (0, _) => "",
+            (_, true) => "\u{1b}[",
+            (_, false) => "\\u{1b}[",
+        });
+        line.push_str(&printable(part));
+    }
+    write_line(out, line);
+}
+
 /// A message that people read, no longer than [`LONGEST_MESSAGE`]: what is cut off is said. For logs; [`tell`] does it by
 /// itself.
 pub fn cut(message: &str) -> Cow<'_, str> {

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use hone_docker::Address;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use sha2::{Digest as _, Sha256};
 
 use crate::error::Error;
 use crate::install::files;
@@ -80,7 +79,7 @@ impl Client {
     pub(crate) fn host_of(&self, context: &str) -> Result<Option<String>, Error> {
         let Some(dir) = &self.dir else { return Ok(None) };
         // docker files a context under the hash of its name.
-        let hash = hone_image::Digest::from_sha256(Sha256::digest(context).into()).hex();
+        let hash = hone_image::Digest::of(context.as_bytes()).hex();
         let meta: Option<Meta> = json(&dir.join("contexts/meta").join(hash).join("meta.json"))?;
         Ok(meta.map(|meta| meta.endpoints.docker.host))
     }

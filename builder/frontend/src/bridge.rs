@@ -2,7 +2,7 @@
 //!
 //! One connection, one caller, no timeouts: BuildKit ends the frontend when the user ends the build.
 
-use hone_contract::printable;
+use hone_contract::{chain, printable};
 use http::uri::PathAndQuery;
 use hyper_util::rt::TokioIo;
 use prost::Message;
@@ -105,7 +105,10 @@ impl Bridge {
 
 /// An error as BuildKit shows it: its own ones keep what they say of the step that failed.
 fn wire(error: FrontendError) -> RpcStatus {
-    let message = printable(&error.to_string()).into_owned();
+    let message = match &error {
+        FrontendError::Honefile(mistake) => mistake.report(None, false),
+        error => printable(&chain(error)).into_owned(),
+    };
     let (FrontendError::BuildKit(status) | FrontendError::NoTrainer { status, .. }) = error else {
         // Any other code would be shown in front of the message.
         return RpcStatus { code: tonic::Code::Unknown as i32, message, details: vec![] };

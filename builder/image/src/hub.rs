@@ -2,6 +2,7 @@
 //! those are the ones described. Pure, total and bounded; fetching is its callers' affair.
 
 use std::io::{self, Read};
+use std::str::FromStr;
 
 use hone_contract::quoted;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -24,6 +25,55 @@ pub const PATH: &AsciiSet = &UNRESERVED.remove(b'/');
 const WANTED: [&str; 7] = ["gguf", "jinja", "json", "md", "model", "safetensors", "txt"];
 /// Most files of a model: more is not a model but a data set.
 const MAX_FILES: usize = 20_000;
+
+/// A model's name: `hf://ORG/NAME@REVISION`, or `hf://NAME` for the oldest ones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Name {
+    /// `ORG/NAME`.
+    pub id: String,
+    /// A branch, tag or commit, when one is given.
+    pub revision: Option<String>,
+}
+
+/// What names no model.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("want hf://ORG/NAME or hf://ORG/NAME@REVISION, got `{got}`")]
+pub struct BadName {
+    got: String,
+}
+
+impl BadName {
+    /// Says so of `text`.
+    pub fn of(text: &str) -> Self {
+        Self { got: quoted(text).to_string() }
+    }
+}
+
+impl Name {
+    /// The revision, the hub's own one when none is given.
+    pub fn revision(&self) -> &str {
+        self.revision.as_deref().unwrap_or(MAIN)
+    }
+}
+
+impl FromStr for Name {
+    type Err = BadName;
+
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        let rest = text.strip_prefix("hf://").ok_or_else(|| BadName::of(text))?;
+        let (id, revision) = rest.split_once('@').map_or((rest, None), |(id, revision)| (id, Some(revision)));
+        let word = |word: &str| {
+            let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+            !word.is_empty() && !word.starts_with('.') && word.bytes().all(plain)
+        };
+        let named = id.split('/').all(|part| word(part) && part.len() <= 96) && id.split('/').count() <= 2;
+        let revised = revision.is_none_or(|revision| revision.split('/').all(word) && revision.len() <= 200);
+        match named && revised {
+            true => Ok(Self { id: id.to_owned(), revision: revision.map(str::to_owned) }),
+            false => Err(BadName::of(text)),
+        }
+    }
+}
 
 /// A model at one commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -217,6 +267,30 @@ mod tests {
             "o/m",
             format!(r#"{{"sha":"{COMMIT}","cardData":{{"license":"mit"}},"siblings":[{files}]}}"#).as_bytes(),
         )
+    }
+
+    #[test]
+    fn names_have_an_optional_revision() {
+        let name: Name = "hf://org/a-b.c_1@refs/pr/2".parse().expect("name");
+        assert_eq!((name.id.as_str(), name.revision()), ("org/a-b.c_1", "refs/pr/2"));
+        assert_eq!("hf://gpt2".parse::<Name>().expect("name").revision(), "main");
+        for bad in [
+            "org/a",
+            "hf://",
+            "hf://a/b/c",
+            "hf://a/../b",
+            "hf://../b",
+            "hf://a/b@",
+            "hf://a/b@x?y",
+            "hf://a b/c",
+            "hf://a/b@../x",
+            "hf:///b",
+            "hf://a/",
+        ] {
+            assert!(bad.parse::<Name>().is_err(), "{bad}");
+        }
+        let said = "hf://\u{1b}[2J".parse::<Name>().expect_err("a bad name").to_string();
+        assert_eq!(said, r"want hf://ORG/NAME or hf://ORG/NAME@REVISION, got `hf://\u{1b}[2J`");
     }
 
     #[test]

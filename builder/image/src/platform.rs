@@ -13,6 +13,15 @@ use hone_contract::quoted;
 use crate::media;
 use crate::oci::{Descriptor, Platform};
 
+/// Processors: Go's name, which images have (GOARCH), what Rust, `uname -m` and Debian say, and ELF's `e_machine` (System V
+/// ABI, "ELF Header"). What is not here is called the same by all.
+const PROCESSORS: [(&str, &[&str], u16); 5] = [
+    ("386", &["x86", "i386", "i486", "i586", "i686"], 3),
+    ("amd64", &["x86_64", "x86-64"], 62),
+    ("arm", &[], 40),
+    ("arm64", &["aarch64"], 183),
+    ("riscv64", &[], 243),
+];
 /// What stands where there is no operating system and no processor: artifacts in an index.
 const NOBODY: &str = "unknown";
 
@@ -107,14 +116,11 @@ impl<'a> Processor<'a> {
     fn of(platform: &'a Platform) -> Self {
         let variant = platform.variant.as_deref().unwrap_or_default();
         // Normalized as containerd does: what `uname -m` and Debian say, and what is meant when nothing is said.
-        let (architecture, variant) = match (platform.architecture.as_str(), variant) {
-            ("x86_64" | "x86-64" | "amd64", "") => ("amd64", "v1"),
-            ("x86_64" | "x86-64", variant) => ("amd64", variant),
-            ("aarch64" | "arm64", "") => ("arm64", "v8"),
-            ("aarch64", variant) => ("arm64", variant),
+        let (architecture, variant) = match (goarch(&platform.architecture), variant) {
+            ("amd64", "") => ("amd64", "v1"),
+            ("arm64", "") => ("arm64", "v8"),
             ("armel", _) => ("arm", "v6"),
             ("armhf", _) | ("arm", "") => ("arm", "v7"),
-            ("i386" | "i486" | "i586" | "i686", variant) => ("386", variant),
             known => known,
         };
         let level = ["amd64", "arm64", "arm"].contains(&architecture).then(|| level(architecture, variant)).flatten();
@@ -134,14 +140,14 @@ fn level(architecture: &str, variant: &str) -> Option<u32> {
     }
 }
 
-/// The name that Go has for what Rust calls an architecture (`std::env::consts::ARCH`).
-pub fn goarch(rust: &str) -> &str {
-    match rust {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        "x86" => "386",
-        other => other,
-    }
+/// The name that Go has for what Rust (`std::env::consts::ARCH`), `uname -m` or Debian calls a processor.
+pub fn goarch(name: &str) -> &str {
+    PROCESSORS.iter().find(|(_, names, _)| names.contains(&name)).map_or(name, |(go, ..)| go)
+}
+
+/// The name that Go has for the processor of an ELF program.
+pub fn goarch_of_elf(machine: u16) -> Option<&'static str> {
+    PROCESSORS.iter().find(|(.., elf)| *elf == machine).map(|(go, ..)| *go)
 }
 
 /// The variant that `uname -m` tells on an arm, whose programs are 32-bit ones: the kernel may be a 64-bit one.
@@ -240,6 +246,9 @@ mod tests {
         }
         assert_eq!(arm_variant("x86_64"), None);
         assert_eq!((goarch("x86_64"), goarch("aarch64"), goarch("riscv64")), ("amd64", "arm64", "riscv64"));
+        assert_eq!((goarch("i686"), goarch("amd64"), goarch("s390x")), ("386", "amd64", "s390x"));
+        assert_eq!([3, 40, 62, 183, 243].map(goarch_of_elf), ["386", "arm", "amd64", "arm64", "riscv64"].map(Some));
+        assert_eq!(goarch_of_elf(0), None);
     }
 
     #[test]

@@ -226,26 +226,10 @@ fn a_gguf_tokenizer_is_read_and_its_lies_refused() {
     refused(GgufTokenizer::from_header("m.gguf", &header), &["bos_token_id", "below 4"]);
 }
 
-/// A tokenizer that the trainer can compute.
-fn computable() -> GgufTokenizer {
-    GgufTokenizer {
-        model: "gpt2".to_owned(),
-        pre: Some("smollm".to_owned()),
-        tokens: ["<|end|>", "a", "b", "ab", "Ġ"].map(str::to_owned).to_vec(),
-        kinds: vec![3, 1, 1, 1, 1],
-        merges: vec!["a b".to_owned()],
-        bos: None,
-        eos: Some(0),
-        pad: None,
-        add_bos: false,
-        chat_template: None,
-    }
-}
-
 /// What the trainer would refuse on the device, whoever asks.
 #[test]
 fn a_gguf_tokenizer_that_the_trainer_cannot_compute_is_refused() {
-    let good = computable();
+    let good = hone_test_support::gguf_tokenizer();
     good.check("m.gguf").expect("a tokenizer");
     for pre in hone_model::PRE_TOKENIZERS {
         GgufTokenizer { pre: Some(pre.to_owned()), ..good.clone() }.check("m.gguf").expect(pre);

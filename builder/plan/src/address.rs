@@ -2,6 +2,8 @@
 
 use hone_contract::reference::BadReference;
 use hone_contract::{Digest, Pinned, quoted};
+use hone_image::hub::{BadName, Name};
+use hone_image::platform::goarch;
 use hone_image::transport::{BadTransport, Place};
 
 use crate::plan::{ModelSource, Platform};
@@ -17,7 +19,7 @@ pub(crate) fn model(text: &str, sha256: Option<&str>) -> Result<ModelSource, Str
     let scheme = text.split_once("://").map(|(scheme, rest)| (scheme.to_ascii_lowercase(), rest));
     match scheme.as_ref().map(|(scheme, rest)| (scheme.as_str(), *rest)) {
         Some(("http" | "https", rest)) => url(text, rest, sha256),
-        Some(("hf", rest)) => hub(rest),
+        Some(("hf", rest)) => hub(&format!("hf://{rest}")),
         Some(("oci", rest)) => reference(rest).map(|name| ModelSource::Registry { name, written: rest.to_owned() }),
         Some((other, _)) => Err(format!(
             "want a path, http://, https://, hf://, oci:// or oci:DIR; `{}://` is none of them",
@@ -45,24 +47,13 @@ fn url(text: &str, rest: &str, sha256: Option<&str>) -> Result<ModelSource, Stri
     Ok(ModelSource::Url { url: text.to_owned(), name: name.to_owned(), sha256: digest })
 }
 
-/// `org/name@revision`, as the hub writes it.
-fn hub(rest: &str) -> Result<ModelSource, String> {
-    let (repository, revision) = match rest.split_once('@') {
-        Some((repository, revision)) => (repository, Some(revision)),
-        None => (rest, None),
-    };
-    let word = |part: &str| {
-        !part.is_empty()
-            && !part.starts_with('.')
-            && part.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
-    };
-    let parts: Vec<&str> = repository.split('/').collect();
-    let plain = parts.len() == 2 && parts.iter().all(|p| word(p) && p.len() <= 96);
-    let revision_ok = revision.is_none_or(|r| r.split('/').all(word) && r.len() <= 200);
-    if !plain || !revision_ok {
-        return Err(format!("want hf://ORG/NAME or hf://ORG/NAME@REVISION, got `hf://{}`", quoted(rest)));
+/// `hf://org/name@revision`. The oldest models, which have no organisation, go by their new names.
+fn hub(text: &str) -> Result<ModelSource, String> {
+    let name: Name = text.parse().map_err(|error: BadName| error.to_string())?;
+    if !name.id.contains('/') {
+        return Err(BadName::of(text).to_string());
     }
-    Ok(ModelSource::Hub { repository: repository.to_owned(), revision: revision.map(str::to_owned) })
+    Ok(ModelSource::Hub { repository: name.id, revision: name.revision })
 }
 
 /// A registry's reference.
@@ -88,17 +79,16 @@ pub fn platform(text: &str) -> Result<Platform, String> {
         _ => return Err(format!("want linux/ARCHITECTURE, e.g. linux/arm64, got `{}`", quoted(text))),
     };
     // Go's names; what `uname -m` prints is the usual slip.
-    let architecture = match *architecture {
-        "x86_64" => return Err("want linux/amd64, as Go names it".to_owned()),
-        "aarch64" => return Err("want linux/arm64, as Go names it".to_owned()),
-        known => known.to_owned(),
-    };
+    let known = goarch(architecture);
+    if known != *architecture {
+        return Err(format!("want linux/{known}, as Go names it"));
+    }
     if !parts.iter().all(word) {
         return Err(format!("want linux/ARCHITECTURE in lower case, e.g. linux/arm64, got `{}`", quoted(text)));
     }
     // What is meant when nothing is written (containerd platforms.Normalize): written or not, one platform.
-    let variant = variant.filter(|v| ![("arm64", "v8"), ("amd64", "v1")].contains(&(&architecture, v)));
-    Ok(Platform { architecture, variant })
+    let variant = variant.filter(|v| ![("arm64", "v8"), ("amd64", "v1")].contains(&(known, v)));
+    Ok(Platform { architecture: known.to_owned(), variant })
 }
 
 #[cfg(test)]
@@ -163,9 +153,16 @@ mod tests {
         assert_eq!(shown("linux/amd64/v1").as_deref(), Ok("linux/amd64"));
         assert_eq!(shown("linux/amd64/v2").as_deref(), Ok("linux/amd64/v2"));
         assert_eq!(shown("linux/arm/v7").as_deref(), Ok("linux/arm/v7"));
-        for text in
-            ["arm64", "windows/amd64", "linux/", "linux/AMD64", "linux/x86_64", "linux/aarch64", "linux/a/b/c"]
-        {
+        for text in [
+            "arm64",
+            "windows/amd64",
+            "linux/",
+            "linux/AMD64",
+            "linux/x86_64",
+            "linux/aarch64",
+            "linux/i686",
+            "linux/a/b/c",
+        ] {
             assert!(platform(text).is_err(), "{text}");
         }
     }

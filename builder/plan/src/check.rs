@@ -8,7 +8,7 @@ use hone_image::rules::{self, Amount, BUILT_IN, Choice, TARGETS, Whole};
 use serde_saphyr::Spanned;
 
 use crate::address;
-use crate::error::{HonefileError, Source, distance};
+use crate::error::{HonefileError, Source, did_you_mean};
 use crate::plan::{AdapterPlan, BasePlan, BuildPlan, Origin, OwnTrainer, Platform, Said, TrainerPlan, TrainerSource};
 use crate::quantity::{amount, memory, whole};
 use crate::raw::{self, Raw, Text};
@@ -348,8 +348,7 @@ impl Check<'_> {
 
     fn unknown_choice(&self, key: &str, text: &Text, known: &[&str]) -> HonefileError {
         let mut error = self.wrong(key, text, rules::one_of(known, &text.value));
-        let near = known.iter().min_by_key(|k| distance(&text.value, k));
-        error.help = near.filter(|k| distance(&text.value, k) <= 2).map(|k| format!("did you mean `{k}`?"));
+        error.help = did_you_mean(&text.value, known);
         error
     }
 }

@@ -1,17 +1,17 @@
-//! What is wrong with a Honefile: file, line, column, the line itself, a caret, and a way out. The file may be a
-//! stranger's: its words and its lines are shown escaped, and cut where they are long.
+//! What is wrong with a Honefile: file, line, column, the line itself, and a way out. The file may be a stranger's: its
+//! words and its lines are shown escaped, and cut where they are long. Crate `annotate-snippets` draws the line and its
+//! caret; who prints an error asks for that ([`HonefileError::report`]).
 
 use std::fmt;
 
+use annotate_snippets::{Annotation, AnnotationKind, Level, Renderer, Snippet};
 use hone_contract::{printable, quoted};
 use serde_saphyr::{Error as YamlError, Location, MessageFormatter, Spanned, UserMessageFormatter};
 
-/// Characters of a line that are shown.
-const SHOWN: usize = 160;
-/// Of these so many before the place, where the line is longer.
-const BEFORE: usize = 60;
+/// Most characters that are underlined: as much of a line is shown as they leave room for.
+const MEANT: usize = 80;
 
-/// One mistake in a Honefile. Its text has several lines: the message with its place, the source line, a caret.
+/// One mistake in a Honefile.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct HonefileError {
     /// The file, as the caller named it.
@@ -39,66 +39,44 @@ pub struct Place {
 
 impl fmt::Display for HonefileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.title())?;
+        self.help.as_ref().map_or(Ok(()), |help| write!(f, "; {}", printable(help)))
+    }
+}
+
+impl HonefileError {
+    fn title(&self) -> String {
         let (file, message) = (printable(&self.file), printable(&self.message));
         match &self.place {
-            None => write!(f, "{file}: {message}")?,
-            Some(place) => {
-                let number = place.line.to_string();
-                let margin = " ".repeat(number.len());
-                let (line, carets) = place.shown();
-                writeln!(f, "{file}:{number}:{}: {message}", place.column)?;
-                writeln!(f, "{margin} |")?;
-                writeln!(f, "{number} | {line}")?;
-                write!(f, "{margin} | {carets}")?;
-            }
+            None => format!("{file}: {message}"),
+            Some(Place { line, column, .. }) => format!("{file}:{line}:{column}: {message}"),
         }
-        match &self.help {
-            Some(help) => write!(f, "\n  = {}", printable(help)),
-            None => Ok(()),
-        }
+    }
+
+    /// The mistake as a person is shown it, in several lines: what [`fmt::Display`] says, by `program` when it is to be
+    /// named, the source line, a caret, and what to do. `styled`: in a terminal's colours.
+    pub fn report(&self, program: Option<&str>, styled: bool) -> String {
+        let title = Level::ERROR.with_name(program).primary_title(self.title());
+        let help = self.help.as_ref().map(|help| Level::HELP.message(printable(help)));
+        let group = title.elements(self.place.as_ref().map(Place::snippet)).elements(help);
+        let renderer = if styled { Renderer::styled() } else { Renderer::plain() };
+        renderer.render(&[group])
     }
 }
 
 impl Place {
-    /// The line around the place, and what stands below it: carets under each character that is meant, however many
-    /// that one is shown as.
-    fn shown(&self) -> (String, String) {
-        let meant = self.column - 1..self.column - 1 + self.width.max(1);
-        let long = self.text.chars().nth(SHOWN).is_some();
-        let begin = if long { meant.start.saturating_sub(BEFORE) } else { 0 };
-        let (mut line, mut carets) = match begin {
-            0 => (String::new(), String::new()),
-            _ => ("...".to_owned(), "   ".to_owned()),
-        };
-        let mut chars = self.text.chars().enumerate().skip(begin);
-        for (at, c) in chars.by_ref().take(SHOWN) {
-            let shown = match c {
-                '\t' => "\t".to_owned(),
-                c => quoted(c.encode_utf8(&mut [0; 4])).to_string(),
-            };
-            if meant.contains(&at) {
-                carets.push_str(&"^".repeat(shown.chars().count()));
-            } else if at < meant.start {
-                carets.push_str(if c == '\t' {
-                    &shown
-                } else {
-                    SPACES.get(..shown.chars().count()).unwrap_or(SPACES)
-                });
-            }
-            line.push_str(&shown);
-        }
-        if chars.next().is_some() {
-            line.push_str("...");
-        }
-        if !carets.ends_with('^') {
-            carets.push('^');
-        }
-        (line, carets)
+    /// The line, escaped: a caret stands under each character that is shown of what is meant.
+    fn snippet(&self) -> Snippet<'_, Annotation<'_>> {
+        let byte = |column: usize| self.text.char_indices().nth(column).map_or(self.text.len(), |(at, _)| at);
+        let (start, end) = (byte(self.column - 1), byte(self.column - 1 + self.width.min(MEANT)));
+        let shown = |text: &str| printable(&text.replace('\t', "    ")).into_owned();
+        let (mut line, meant) = (shown(&self.text[..start]), shown(&self.text[start..end]));
+        let span = line.len()..line.len() + meant.len();
+        line.push_str(&meant);
+        line.push_str(&shown(&self.text[end..]));
+        Snippet::source(line).line_start(self.line).annotation(AnnotationKind::Primary.span(span))
     }
 }
-
-/// More than any character is shown as.
-const SPACES: &str = "                ";
 
 /// The text that errors point into.
 pub(crate) struct Source<'a> {
@@ -152,29 +130,19 @@ fn plain(message: &str) -> String {
 }
 
 fn known_keys(field: &str, expected: &[&str]) -> String {
-    let near = expected.iter().map(|key| (distance(field, key), key)).min();
+    let begun = || expected.iter().find(|key| key.starts_with(field)).map(|key| meant(key));
     let known = format!("known keys here: {}", expected.join(", "));
-    match near {
-        Some((steps, key)) if steps <= 2 || key.starts_with(field) => format!("did you mean `{key}`? {known}"),
-        _ => known,
-    }
+    did_you_mean(field, expected).or_else(begun).map_or_else(|| known.clone(), |near| format!("{near} {known}"))
 }
 
-/// Edits that turn one word into the other; a swap of neighbours counts once (optimal string alignment).
-pub(crate) fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(64).collect(), b.chars().collect());
-    let mut rows = vec![(0..=b.len()).collect::<Vec<usize>>()];
-    for i in 1..=a.len() {
-        let mut row = vec![i];
-        for j in 1..=b.len() {
-            let change = usize::from(a[i - 1] != b[j - 1]);
-            let mut best = (rows[i - 1][j] + 1).min(row[j - 1] + 1).min(rows[i - 1][j - 1] + change);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                best = best.min(rows[i - 2][j - 2] + 1);
-            }
-            row.push(best);
-        }
-        rows.push(row);
-    }
-    rows[a.len()][b.len()]
+/// `did you mean X?` for the known word that is two slips from `word` at most; a swap of neighbours is one.
+pub(crate) fn did_you_mean(word: &str, known: &[&str]) -> Option<String> {
+    let word = word.chars().take(64).collect::<String>().to_ascii_lowercase();
+    let slips = |known: &str| strsim::osa_distance(&word, &known.to_ascii_lowercase());
+    let (slips, near) = known.iter().map(|known| (slips(known), known)).min()?;
+    (slips <= 2).then(|| meant(near))
+}
+
+fn meant(word: &str) -> String {
+    format!("did you mean `{word}`?")
 }

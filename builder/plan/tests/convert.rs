@@ -37,7 +37,7 @@ fn notes(text: &str) -> Vec<String> {
 }
 
 fn error(result: Result<Converted, hone_plan::HonefileError>) -> String {
-    result.expect_err("a mistake").to_string()
+    result.expect_err("a mistake").report(None, false)
 }
 
 #[test]
@@ -183,11 +183,11 @@ const MODELFILE_MISTAKES: &[(&str, &str)] = &[
     ("SYSTEM x\n", "M: there is no FROM: a Modelfile names its base model so"),
     (
         "FROM a\nSYTSEM x\n",
-        "M:2:1: unknown instruction `SYTSEM`\n  |\n2 | SYTSEM x\n  | ^^^^^^\n  = did you mean `SYSTEM`? known: FROM, ",
+        "M:2:1: unknown instruction `SYTSEM`\n  |\n2 | SYTSEM x\n  | ^^^^^^\n  |\n  = help: did you mean `SYSTEM`? known: FROM, ",
     ),
     (
         "FROM a\nPARAMETER temprature 1\n",
-        "M:2:11: unknown parameter `temprature`\n  |\n2 | PARAMETER temprature 1\n  |           ^^^^^^^^^^\n  = did you mean `temperature`?",
+        "M:2:11: unknown parameter `temprature`\n  |\n2 | PARAMETER temprature 1\n  |           ^^^^^^^^^^\n  |\n  = help: did you mean `temperature`?",
     ),
     ("FROM a\nPARAMETER stop\n", "M:2:15: PARAMETER: want a value after it"),
     ("FROM a\nPARAMETER\n", "M:2:10: want a parameter's name here"),

@@ -11,7 +11,7 @@ fn plan(text: &str) -> BuildPlan {
 }
 
 fn error(text: &str) -> String {
-    parse("Honefile", text).expect_err("a mistake").to_string()
+    parse("Honefile", text).expect_err("a mistake").report(None, false)
 }
 
 #[test]
@@ -144,14 +144,14 @@ fn a_model_only_image_and_a_trainer_without_a_model_are_possible() {
 fn an_unknown_key_names_the_known_ones_and_the_nearest() {
     assert_eq!(
         error(&format!("{LEAST}resources:\n  memroy: 1G\n")),
-        "Honefile:6:3: unknown key `memroy`\n  |\n6 |   memroy: 1G\n  |   ^^^^^^\n  \
-         = did you mean `memory`? known keys here: cpu, memory, pids"
+        "Honefile:6:3: unknown key `memroy`\n  |\n6 |   memroy: 1G\n  |   ^^^^^^\n  |\n  \
+         = help: did you mean `memory`? known keys here: cpu, memory, pids"
     );
     let far = error("kind: Model\n");
     assert!(far.starts_with("Honefile:1:1: unknown key `kind`\n"), "{far}");
-    assert!(far.contains("  = known keys here: apiVersion, name, base, trainer, "), "{far}");
+    assert!(far.contains("  = help: known keys here: apiVersion, name, base, trainer, "), "{far}");
     let inner = error("apiVersion: hone.dev/v1\nname: a\ntrainer:\n  rootfs: r\n  comand: [x]\n");
-    assert!(inner.contains("\n5 |   comand: [x]\n  |   ^^^^^^\n  = did you mean `command`?"), "{inner}");
+    assert!(inner.contains("\n5 |   comand: [x]\n  |   ^^^^^^\n  |\n  = help: did you mean `command`?"), "{inner}");
 }
 
 #[test]
@@ -180,6 +180,26 @@ fn a_line_is_shown_escaped_and_cut_and_its_caret_stands_where_it_should() {
     let long = "n".repeat(300_000);
     assert_eq!(meant(&least(&format!("finetune: {{dataset: {{system: {long}}}, rank: bad}}"))), "bad");
     assert_eq!(meant(&least(&format!("finetune: {{rank: bad, dataset: {{system: {long}}}}}"))), "bad");
+}
+
+#[test]
+fn colours_are_all_that_a_terminal_is_given_beside_the_text() {
+    let text = format!("{LEAST}trainer: \"no\u{202e}ne\"\nresources: {{}}\n");
+    let mistake = parse("\u{1b}[2JHonefile", &text).expect_err("a mistake");
+    let (plain, styled) = (mistake.report(Some("hone"), false), mistake.report(Some("hone"), true));
+    assert!(plain.starts_with("hone: \\u{1b}[2JHonefile:5:10: trainer: want onnx, none, "), "{plain}");
+    let mut told = Vec::new();
+    hone_contract::tell_styled(&mut told, &styled);
+    let told = String::from_utf8(told).expect("UTF-8");
+    let mut parts = told.split("\u{1b}[");
+    let mut bare = parts.next().expect("a beginning").to_owned();
+    for part in parts {
+        let (style, text) = part.split_once('m').expect("the end of a style");
+        assert!(style.chars().all(|c| c.is_ascii_digit() || c == ';'), "{style:?}");
+        bare.push_str(text);
+    }
+    assert_ne!(told, bare, "a terminal shows colours");
+    assert_eq!(bare, format!("{plain}\n"));
 }
 
 #[test]

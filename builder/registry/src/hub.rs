@@ -3,10 +3,8 @@
 //! A revision is resolved to a commit once; files are then taken from that commit only. Each file has a hash
 //! that the hub names: a sha256 for large ones (LFS), git's own for the others.
 
-use std::str::FromStr;
-
-pub use hone_image::hub::{File, GitVerified, Identity, Model};
-use hone_image::hub::{MAIN, description_url, model};
+pub use hone_image::hub::{File, GitVerified, Identity, Model, Name};
+use hone_image::hub::{description_url, model};
 use hone_image::oci::MAX_DOCUMENT_BYTES;
 use ureq::http::{Method, header};
 
@@ -15,37 +13,6 @@ use crate::download::Download;
 use crate::error::{Error, Peer};
 use crate::parse;
 use crate::wire::{Ask, Task};
-
-/// A model's name: `hf://org/name@revision`, or `hf://name` for the oldest ones.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Name {
-    /// `org/name`.
-    pub id: String,
-    /// A branch, tag or commit; `main` if none is given.
-    pub revision: String,
-}
-
-impl FromStr for Name {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        let bad = |why| Error::name("model", text, why);
-        let rest = text.strip_prefix("hf://").ok_or_else(|| bad("want hf://ORG/NAME[@REVISION]"))?;
-        let (id, revision) = rest.split_once('@').unwrap_or((rest, MAIN));
-        let word = |w: &str| {
-            let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
-            !w.is_empty() && w.len() <= 96 && !w.starts_with('.') && w.bytes().all(plain)
-        };
-        if !id.split('/').all(word) || id.split('/').count() > 2 {
-            return Err(bad("want ORG/NAME of letters, digits and . _ -"));
-        }
-        let revised = |b: u8| b.is_ascii_graphic() && !b"?#%\\".contains(&b);
-        if revision.is_empty() || revision.len() > 200 || revision.contains("..") || !revision.bytes().all(revised) {
-            return Err(bad("want a branch, tag or commit after @"));
-        }
-        Ok(Self { id: id.to_owned(), revision: revision.to_owned() })
-    }
-}
 
 /// A hub, and who we are there.
 #[derive(Debug, Clone)]
@@ -73,9 +40,9 @@ impl Hub {
     /// # Errors
     /// When the hub does not say, or says what cannot be trusted.
     pub fn model(&self, name: &Name) -> Result<Model, Error> {
-        let text = format!("look up model {} at {}", name.id, name.revision);
+        let text = format!("look up model {} at {}", name.id, name.revision());
         let task = Task { text, host: self.host.clone(), peer: Peer::Hub };
-        let url = description_url(&self.endpoint, &name.id, &name.revision);
+        let url = description_url(&self.endpoint, &name.id, name.revision());
         let mut ask = Ask::new(Method::GET, url).header(header::ACCEPT, "application/json");
         if let Some(token) = &self.token {
             ask = ask.header(header::AUTHORIZATION, format!("Bearer {token}"));
@@ -94,32 +61,5 @@ impl Hub {
     /// When its path makes no URL.
     pub fn file(&self, model: &Model, file: &File) -> Result<Download, Error> {
         Download::of_hub(self.client.wire.clone(), &model.url(&self.endpoint, file), self.token.clone(), file.size)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_have_an_optional_revision() {
-        let name: Name = "hf://org/a-b.c_1@refs/pr/2".parse().expect("name");
-        assert_eq!((name.id.as_str(), name.revision.as_str()), ("org/a-b.c_1", "refs/pr/2"));
-        assert_eq!("hf://gpt2".parse::<Name>().expect("name").revision, "main");
-        for bad in [
-            "org/a",
-            "hf://",
-            "hf://a/b/c",
-            "hf://a/../b",
-            "hf://../b",
-            "hf://a/b@",
-            "hf://a/b@x?y",
-            "hf://a b/c",
-            "hf://a/b@../x",
-            "hf:///b",
-            "hf://a/",
-        ] {
-            assert!(bad.parse::<Name>().is_err(), "{bad}");
-        }
     }
 }

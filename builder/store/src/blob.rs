@@ -6,9 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use hone_files::open_regular;
-use hone_image::Digest;
 use hone_image::oci::Descriptor;
-use sha2::{Digest as _, Sha256};
+use hone_image::{Digest, Hashing};
 use tempfile::NamedTempFile;
 
 use crate::{Ingest, Store, StoreError, files, intact};
@@ -17,9 +16,7 @@ use crate::{Ingest, Store, StoreError, files, intact};
 #[derive(Debug)]
 pub struct BlobWriter<'a> {
     ingest: &'a Ingest<'a>,
-    file: NamedTempFile,
-    hasher: Sha256,
-    size: u64,
+    file: Hashing<NamedTempFile>,
 }
 
 impl Ingest<'_> {
@@ -30,7 +27,7 @@ impl Ingest<'_> {
     pub fn blob(&self) -> Result<BlobWriter<'_>, StoreError> {
         let tmp = self.store.tmp();
         let file = files::temporary(&tmp).map_err(StoreError::at("make temporary file in", &tmp))?;
-        Ok(BlobWriter { ingest: self, file, hasher: Sha256::new(), size: 0 })
+        Ok(BlobWriter { ingest: self, file: Hashing::new(file) })
     }
 
     /// A file without a name, on the store's own disk; it goes when it is closed.
@@ -61,7 +58,7 @@ impl Ingest<'_> {
             return Ok(digest);
         }
         let mut writer = self.blob()?;
-        let path = writer.file.path().to_owned();
+        let path = writer.path().to_owned();
         writer.write_all(bytes).map_err(StoreError::at("write blob", &path))?;
         Ok(writer.finish()?.0)
     }
@@ -80,7 +77,7 @@ impl Ingest<'_> {
             }
             let path = self.store.blob_path(digest);
             let mut writer = self.blob()?;
-            let write = writer.write_all(bytes).and_then(|()| self.store.publish(writer.file, digest));
+            let write = writer.write_all(bytes).and_then(|()| self.store.publish(writer.file.into_inner(), digest));
             write.map_err(StoreError::at("write blob", &path))?;
             new = true;
         }
@@ -105,7 +102,7 @@ impl Ingest<'_> {
         }
         let mut verified = Verified::new(reader, descriptor.digest, Some(descriptor.size));
         let mut writer = self.blob()?;
-        let path = writer.file.path().to_owned();
+        let path = writer.path().to_owned();
         let copied = io::copy(&mut verified, &mut writer);
         copied.map_err(|source| corrupt_or_io(source, descriptor.digest, "write blob", path))?;
         writer.finish().map(drop)
@@ -114,10 +111,7 @@ impl Ingest<'_> {
 
 impl Write for BlobWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.file.write(bytes)?;
-        self.hasher.update(&bytes[..written]);
-        self.size += written as u64;
-        Ok(written)
+        self.file.write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -128,12 +122,12 @@ impl Write for BlobWriter<'_> {
 impl BlobWriter<'_> {
     /// The file under its temporary name.
     pub(crate) fn file(&self) -> &File {
-        self.file.as_file()
+        self.file.inner().as_file()
     }
 
     /// Its temporary name.
     pub(crate) fn path(&self) -> &std::path::Path {
-        self.file.path()
+        self.file.inner().path()
     }
 
     /// Syncs the bytes, which were written past this writer and hashed by whoever did, and gives them that name.
@@ -143,7 +137,7 @@ impl BlobWriter<'_> {
         if store.vouched(digest, size) {
             return self.ingest.sync_names();
         }
-        let stored = store.publish(self.file, digest).and_then(|()| files::sync_dir(&store.blobs()));
+        let stored = store.publish(self.file.into_inner(), digest).and_then(|()| files::sync_dir(&store.blobs()));
         stored.map_err(StoreError::at("write blob", &store.blob_path(digest)))
     }
 
@@ -152,8 +146,7 @@ impl BlobWriter<'_> {
     /// # Errors
     /// When the disk refuses; nothing is left then.
     pub fn finish(self) -> Result<(Digest, u64), StoreError> {
-        let digest = Digest::from_sha256(self.hasher.clone().finalize().into());
-        let size = self.size;
+        let (digest, size) = (self.file.digest(), self.file.size());
         self.finish_as(digest, size)?;
         Ok((digest, size))
     }
@@ -230,11 +223,9 @@ impl Store {
 /// number.
 #[derive(Debug)]
 pub struct Verified<R> {
-    inner: R,
-    hasher: Option<Sha256>,
+    inner: Hashing<R>,
     digest: Digest,
     size: Option<u64>,
-    read: u64,
     /// Says that the bytes were good once; it goes when they are not.
     record: Option<PathBuf>,
 }
@@ -251,7 +242,7 @@ struct Mismatch {
 impl<R: Read> Verified<R> {
     /// Verifies `inner` against a digest, and against a size where it is known.
     pub fn new(inner: R, digest: Digest, size: Option<u64>) -> Self {
-        Self { inner, hasher: Some(Sha256::new()), digest, size, read: 0, record: None }
+        Self { inner: Hashing::new(inner), digest, size, record: None }
     }
 
     fn mismatch(&self, got: String, want: String) -> io::Error {
@@ -262,13 +253,11 @@ impl<R: Read> Verified<R> {
     }
 
     fn end(&mut self) -> io::Result<()> {
-        if let Some(size) = self.size.filter(|size| *size != self.read) {
-            return Err(self.mismatch(format!("{} bytes", self.read), format!("{size} bytes")));
+        let read = self.inner.size();
+        if let Some(size) = self.size.filter(|size| *size != read) {
+            return Err(self.mismatch(format!("{read} bytes"), format!("{size} bytes")));
         }
-        let Some(hasher) = self.hasher.take() else {
-            return Ok(());
-        };
-        let got = Digest::from_sha256(hasher.finalize().into());
+        let got = self.inner.digest();
         if got == self.digest { Ok(()) } else { Err(self.mismatch(got.to_string(), self.digest.to_string())) }
     }
 }
@@ -282,14 +271,10 @@ impl<R: Read> Read for Verified<R> {
         if n == 0 {
             return self.end().map(|()| 0);
         }
-        self.read += n as u64;
-        if let Some(size) = self.size.filter(|size| self.read > *size) {
-            return Err(self.mismatch("more bytes".to_owned(), format!("{size} bytes")));
+        match self.size.filter(|size| self.inner.size() > *size) {
+            Some(size) => Err(self.mismatch("more bytes".to_owned(), format!("{size} bytes"))),
+            None => Ok(n),
         }
-        if let Some(hasher) = &mut self.hasher {
-            hasher.update(&buffer[..n]);
-        }
-        Ok(n)
     }
 }
 

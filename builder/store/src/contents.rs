@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use hone_contract::{Digest, quoted_bytes};
-use hone_image::{Layer, LayerKind};
+use hone_image::{Hashing, Layer, LayerKind};
 
 use crate::{Budget, Store, StoreError, untar};
 
@@ -102,41 +102,15 @@ impl Contents {
         }
         let path = self.path(&entry.path_bytes())?;
         let executable = entry.header().mode()? & 0o100 != 0;
-        let mut hashing = Hashing::default();
+        let mut hashing = Hashing::new(io::sink());
         if keep.contains(&path.as_str()) {
             let mut bytes = Vec::new();
             entry.by_ref().take(MAX_KEPT).read_to_end(&mut bytes)?;
-            io::copy(&mut &bytes[..], &mut hashing)?;
+            hashing.update(&bytes);
             self.kept.insert(path.clone(), bytes);
         }
         io::copy(entry, &mut hashing)?;
-        let (size, digest) = hashing.finish();
-        self.files.insert(path, Content { size, digest, executable });
-        Ok(())
-    }
-}
-
-/// Counts and hashes what is written to it.
-#[derive(Default)]
-struct Hashing {
-    hasher: sha2::Sha256,
-    size: u64,
-}
-
-impl Hashing {
-    fn finish(self) -> (u64, Digest) {
-        (self.size, Digest::from_sha256(sha2::Digest::finalize(self.hasher).into()))
-    }
-}
-
-impl io::Write for Hashing {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        sha2::Digest::update(&mut self.hasher, bytes);
-        self.size += bytes.len() as u64;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
+        self.files.insert(path, Content { size: hashing.size(), digest: hashing.digest(), executable });
         Ok(())
     }
 }

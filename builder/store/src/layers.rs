@@ -5,8 +5,7 @@ use std::io::{self, Read, Write};
 use hone_contract::quoted;
 use hone_image::layer::Compression;
 use hone_image::tar::TarWriter;
-use hone_image::{Digest, Layer, LayerKind, codec};
-use sha2::{Digest as _, Sha256};
+use hone_image::{Digest, Hashing, Layer, LayerKind, codec};
 
 use crate::blob::{BlobWriter, Verified};
 use crate::budget::Budget;
@@ -27,24 +26,6 @@ pub struct TarLayer<'a> {
     tar: TarWriter<BlobWriter<'a>>,
 }
 
-/// Hashes what passes through: the diff id of a compressed layer.
-struct Hashing<W> {
-    inner: W,
-    hasher: Sha256,
-}
-
-impl<W: Write> Write for Hashing<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.inner.write(bytes)?;
-        self.hasher.update(&bytes[..written]);
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
-}
-
 impl<'a> LayerWriter<'a> {
     /// The tar to add entries to, in order.
     pub fn tar(&mut self) -> &mut TarWriter<impl Write + use<'a>> {
@@ -58,8 +39,8 @@ impl<'a> LayerWriter<'a> {
     pub fn finish(self) -> Result<Layer, StoreError> {
         let write = || -> io::Result<(BlobWriter<'a>, Digest)> {
             let hashing = self.tar.finish()?;
-            let diff_id = Digest::from_sha256(hashing.hasher.finalize().into());
-            Ok((hashing.inner.finish()?, diff_id))
+            let diff_id = hashing.digest();
+            Ok((hashing.into_inner().finish()?, diff_id))
         };
         let (blob, diff_id) = write().map_err(StoreError::at("write", "layer".as_ref()))?;
         let (digest, size) = blob.finish()?;
@@ -74,7 +55,7 @@ impl Ingest<'_> {
     /// When no file can be made.
     pub fn layer(&self, kind: LayerKind) -> Result<LayerWriter<'_>, StoreError> {
         let encoder = codec::encoder(self.blob()?).map_err(StoreError::at("start zstd for", "layer".as_ref()))?;
-        Ok(LayerWriter { kind, tar: TarWriter::new(Hashing { inner: encoder, hasher: Sha256::new() }) })
+        Ok(LayerWriter { kind, tar: TarWriter::new(Hashing::new(encoder)) })
     }
 
     /// Begins a layer that is stored as a bare tar: what readers of ModelPack take.

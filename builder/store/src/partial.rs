@@ -6,16 +6,15 @@
 //! be writing: it stays, and our own is `partial/<hex>-<uid>`.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom, Sink, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use hone_contract::{chain, quoted_path};
-use hone_image::Digest;
 use hone_image::oci::Descriptor;
+use hone_image::{Digest, Hashing};
 use rustix::fs::fstatvfs;
 use rustix::process::geteuid;
-use sha2::{Digest as _, Sha256};
 
 use self::held::{is_at, lock, locked, options};
 use crate::garbage::Removed;
@@ -24,8 +23,6 @@ use crate::{Ingest, Store, StoreError, files};
 
 mod held;
 
-/// How much is hashed at a time (bytes).
-const CHUNK: usize = 1 << 20;
 /// Most of a download whose size nobody knows (bytes): more than any model in one file that is run on a device.
 const MOST: u64 = 256 << 30;
 /// What such a download leaves free on the disk: a twentieth of it, at most so much (bytes).
@@ -70,8 +67,7 @@ pub struct Partial<'a> {
     ingest: &'a Ingest<'a>,
     path: PathBuf,
     file: File,
-    hasher: Sha256,
-    done: u64,
+    came: Hashing<Sink>,
     digest: Digest,
     size: Option<u64>,
     /// Without a size: up to where the disk is known to have room, and the bound in all.
@@ -104,16 +100,16 @@ impl Ingest<'_> {
     /// As [`Ingest::partial`].
     pub fn partial_of(&self, digest: Digest, size: Option<u64>) -> Result<Partial<'_>, StoreError> {
         let (path, mut file) = self.beginning(digest)?;
-        let mut begun = || -> io::Result<(Sha256, u64)> {
+        let mut begun = || -> io::Result<Hashing<Sink>> {
             // More than there can be is no beginning of it.
             if size.is_some_and(|size| file.metadata().is_ok_and(|m| m.len() > size)) {
                 file.set_len(0)?;
             }
-            hashed(&mut file)
+            Hashing::all(&mut file)
         };
-        let (hasher, done) = begun().map_err(StoreError::at("read", &path))?;
-        let (roomy, most, after) = (done, MOST, After::Kept);
-        let mut partial = Partial { ingest: self, path, file, hasher, done, digest, size: None, roomy, most, after };
+        let came = begun().map_err(StoreError::at("read", &path))?;
+        let (roomy, most, after) = (came.size(), MOST, After::Kept);
+        let mut partial = Partial { ingest: self, path, file, came, digest, size: None, roomy, most, after };
         size.map_or(Ok(()), |size| partial.announce(size))?;
         Ok(partial)
     }
@@ -137,12 +133,12 @@ impl Ingest<'_> {
 impl Partial<'_> {
     /// Bytes that are there: where to go on.
     pub fn done(&self) -> u64 {
-        self.done
+        self.came.size()
     }
 
     /// Whether all of it is there, and only [`Partial::finish`] is left to do.
     pub fn is_complete(&self) -> bool {
-        self.size == Some(self.done)
+        self.size == Some(self.done())
     }
 
     /// Notes the size of the whole, unless it is known, and claims the space: a full disk is told before the first byte.
@@ -150,7 +146,7 @@ impl Partial<'_> {
     /// # Errors
     /// When there is no room; what is there is then as it was.
     pub fn announce(&mut self, size: u64) -> Result<(), StoreError> {
-        if self.size.is_none() && self.done < size {
+        if self.size.is_none() && self.done() < size {
             let fits = i64::try_from(size).map_err(|_| io::ErrorKind::StorageFull.into());
             let claimed = fits.and_then(|_| reserve(&self.file, size));
             claimed.map_err(StoreError::at("download to", &self.path))?;
@@ -164,7 +160,7 @@ impl Partial<'_> {
     /// # Errors
     /// When it is more than announced, or than a download without a size may be, or the disk refuses.
     pub fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        let end = self.done + bytes.len() as u64;
+        let end = self.done() + bytes.len() as u64;
         match self.size {
             Some(size) if end > size => {
                 let (got, want) = ("more bytes than announced".to_owned(), format!("{size} bytes"));
@@ -174,8 +170,7 @@ impl Partial<'_> {
             None => self.bounded(end)?,
         }
         self.file.write_all(bytes).map_err(|source| self.unwritten(source))?;
-        self.hasher.update(bytes);
-        self.done = end;
+        self.came.update(bytes);
         Ok(())
     }
 
@@ -186,7 +181,7 @@ impl Partial<'_> {
     pub fn restart(&mut self) -> Result<(), StoreError> {
         let restarted = self.file.set_len(0).and_then(|()| self.file.seek(SeekFrom::Start(0)));
         restarted.map_err(StoreError::at("write", &self.path))?;
-        (self.hasher, self.done, self.roomy) = (Sha256::new(), 0, 0);
+        (self.came, self.roomy) = (Hashing::new(io::sink()), 0);
         Ok(())
     }
 
@@ -195,11 +190,11 @@ impl Partial<'_> {
     /// # Errors
     /// When it is other content, too short, or the disk refuses.
     pub fn finish(mut self) -> Result<Digest, StoreError> {
-        if let Some(size) = self.size.filter(|size| *size != self.done) {
-            let (got, want) = (format!("{} bytes", self.done), format!("{size} bytes"));
+        if let Some(size) = self.size.filter(|size| *size != self.done()) {
+            let (got, want) = (format!("{} bytes", self.done()), format!("{size} bytes"));
             return Err(StoreError::Content { path: self.path.clone(), got, want });
         }
-        let got = Digest::from_sha256(std::mem::take(&mut self.hasher).finalize().into());
+        let got = self.came.digest();
         if got != self.digest {
             files::remove(&self.path)?;
             self.after = After::Gone;
@@ -237,24 +232,24 @@ impl Partial<'_> {
         let spared = (disk.f_blocks.saturating_mul(disk.f_frsize) / 20).min(SPARED);
         let free = disk.f_bavail.saturating_mul(disk.f_frsize).saturating_sub(spared);
         let free = if disk.f_blocks == 0 { u64::MAX } else { free };
-        if end - self.done > free {
+        if end - self.done() > free {
             return Err(self.endless("the disk has no room for more"));
         }
-        self.roomy = self.done.saturating_add(free.min(STRIDE)).max(end);
+        self.roomy = self.done().saturating_add(free.min(STRIDE)).max(end);
         Ok(())
     }
 
     fn unwritten(&mut self, source: io::Error) -> StoreError {
         match StoreError::io("write", &self.path, source) {
             StoreError::Full { .. } if self.size.is_none() => self.endless("the disk has no room for more"),
-            StoreError::Full { path, .. } => PartialError::Full { path, kept: self.done }.into(),
+            StoreError::Full { path, .. } => PartialError::Full { path, kept: self.done() }.into(),
             other => other,
         }
     }
 
     fn endless(&mut self, why: &'static str) -> StoreError {
         self.after = After::Removed;
-        PartialError::Endless { digest: self.digest, came: self.done, why }.into()
+        PartialError::Endless { digest: self.digest, came: self.done(), why }.into()
     }
 }
 
@@ -263,7 +258,7 @@ impl Drop for Partial<'_> {
     fn drop(&mut self) {
         match self.after {
             After::Gone => {}
-            After::Kept if self.done > 0 => drop(self.file.set_len(self.done)),
+            After::Kept if self.done() > 0 => drop(self.file.set_len(self.done())),
             After::Kept | After::Removed => drop(fs::remove_file(&self.path)),
         }
     }
@@ -317,21 +312,6 @@ fn discard(path: &Path) -> Result<Option<u64>, StoreError> {
     files::remove(path)?;
     // Space that was claimed lies behind the end.
     Ok(Some(meta.len().max(meta.blocks() * 512)))
-}
-
-/// Hashes a file to its end, where it is then.
-fn hashed(file: &mut File) -> io::Result<(Sha256, u64)> {
-    let (mut hasher, mut done) = (Sha256::new(), 0);
-    let mut buffer = vec![0; CHUNK];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok((hasher, done)),
-            n => {
-                hasher.update(&buffer[..n]);
-                done += n as u64;
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use hone_contract::{quoted, quoted_path};
 use hone_files::open_unlinked;
+use hone_image::platform::goarch_of_elf;
 use hone_image::tar::{Entry, TarError, TarWriter};
 
 /// Where an engine or the kernel puts what is not of the image.
@@ -213,7 +214,7 @@ impl Tree {
         for item in self.items.iter().filter(program) {
             let path = self.root.join(&item.path);
             if let Some(machine) = elf_machine(self.open(item)?).map_err(io_at("read", &path))? {
-                return Ok(architecture_of(machine));
+                return Ok(goarch_of_elf(machine));
             }
         }
         Ok(None)
@@ -280,17 +281,6 @@ fn elf_machine(program: File) -> io::Result<Option<u16>> {
         2 => u16::from_be_bytes([b[0], b[1]]),
         _ => u16::from_le_bytes([b[0], b[1]]),
     }))
-}
-
-fn architecture_of(machine: u16) -> Option<&'static str> {
-    match machine {
-        3 => Some("386"),
-        40 => Some("arm"),
-        62 => Some("amd64"),
-        183 => Some("arm64"),
-        243 => Some("riscv64"),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

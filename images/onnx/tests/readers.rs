@@ -2,15 +2,10 @@
 
 mod common;
 
-use std::io::PipeWriter;
 use std::process::{Command, Stdio};
 
 use common::{Tiny, hone_train};
-
-/// The writing end of a pipe whose reader has gone away.
-fn unread() -> PipeWriter {
-    std::io::pipe().unwrap().1
-}
+use hone_test_support::unread;
 
 fn code(command: &mut Command) -> Option<i32> {
     command.stdout(unread()).stderr(unread()).status().unwrap().code()

@@ -1,12 +1,11 @@
 //! The user's data, before anything starts: that it is there, what it is, and that the container can read it.
 
 use std::fs::{self, Metadata};
-use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use hone_image::Digest;
 use hone_image::job::DATA_DIRS;
+use hone_image::{Digest, Hashing};
 
 use crate::error::RunError;
 use crate::user::User;
@@ -91,19 +90,10 @@ fn readable(meta: &Metadata, user: &User, needed: u32) -> bool {
 }
 
 fn digest(path: &Path) -> Result<(Digest, u64), RunError> {
-    use sha2::{Digest as _, Sha256};
     // What was a file a moment ago may be a FIFO now: opening that must not wait for its other end.
-    let mut file = hone_files::open_regular(path).map_err(RunError::io("read data", path))?;
-    let (mut hasher, mut size, mut buffer) = (Sha256::new(), 0, vec![0; 1 << 16]);
-    loop {
-        match file.read(&mut buffer).map_err(RunError::io("read data", path))? {
-            0 => return Ok((Digest::from_sha256(hasher.finalize().into()), size)),
-            n => {
-                hasher.update(&buffer[..n]);
-                size += n as u64;
-            }
-        }
-    }
+    let file = hone_files::open_regular(path).map_err(RunError::io("read data", path))?;
+    let data = Hashing::all(file).map_err(RunError::io("read data", path))?;
+    Ok((data.digest(), data.size()))
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ fuzz_target!(|bytes: &[u8]| {
                     assert!(notes.iter().all(|note| note.line >= 1 && note.line <= text.lines().count() + 1));
                 }
                 Err(error) => {
-                    let said = error.to_string();
+                    let said = error.report(None, false);
                     assert!(!said.is_empty() && said.len() < 8192, "{} bytes", said.len());
                     assert!(!said.contains(|c: char| c.is_control() && c != '\n' && c != '\t'), "{said:?}");
                 }

@@ -13,7 +13,7 @@ fuzz_target!(|bytes: &[u8]| {
             assert_eq!(Job::parse(&job.to_bytes()).expect("a job that we wrote"), job);
         }
         Err(error) => {
-            let said = error.to_string();
+            let said = error.report(None, false);
             assert!(!said.is_empty() && said.len() < 8192, "{} bytes", said.len());
             assert!(!said.contains(|c: char| c.is_control() && c != '\n' && c != '\t'), "{said:?}");
         }

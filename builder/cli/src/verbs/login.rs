@@ -128,7 +128,8 @@ fn piped() -> Result<String, Failure> {
 
 /// Keeps them in docker's file, which is the last that is looked into, or the only one that is named.
 fn keep(files: &[PathBuf], credentials: &Credentials<'_>) -> Result<(), Failure> {
-    let (file, before) = files.split_last().ok_or("there is no place for credentials: set HOME or name --authfile")?;
+    let (file, before) =
+        files.split_last().ok_or("there is no place for credentials: set HOME or name --authfile")?;
     let shown = file.display();
     match login::keep(file, credentials)? {
         Kept::Plain => output::tell(&format!(

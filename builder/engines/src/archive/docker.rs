@@ -9,9 +9,8 @@ use std::io::{self, Read, Write};
 use hone_image::image::MAX_LAYERS;
 use hone_image::layer::LayerKind;
 use hone_image::oci::{ImageConfig, Manifest, Plain, Sealed};
-use hone_image::{Digest, Image, Layer, Pack, media};
+use hone_image::{Digest, Hashing, Image, Layer, Pack, media};
 use serde::Deserialize;
-use sha2::{Digest as _, Sha256};
 
 use super::header::Out;
 use super::images::Contents;
@@ -163,15 +162,7 @@ impl Reading<'_> {
         if let Some(known) = self.hashed.get(&place.at) {
             return Ok(*known);
         }
-        let mut hasher = Sha256::new();
-        let (mut section, mut chunk) = (self.source.section(place), vec![0; 64 << 10]);
-        loop {
-            match section.read(&mut chunk)? {
-                0 => break,
-                got => hasher.update(&chunk[..got]),
-            }
-        }
-        let digest = Digest::from_sha256(hasher.finalize().into());
+        let digest = Hashing::all(self.source.section(place))?.digest();
         self.hashed.insert(place.at, digest);
         Ok(digest)
     }

@@ -12,7 +12,7 @@ use super::{Install, files, json};
 use crate::error::Error;
 
 const ENGINE: &str = "docker";
-const PATH: [&str; 2] = ["runtimes", "hone"];
+const RUNTIMES: &str = "runtimes";
 const POINTER: &str = "/runtimes/hone";
 /// By this argument Hone knows its own entry.
 const MARK: &str = "--hone-root";
@@ -23,7 +23,7 @@ pub(super) fn install(install: &Install, host: &str) -> Result<bool, Error> {
     if value.pointer(POINTER).is_some_and(|entry| !is_ours(entry)) {
         let reason =
             "it has a runtime hone already, which is not of `hone install`; give that another name".to_owned();
-        return Err(Error::Config { path: install.config().to_owned(), reason });
+        return Err(refused(install, reason));
     }
     let entry = json!({
         "path": install.runtime,
@@ -32,7 +32,8 @@ pub(super) fn install(install: &Install, host: &str) -> Result<bool, Error> {
     if value.pointer(POINTER) == Some(&entry) {
         return Ok(false);
     }
-    let after = json::set(before.as_deref().unwrap_or(""), &PATH, &entry.to_string());
+    let after = json::set(before.as_deref().unwrap_or(""), &[RUNTIMES], "hone", &entry);
+    let after = after.map_err(|reason| refused(install, reason))?;
     Record::write(install, ENGINE, before, &after, &[])?;
     files::write(install.config(), &after, 0o644)?;
     Ok(true)
@@ -73,7 +74,7 @@ fn refuse_default(install: &Install, left: &str) -> Result<(), Error> {
         let reason = "default-runtime is hone, and docker would not start without that runtime; \
                       name another one there first, or remove the line"
             .to_owned();
-        return Err(Error::Config { path: install.config().to_owned(), reason });
+        return Err(refused(install, reason));
     }
     Ok(())
 }
@@ -81,27 +82,33 @@ fn refuse_default(install: &Install, left: &str) -> Result<(), Error> {
 /// The file without the member, and without what was made for it; `None` when that is all of it.
 fn without(install: &Install, now: &str, record: Option<&Record>) -> Result<Option<String>, Error> {
     let before = record.and_then(|record| record.before.as_deref());
-    let had = |text: Option<&str>| checked(install, text).is_ok_and(|value| value.get("runtimes").is_some());
+    let had = |text: Option<&str>| checked(install, text).is_ok_and(|value| value.get(RUNTIMES).is_some());
     let empty = |value: Option<&Value>| value.and_then(Value::as_object).is_some_and(|object| object.is_empty());
-    let mut text = json::remove(now, &PATH);
-    if !had(before) && empty(checked(install, Some(&text))?.get("runtimes")) {
-        text = json::remove(&text, &PATH[..1]);
+    let without =
+        |text: &str, path: &[&str], name| json::remove(text, path, name).map_err(|reason| refused(install, reason));
+    let mut text = without(now, &[RUNTIMES], "hone")?;
+    if !had(before) && empty(checked(install, Some(&text))?.get(RUNTIMES)) {
+        text = without(&text, &[], RUNTIMES)?;
     }
     let made = record.is_some_and(|record| record.before.is_none());
     let nothing = empty(Some(&checked(install, Some(&text))?));
     Ok(if made && nothing { None } else { Some(text) })
 }
 
+fn refused(install: &Install, reason: String) -> Error {
+    Error::Config { path: install.config().to_owned(), reason }
+}
+
 /// The file as a value; an object, or an error that says where it is not.
 fn checked(install: &Install, text: Option<&str>) -> Result<Value, Error> {
     let text = text.map(str::trim).filter(|text| !text.is_empty()).unwrap_or("{}");
-    let refused = |reason: String| Error::Config { path: install.config().to_owned(), reason };
-    let value: Value = serde_json::from_str(text).map_err(|error| refused(format!("not JSON: {error}")))?;
+    let refused = |reason: &str| refused(install, reason.to_owned());
+    let value: Value = serde_json::from_str(text).map_err(|error| refused(&format!("not JSON: {error}")))?;
     if !value.is_object() {
-        return Err(refused("want a JSON object".to_owned()));
+        return Err(refused("want a JSON object"));
     }
-    match value.get("runtimes") {
-        Some(runtimes) if !runtimes.is_object() => Err(refused("runtimes: want a JSON object".to_owned())),
+    match value.get(RUNTIMES) {
+        Some(runtimes) if !runtimes.is_object() => Err(refused("runtimes: want a JSON object")),
         _ => Ok(value),
     }
 }
@@ -175,6 +182,8 @@ mod tests {
     fn a_file_that_docker_would_refuse_is_refused_and_left_alone() {
         for (text, reason) in [
             ("{\"a\": }", "not JSON: expected value at line 1 column 7"),
+            ("{} // mine", "not JSON: trailing characters at line 1 column 4"),
+            ("{\"a\": 1,}", "not JSON: trailing comma at line 1 column 9"),
             ("[]", "want a JSON object"),
             ("{\"runtimes\": []}", "runtimes: want a JSON object"),
         ] {

@@ -26,8 +26,7 @@ pub(super) fn install(install: &Install, last: Option<&Path>) -> Result<bool, Er
     let value = format!("[{}]", named(&launcher));
     // Its lines are marked each in a drop-in, too: whoever writes more into it makes it a file of others.
     let beside = before.as_deref().filter(|text| is_others(text));
-    let text = toml::add(beside.unwrap_or(""), &value)
-        .map_err(|reason| Error::Config { path: install.config().to_owned(), reason })?;
+    let text = toml::add(beside.unwrap_or(""), &value).map_err(refused(install.config()))?;
     let text = if beside.is_none() { format!("{MARK}\n{text}") } else { text };
     let changed = files::read(&launcher)?.as_deref() != Some(&script) || before.as_deref() != Some(&text);
     if changed {
@@ -47,11 +46,11 @@ pub(super) fn uninstall(install: &Install) -> Result<bool, Error> {
     let left = match (&record, &now) {
         (Some(Record { before, after, .. }), Some(now)) if after == now => before.clone(),
         // Changed since, or nobody knows what was there: what others wrote stays.
-        (_, Some(now)) if is_others(now) => Some(toml::remove(now)),
+        (_, Some(now)) if is_others(now) => Some(toml::remove(now).map_err(refused(install.config()))?),
         _ => None,
     };
     let changed = now.is_some() && now != left;
-    if let Some(text) = left.as_deref().filter(|text| changed && toml::is_default(text)) {
+    if let Some(text) = left.as_deref().filter(|_| changed) {
         refuse_default(install, text)?;
     }
     match left {
@@ -85,13 +84,14 @@ fn named(launcher: &Path) -> String {
 
 /// Refuses to leave what podman does not start with: a default runtime that it does not know.
 fn refuse_default(install: &Install, left: &str) -> Result<(), Error> {
-    if toml::has_other(left) {
+    let refused = refused(install.config());
+    if !toml::is_default(left).map_err(&refused)? || toml::has_other(left).map_err(&refused)? {
         return Ok(());
     }
     let reason = "runtime in [engine] is hone, and podman would not start without that runtime; \
                   name another one there first, or remove the line"
         .to_owned();
-    Err(Error::Config { path: install.config().to_owned(), reason })
+    Err(refused(reason))
 }
 
 /// Refuses a drop-in that somebody else has written. A file that podman reads alone is the user's, and gets a line.
@@ -99,7 +99,7 @@ fn ours(install: &Install, text: Option<&str>) -> Result<(), Error> {
     let alone = matches!(&install.target, Target::Podman { alone: Some(_), .. }) && install.config.is_none();
     if !alone && text.is_some_and(is_others) {
         let reason = "not written by hone; move it away or name another file with --config".to_owned();
-        return Err(Error::Config { path: install.config().to_owned(), reason });
+        return Err(refused(install.config())(reason));
     }
     Ok(())
 }
@@ -111,11 +111,17 @@ fn is_others(text: &str) -> bool {
 /// Refuses to register what podman would not take: of a runtime that is there twice it takes the last.
 fn refuse_other(last: Option<&Path>) -> Result<(), Error> {
     let Some(path) = last else { return Ok(()) };
-    if files::read(path)?.is_some_and(|text| toml::has_other(&text)) {
+    let text = files::read(path)?.unwrap_or_default();
+    if toml::has_other(&text).map_err(refused(path))? {
         let reason = "CONTAINERS_CONF_OVERRIDE names it, and podman would take its own runtime hone".to_owned();
-        return Err(Error::Config { path: path.to_owned(), reason });
+        return Err(refused(path)(reason));
     }
     Ok(())
+}
+
+fn refused(path: &Path) -> impl Fn(String) -> Error {
+    let path = path.to_owned();
+    move |reason| Error::Config { path: path.clone(), reason }
 }
 
 fn launcher(install: &Install) -> PathBuf {
@@ -332,5 +338,36 @@ mod tests {
         let taken =
             Install { target: Target::Podman { alone: Some(last), last: None }, config: None, ..at(&dir, "root") };
         assert!(taken.install().unwrap_err().to_string().contains("has a runtime hone already"));
+    }
+
+    #[test]
+    fn a_file_that_is_no_toml_is_refused_and_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let conf = dir.path().join("mine.conf");
+        let alone = Target::Podman { alone: Some(conf.clone()), last: None };
+        let own = Install { target: alone, config: None, ..at(&dir, "root") };
+        let broken = "[engine]\nruntime = crun\n";
+        let refused = |text: &str, done: Result<super::super::Done, Error>| {
+            let said = done.unwrap_err().to_string();
+            assert!(
+                said.contains("mine.conf: not TOML: line 2: ") && said.ends_with("nothing was changed"),
+                "{said}"
+            );
+            assert_eq!(fs::read_to_string(&conf).unwrap(), text);
+        };
+        fs::write(&conf, broken).unwrap();
+        refused(broken, own.install());
+        assert!(!own.root.exists());
+        // Broken since: what was added stays where it is, until the file is mended.
+        fs::write(&conf, "[engine]\n").unwrap();
+        own.install().unwrap();
+        let with = fs::read_to_string(&conf).unwrap().replacen("[engine]\n", broken, 1);
+        fs::write(&conf, &with).unwrap();
+        refused(&with, own.uninstall());
+        assert!(launcher(&own).exists());
+        fs::write(&conf, with.replacen("= crun", "= 'crun'", 1)).unwrap();
+        assert!(own.uninstall().unwrap().changed);
+        assert_eq!(fs::read_to_string(&conf).unwrap(), "[engine]\nruntime = 'crun'\n");
+        assert!(!own.root.exists());
     }
 }

@@ -1,7 +1,13 @@
 //! One runtime more in a containers.conf that somebody else wrote, and out again: lines are added and removed, everything
 //! else keeps its bytes.
 //!
-//! Only as much of TOML is read as tells where a table begins and which keys are in it.
+//! Crate `toml_edit` tells on which lines a table begins and a key stands. What is no TOML is refused: podman reads none
+//! of it, and nobody knows what a line in it would be a part of.
+
+use std::ops::Range;
+
+use hone_contract::quoted;
+use toml_edit::{Document, Key, Table};
 
 /// By it a line is known as Hone's.
 const MARK: &str = "# by `hone install podman`";
@@ -13,23 +19,21 @@ struct Item {
     /// Its whole name, with the table's before it.
     name: String,
     is_table: bool,
-    /// Where its line begins, and where what belongs to it ends.
-    start: usize,
-    end: usize,
+    /// Where it stands: bytes of the text.
+    lines: Range<usize>,
 }
 
 /// Adds `hone = VALUE` to the runtimes.
 pub(super) fn add(text: &str, value: &str) -> Result<String, String> {
-    let text = remove(text);
+    let text = remove(text)?;
     let line = format!("hone = {value} {MARK}\n");
-    let items = items(&text);
+    let items = items(&text)?;
     if items.iter().any(|item| item.name == RUNTIME) {
         return Err("it has a runtime hone already, which is not of `hone install`".to_owned());
     }
     if let Some(table) = items.iter().find(|item| item.is_table && item.name == TABLE) {
-        let newline = if text[..table.end].ends_with('\n') { "" } else { "\n" };
-        let with = format!("{}{newline}{line}{}", &text[..table.end], &text[table.end..]);
-        return undone_by_removal(&text, with, value);
+        let newline = if text[..table.lines.end].ends_with('\n') { "" } else { "\n" };
+        return Ok(format!("{}{newline}{line}{}", &text[..table.lines.end], &text[table.lines.end..]));
     }
     // `[engine]` with `runtimes.x = ...`, or `engine = {...}`: a table of that name would be there twice.
     let inside = |name: &str| name == "engine" || name == TABLE || name.starts_with("engine.runtimes.");
@@ -37,117 +41,85 @@ pub(super) fn add(text: &str, value: &str) -> Result<String, String> {
         return Err(format!("its runtimes are in no table [{TABLE}] of their own; add there: hone = {value}"));
     }
     let newline = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
-    let with = format!("{text}{newline}[{TABLE}] {MARK}\n{line}");
-    undone_by_removal(&text, with, value)
-}
-
-/// What was made, if the line is in it and its removal gives back what was there. Where a value has no end (the file is
-/// broken, podman reads none of it) the line would be a part of that value.
-fn undone_by_removal(text: &str, with: String, value: &str) -> Result<String, String> {
-    let added = items(&with).iter().any(|item| item.name == RUNTIME && !item.is_table);
-    match added && remove(&with).trim_end_matches('\n') == text.trim_end_matches('\n') {
-        true => Ok(with),
-        false => Err(format!("a value in it has no end; mend it, then come again, or add by hand: hone = {value}")),
-    }
+    Ok(format!("{text}{newline}[{TABLE}] {MARK}\n{line}"))
 }
 
 /// The text without Hone's lines; a table that was made for them stays when somebody has put more into it.
-pub(super) fn remove(text: &str) -> String {
-    let items = items(text);
-    let ours = |item: &Item| text[item.start..item.end].trim_end().ends_with(MARK);
+pub(super) fn remove(text: &str) -> Result<String, String> {
+    let items = items(text)?;
+    let ours = |item: &Item| text[item.lines.clone()].trim_end().ends_with(MARK);
     let others = |table: &Item| {
         let start = format!("{}.", table.name);
         items.iter().any(|item| !item.is_table && item.name.starts_with(&start) && !ours(item))
     };
     let mut left = text.to_owned();
     for item in items.iter().rev().filter(|item| ours(item) && !(item.is_table && others(item))) {
-        left.replace_range(item.start..item.end, "");
+        left.replace_range(item.lines.clone(), "");
     }
-    left
+    Ok(left)
 }
 
 /// Whether the runtime `hone` is the one that podman takes when none is named.
-pub(super) fn is_default(text: &str) -> bool {
-    let value = |item: &Item| {
-        let value = text[item.start..item.end].split_once('=').map_or("", |(_, value)| value.trim_start());
-        ["\"hone\"", "'hone'"].iter().any(|name| value.starts_with(name))
-    };
-    items(text).iter().any(|item| !item.is_table && item.name == "engine.runtime" && value(item))
+pub(super) fn is_default(text: &str) -> Result<bool, String> {
+    let document = parsed(text)?;
+    let runtime = document.get("engine").and_then(|engine| engine.get("runtime"));
+    Ok(runtime.and_then(toml_edit::Item::as_str) == Some("hone"))
 }
 
 /// Whether the text has a runtime `hone` that Hone did not write.
-pub(super) fn has_other(text: &str) -> bool {
-    items(&remove(text)).iter().any(|item| item.name == RUNTIME)
+pub(super) fn has_other(text: &str) -> Result<bool, String> {
+    Ok(items(&remove(text)?)?.iter().any(|item| item.name == RUNTIME))
 }
 
-fn items(text: &str) -> Vec<Item> {
-    let (mut items, mut table, mut at) = (Vec::new(), String::new(), 0);
-    while at < text.len() {
-        let start = at;
-        let line = text[at..].split_inclusive('\n').next().unwrap_or_default();
-        let trimmed = line.trim_start();
-        at += line.len();
-        if trimmed.starts_with('#') {
-            continue;
-        }
-        if let Some(inner) = trimmed.strip_prefix('[') {
-            table = name(inner.trim_start_matches('[').split(']').next().unwrap_or_default());
-            items.push(Item { name: table.clone(), is_table: true, start, end: at });
-            continue;
-        }
-        let Some((key, value)) = line.split_once('=') else { continue };
-        at = end_of_value(text, start + line.len() - value.len());
-        let dot = if table.is_empty() { "" } else { "." };
-        items.push(Item { name: format!("{table}{dot}{}", name(key)), is_table: false, start, end: at });
-    }
-    items
+fn parsed(text: &str) -> Result<Document<&str>, String> {
+    Document::parse(text).map_err(|error| {
+        let line = error.span().map_or(1, |at| text.bytes().take(at.start).filter(|byte| *byte == b'\n').count() + 1);
+        format!("not TOML: line {line}: {}", quoted(error.message()))
+    })
 }
 
-/// `engine . "runtimes"` is `engine.runtimes`.
-fn name(text: &str) -> String {
-    text.split('.').map(|part| part.trim().trim_matches(['"', '\''])).collect::<Vec<_>>().join(".")
+/// What is in the text, in its order.
+fn items(text: &str) -> Result<Vec<Item>, String> {
+    let mut items = Vec::new();
+    visit(text, parsed(text)?.as_table(), "", &mut items);
+    items.sort_by_key(|item| item.lines.start);
+    Ok(items)
 }
 
-/// Behind the line on which the value that begins at `at` ends: arrays, tables and long strings have several.
-fn end_of_value(text: &str, mut at: usize) -> usize {
-    let mut depth = 0_usize;
-    while let Some(c) = text[at..].chars().next() {
-        let rest = &text[at..];
-        at += match c {
-            '\n' if depth == 0 => return at + 1,
-            '#' => rest.find('\n').unwrap_or(rest.len()),
-            '"' | '\'' => string(rest),
-            other => {
-                match other {
-                    '[' | '{' => depth += 1,
-                    ']' | '}' => depth = depth.saturating_sub(1),
-                    _ => {}
-                }
-                other.len_utf8()
+fn visit(text: &str, table: &Table, above: &str, items: &mut Vec<Item>) {
+    for (key, item) in table {
+        let name = format!("{above}{key}");
+        let below = format!("{name}.");
+        let begin = table.key(key).and_then(Key::span).unwrap_or_default().start;
+        match item {
+            toml_edit::Item::None => {}
+            toml_edit::Item::Value(value) => {
+                let end = value.span().unwrap_or_default().end;
+                items.push(Item { name, is_table: false, lines: lines(text, begin..end) });
             }
-        };
+            toml_edit::Item::Table(table) => {
+                if let Some(header) = table.span().filter(|_| !table.is_implicit() && !table.is_dotted()) {
+                    items.push(Item { name, is_table: true, lines: lines(text, header) });
+                }
+                visit(text, table, &below, items);
+            }
+            // A list of tables: no table of that name can be beside it.
+            toml_edit::Item::ArrayOfTables(tables) => {
+                for table in tables {
+                    let header = table.span().unwrap_or_default();
+                    items.push(Item { name: name.clone(), is_table: false, lines: lines(text, header) });
+                    visit(text, table, &below, items);
+                }
+            }
+        }
     }
-    at
 }
 
-/// The length of the string that begins here.
-fn string(text: &str) -> usize {
-    let long = ["\"\"\"", "'''"].into_iter().find(|quotes| text.starts_with(quotes));
-    let quotes = long.unwrap_or(&text[..1]);
-    let mut at = quotes.len();
-    while at < text.len() {
-        let rest = &text[at..];
-        if rest.starts_with(quotes) {
-            return at + quotes.len();
-        }
-        // A string on one line that has no end ends there: the file is broken, and podman will say so.
-        if long.is_none() && rest.starts_with('\n') {
-            return at;
-        }
-        let escaped = quotes.starts_with('"') && rest.starts_with('\\');
-        at += rest.chars().take(1 + usize::from(escaped)).map(char::len_utf8).sum::<usize>();
-    }
-    text.len()
+/// The lines on which something stands, whole.
+fn lines(text: &str, at: Range<usize>) -> Range<usize> {
+    let start = text[..at.start].rfind('\n').map_or(0, |newline| newline + 1);
+    let end = text[at.end..].find('\n').map_or(text.len(), |newline| at.end + newline + 1);
+    start..end
 }
 
 #[cfg(test)]
@@ -159,7 +131,7 @@ mod tests {
     #[test]
     fn nothing_is_added_behind_a_value_without_an_end() {
         for broken in ["[engine]\nx = [\n", "[engine]\nx = { a = 1\n", "x = \"\"\"y\n"] {
-            assert!(add(broken, VALUE).expect_err(broken).contains("has no end"), "{broken}");
+            assert!(add(broken, VALUE).expect_err(broken).starts_with("not TOML: line "), "{broken}");
         }
         add("[engine]\nx = [\n]\n", VALUE).expect("an end");
     }
@@ -181,11 +153,15 @@ mod tests {
             let with = add(&text, VALUE).unwrap();
             assert_eq!(with, want);
             assert_eq!(add(&with, VALUE).as_deref(), Ok(want.as_str()), "twice is once");
-            assert_eq!(remove(&with), text);
-            assert!(!has_other(&with));
+            assert_eq!(remove(&with).as_deref(), Ok(text.as_str()));
+            assert_eq!(has_other(&with), Ok(false));
         }
         let more = format!("{made}crun = [\"/c\"]\n");
-        assert_eq!(remove(&more), format!("[engine.runtimes] {MARK}\ncrun = [\"/c\"]\n"), "others need the table");
+        assert_eq!(
+            remove(&more),
+            Ok(format!("[engine.runtimes] {MARK}\ncrun = [\"/c\"]\n")),
+            "others need the table"
+        );
     }
 
     #[test]
@@ -200,7 +176,7 @@ mod tests {
         ] {
             let said = add(text, VALUE).unwrap_err();
             assert!(said.contains(want), "{text}: {said}");
-            assert_eq!(has_other(text), want.contains("already"), "{text}");
+            assert_eq!(has_other(text), Ok(want.contains("already")), "{text}");
         }
     }
 
@@ -219,9 +195,15 @@ mod tests {
             "\r\n[x]\r\n",
             "a = ]]}}\n",
         ] {
-            assert_eq!(remove(text), text);
-            let endless = ["a = [", "a = '''", "a = \"\\"].contains(&text);
-            assert_eq!(add(text, VALUE).is_ok(), !endless, "{text}");
+            match text {
+                "\r\n[x]\r\n" => assert_eq!((remove(text).as_deref(), add(text, VALUE).is_ok()), (Ok(text), true)),
+                _ => {
+                    for refused in [remove(text), add(text, VALUE)] {
+                        assert!(refused.unwrap_err().starts_with("not TOML: line "), "{text}");
+                    }
+                    assert!(has_other(text).is_err() && is_default(text).is_err(), "{text}");
+                }
+            }
         }
     }
 }

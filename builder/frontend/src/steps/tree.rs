@@ -1,16 +1,15 @@
 //! `tree DIR`: a root filesystem as `hone build` packs it, laid out, with the digest of the layer that it makes of it.
 
 use std::fs::{self, File, FileTimes, Permissions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::time::SystemTime;
 
-use hone_image::Digest;
+use hone_image::Hashing;
 use hone_image::tar::TarWriter;
 use hone_tree::{Tree, TreeKind};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
-use sha2::{Digest as _, Sha256};
 
 use super::StepError;
 use crate::exchange::TreeFound;
@@ -19,25 +18,12 @@ use crate::exchange::TreeFound;
 pub fn tree(from: &Path, to: &Path) -> Result<TreeFound, StepError> {
     let tree = Tree::scan(from)?;
     tree.refuse_reserved()?;
-    let mut tar = TarWriter::new(Hashing(Sha256::new()));
+    let mut tar = TarWriter::new(Hashing::new(io::sink()));
     tree.write(&mut tar, &mut |_| {})?;
-    let Hashing(hasher) = tar.finish().map_err(StepError::at("pack", from))?;
+    let layer = tar.finish().map_err(StepError::at("pack", from))?;
     lay_out(&tree, to)?;
     let architecture = tree.architecture()?.map(str::to_owned);
-    Ok(TreeFound { diff_id: Digest::from_sha256(hasher.finalize().into()), architecture })
-}
-
-struct Hashing(Sha256);
-
-impl Write for Hashing {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+    Ok(TreeFound { diff_id: layer.digest(), architecture })
 }
 
 fn lay_out(tree: &Tree, to: &Path) -> Result<(), StepError> {

@@ -8,8 +8,8 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use super::draft::{Draft, Part, SHOWN};
-use super::{Converted, Options, nearest, source};
-use crate::error::{HonefileError, Source};
+use super::{Converted, Options, source};
+use crate::error::{HonefileError, Source, did_you_mean};
 use crate::quantity::{amount, whole};
 use crate::raw::Text;
 
@@ -189,7 +189,7 @@ impl Aikit<'_> {
                 kind,
                 &format!("want alpaca, got `{}`", quoted(&kind.value).at_most(SHOWN)),
             );
-            error.help = nearest(&kind.value, &["alpaca"]);
+            error.help = did_you_mean(&kind.value, &["alpaca"]);
             return Err(error);
         }
         self.draft.key(Part::Dataset, "format", "alpaca");
@@ -307,7 +307,7 @@ impl Aikit<'_> {
             Some(text) => self.source.at(text, why),
             None => self.source.whole(why),
         };
-        error.help = nearest(name, &known);
+        error.help = did_you_mean(name, &known);
         error
     }
 

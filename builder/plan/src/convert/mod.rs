@@ -11,7 +11,7 @@ mod yaml;
 
 use std::fmt;
 
-use crate::error::{HonefileError, Source, distance};
+use crate::error::{HonefileError, Source};
 
 pub use aikit::aikit;
 pub use modelfile::modelfile;
@@ -99,11 +99,4 @@ fn source<'a>(options: &Options<'a>, text: &'a str) -> Result<Source<'a>, Honefi
         return Err(source.whole(format!("it has {} bytes, want at most {MAX_INPUT}", text.len())));
     }
     Ok(source)
-}
-
-/// `did you mean X?` for the known word nearest to `word`, when one is near.
-fn nearest(word: &str, known: &[&str]) -> Option<String> {
-    let word = word.to_ascii_lowercase();
-    let near = known.iter().map(|k| (distance(&word, &k.to_ascii_lowercase()), k)).min()?;
-    (near.0 <= 2).then(|| format!("did you mean `{}`?", near.1))
 }

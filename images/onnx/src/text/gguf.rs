@@ -81,19 +81,7 @@ mod tests {
     use super::*;
 
     fn raw(pre: &str) -> GgufTokenizer {
-        let tokens = ["<|im_end|>", "a", "b", "ab", "Ġ", "1", "Ċ"].map(str::to_owned).to_vec();
-        GgufTokenizer {
-            model: "gpt2".to_owned(),
-            pre: Some(pre.to_owned()),
-            kinds: vec![3, 1, 1, 1, 1, 1, 1],
-            tokens,
-            merges: vec!["a b".to_owned()],
-            bos: None,
-            eos: Some(0),
-            pad: None,
-            add_bos: false,
-            chat_template: None,
-        }
+        GgufTokenizer { pre: Some(pre.to_owned()), ..hone_test_support::gguf_tokenizer() }
     }
 
     #[test]

@@ -9,8 +9,8 @@ use hone_contract::quoted;
 
 use self::parse::{INSTRUCTIONS, Instruction, instructions, wrong};
 use super::draft::{Draft, Part, SHOWN};
-use super::{Converted, Options, nearest, source};
-use crate::error::{HonefileError, Source};
+use super::{Converted, Options, source};
+use crate::error::{HonefileError, Source, did_you_mean};
 use crate::quantity::whole;
 
 /// Parameters that have a place in a Honefile.
@@ -147,7 +147,8 @@ impl Instructions<'_> {
             if !known().contains(&one.word.as_str()) {
                 let message = format!("unknown parameter `{}`", quoted(&one.word).at_most(SHOWN));
                 let mut error = wrong(self.source, one.place.clone(), message);
-                error.help = nearest(&one.word, &known()).or_else(|| Some(format!("known: {}", known().join(", "))));
+                error.help =
+                    did_you_mean(&one.word, &known()).or_else(|| Some(format!("known: {}", known().join(", "))));
                 return Err(error);
             }
             last.insert(&one.word, one);

@@ -4,8 +4,7 @@
 use hone_contract::quoted;
 
 use super::super::draft::SHOWN;
-use super::super::nearest;
-use crate::error::{HonefileError, Place, Source};
+use crate::error::{HonefileError, Place, Source, did_you_mean};
 
 /// Instructions of a Modelfile, as the documentation and the parser have them.
 pub(super) const INSTRUCTIONS: [&str; 11] = [
@@ -74,7 +73,7 @@ fn instruction<'a>(
     let word = word.map_or_else(String::new, |(_, word)| word.to_owned());
     if let (Some(place), "MESSAGE", false) = (&place, name, ROLES.contains(&word.as_str())) {
         let message = format!("MESSAGE: want system, user or assistant, got `{}`", quoted(&word).at_most(SHOWN));
-        return Err(HonefileError { help: nearest(&word, &ROLES), ..wrong(source, place.clone(), message) });
+        return Err(HonefileError { help: did_you_mean(&word, &ROLES), ..wrong(source, place.clone(), message) });
     }
     if !rest.rest().starts_with([' ', '\t']) {
         return Err(wrong(source, line.place(rest.at, 1), format!("{name}: want a value after it")));
@@ -95,7 +94,7 @@ fn unknown(source: &Source<'_>, line: &Line<'_>, at: usize) -> HonefileError {
     let word = line.text[at..].split([' ', '\t', '=', ':']).next().unwrap_or_default();
     let message = format!("unknown instruction `{}`", quoted(word).at_most(SHOWN));
     let known = format!("known: {}", INSTRUCTIONS.join(", "));
-    let help = nearest(word, &INSTRUCTIONS).map_or_else(|| known.clone(), |near| format!("{near} {known}"));
+    let help = did_you_mean(word, &INSTRUCTIONS).map_or_else(|| known.clone(), |near| format!("{near} {known}"));
     HonefileError { help: Some(help), ..wrong(source, line.place(at, word.len()), message) }
 }
 
