@@ -36,9 +36,10 @@ use base::{PackedBase, Packer};
 use fetch::Fetch;
 use trainer::PackedTrainer;
 
+pub use artifact::{Known, Local, Origin, Remote, model};
 pub use bill::{Bill, Format};
 pub use error::{ArtifactError, BuildError, ConversionError, TrainerError};
-pub use fetch::HubAccess;
+pub use fetch::{HubAccess, Model};
 pub use from_image::from_image;
 
 /// Where an image is built, and with what.

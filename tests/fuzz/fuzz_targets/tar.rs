@@ -5,11 +5,11 @@ use std::io::Read as _;
 
 use hone_image::tar::{Entry, TarWriter};
 use hone_image::whiteout::{Whiteout, whiteout};
-use hone_store::{job, untar};
+use hone_store::{job_layer, untar};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let _ = job::job_in(&mut &bytes[..]);
+    let _ = job_layer::job_in(&mut &bytes[..]);
     let mut seen = Vec::new();
     let walked: std::io::Result<()> = untar::walk(&mut &bytes[..], 100, &mut |entry| {
         let mut content = Vec::new();
