@@ -15,10 +15,10 @@ use super::pull::Pulling;
 use super::save::NO_ROOM;
 use crate::answer::Form;
 use crate::created::{Created, epoch};
+use crate::deliver::{Deliver, Output};
 use crate::external::beside;
 use crate::failure::{Failure, because, chain};
 use crate::net::{self, NetArgs};
-use crate::out::{Deliver, Output};
 use crate::output;
 use crate::progress::{Mode, Progress};
 

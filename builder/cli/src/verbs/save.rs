@@ -6,9 +6,9 @@ use hone_image::{Pack, Reference};
 use hone_store::{Resolved, Store};
 
 use crate::answer::Form;
+use crate::deliver::{Deliver, Output};
 use crate::failure::Failure;
 use crate::net::NetArgs;
-use crate::out::{Deliver, Output};
 use crate::progress::{Mode, Progress};
 
 /// Two answers cannot share standard output.
