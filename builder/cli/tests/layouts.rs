@@ -163,6 +163,19 @@ fn a_name_follows_the_colon_out_and_in() {
 }
 
 #[test]
+fn an_archive_s_name_follows_its_colon_out_and_in() {
+    let site = site(&[("tiny:one", 16)]);
+    for kind in ["oci-archive", "docker-archive"] {
+        let place = |name: &str| format!("{kind}:{kind}.tar:{name}");
+        site.ok(&["save", "tiny:one", "-o", &place("other:v2")]);
+        let said = site.ok(&["--root", kind, "load", &place("other:v2")]);
+        assert!(said.starts_with("other:v2 sha256:"), "{said}");
+        let refused = site.fails(&["--root", kind, "load", &place("nope:1")]);
+        assert!(refused.contains("it holds no image called nope:1; it has other:v2"), "{refused}");
+    }
+}
+
+#[test]
 fn what_can_be_loaded_is_said_alike_in_the_help_and_in_the_error() {
     let site = Site::new();
     let plain = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");

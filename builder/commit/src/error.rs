@@ -28,7 +28,7 @@ pub enum CommitError {
         reason: String,
         /// Why it was not recorded.
         #[source]
-        source: StoreError,
+        source: Box<StoreError>,
     },
     /// It may be one yet: nothing is recorded, and the same call goes on from there.
     #[error("commit run {id}")]
@@ -37,7 +37,7 @@ pub enum CommitError {
         id: String,
         /// What is not so yet.
         #[source]
-        source: Pending,
+        source: Box<Pending>,
     },
     /// A directory that no run left.
     #[error("{}: no run.json in it, so it is not a run's staging directory", .0.display())]
@@ -66,7 +66,7 @@ pub enum Pending {
         what: String,
         /// Why not.
         #[source]
-        source: EngineError,
+        source: Box<EngineError>,
     },
     /// What an engine says of an image is not understood.
     #[error("read configuration of image {image}")]

@@ -73,10 +73,10 @@ fn take(store: &Store, staged: &mut Staged, run: &RunRecord) -> Result<Committed
             staged.remove()?;
             Ok(Committed::Version(Box::new(record), note))
         }
-        Err(StepError::Pending(source)) => Err(CommitError::Pending { id, source }),
+        Err(StepError::Pending(source)) => Err(CommitError::Pending { id, source: Box::new(source) }),
         Err(StepError::Refused(reason)) => {
             if let Err(source) = staged.set_outcome(Outcome::Refused { reason: reason.clone() }) {
-                return Err(CommitError::Unrecorded { id, reason, source });
+                return Err(CommitError::Unrecorded { id, reason, source: Box::new(source) });
             }
             match run.job.adapter.commit {
                 true => Err(CommitError::Refused { id, reason }),

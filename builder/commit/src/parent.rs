@@ -339,5 +339,5 @@ fn later(why: String) -> StepError {
 
 /// Says what an engine was asked for in vain.
 fn asking(what: String) -> impl FnOnce(hone_engines::Error) -> Pending {
-    move |source| Pending::Ask { what, source }
+    move |source| Pending::Ask { what, source: Box::new(source) }
 }

@@ -28,7 +28,7 @@ pub enum ShipError {
         what: String,
         /// Why.
         #[source]
-        source: hone_engines::Error,
+        source: Box<hone_engines::Error>,
     },
     /// Its documents are not such that they can be sent.
     #[error(transparent)]
@@ -37,7 +37,7 @@ pub enum ShipError {
 
 impl ShipError {
     fn engine(what: String) -> impl FnOnce(hone_engines::Error) -> Self {
-        move |source| Self::Engine { what, source }
+        move |source| Self::Engine { what, source: Box::new(source) }
     }
 }
 

@@ -49,7 +49,8 @@ pub struct ContentsError {
     /// Its blob.
     pub layer: Digest,
     /// What is wrong with it.
-    pub source: Unread,
+    #[source]
+    pub source: Box<Unread>,
 }
 
 /// What is wrong with a layer that cannot be read to its end.
@@ -80,7 +81,11 @@ pub fn read(store: &Store, layer: &Layer, budget: &Budget, keep: &[&str]) -> Res
         untar::walk(&mut tar, MAX_ENTRIES, &mut |entry| contents.add(entry, keep))?;
         Ok(contents)
     };
-    read().map_err(|source| ContentsError { kind: layer.kind, layer: layer.descriptor.digest, source })
+    read().map_err(|source| ContentsError {
+        kind: layer.kind,
+        layer: layer.descriptor.digest,
+        source: Box::new(source),
+    })
 }
 
 impl Contents {
