@@ -25,7 +25,7 @@ fuzz_target!(|bytes: &[u8]| {
     fs::File::create(&secret).and_then(|mut file| file.write_all(b"untouched")).expect("file");
     let result = unpack::unpack(bytes, Digest::of(bytes), &inside, &mut unpack::Allowance::of_image());
     if let Err(error) = result {
-        assert!(!error::chain(&error).is_empty());
+        assert!(!hone_contract::chain(&error).is_empty());
     }
     let mut text = String::new();
     fs::File::open(&secret).and_then(|mut file| file.read_to_string(&mut text)).expect("the file beside");

@@ -43,7 +43,7 @@ fuzz_target!(|bytes: &[u8]| {
     fs::create_dir(&inside).expect("directory");
     let result = unpack::unpack(&tar[..], Digest::of(&tar), &inside, &mut unpack::Allowance::of_image());
     if let Err(error) = result {
-        assert!(!error::chain(&error).is_empty());
+        assert!(!hone_contract::chain(&error).is_empty());
     }
     let mut value = [0u8; 8];
     assert!(rustix::fs::getxattr(site.path(), "trusted.overlay.opaque", &mut value).is_err(), "an attribute outside");
