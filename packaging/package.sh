@@ -43,7 +43,7 @@ pack() (
         --output "$out/" >/dev/null
     name=hone-$("$TARGET/release/hone" --version | cut -d ' ' -f 2)-$ARCH
     tar -C "$usr" --sort=name --format=ustar --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" \
-        --transform "flags=r;s,^\.,$name," -cf - . | zstd -q -19 -T0 -f -o "$out/$name.tar.zst"
+        --transform "flags=r;s,^\.,$name," -cf - . | zstd -q -12 -T0 -f -o "$out/$name.tar.zst"
 )
 
 package() {

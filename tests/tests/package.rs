@@ -65,7 +65,7 @@ impl Debian {
 
     /// All that is in there, but for what dpkg notes about itself.
     fn files(&self) -> BTreeSet<String> {
-        let listed = self.sh("find / -xdev ! -path '/var/lib/dpkg/*-old' ! -path '/var/log/*'").ok();
+        let listed = self.sh("find / -xdev ! -path '/mnt/*' ! -path '/var/lib/dpkg/*-old' ! -path '/var/log/*'").ok();
         listed.lines().map(str::to_owned).collect()
     }
 }
@@ -216,7 +216,7 @@ fn what_was_put_is_taken_and_nothing_else() {
     fs::remove_file(to.join("bin/hone")).expect("remove");
     sh("put", &["tree", "prefix"]).ok();
     write("prefix/lib/hone/trainers/mine/index.json");
-    assert!(sh("take", &["prefix"]).text().contains("left: prefix/lib/hone, which is not empty"));
+    assert!(sh("take", &["prefix"]).text().contains("left: prefix/lib/hone/, which is not empty"));
     assert_eq!(fs::read_dir(to.join("lib/hone")).expect("list").count(), 1);
     fs::remove_dir_all(to.join("lib")).expect("remove");
     // A PREFIX that was not there is gone again.

@@ -11,6 +11,8 @@ use crate::error::RunError;
 
 /// What to tell the runtime.
 pub(crate) struct Start<'a> {
+    /// Of [`runtime`].
+    pub runtime: &'a Path,
     pub root: &'a Path,
     pub image: &'a str,
     pub staging: Option<&'a str>,
@@ -20,20 +22,21 @@ pub(crate) struct Start<'a> {
 
 /// Runs the container to its end, and gives its exit code.
 pub(crate) fn run(start: &Start<'_>) -> Result<u8, RunError> {
-    let program = runtime();
+    let program = start.runtime;
     // Before the child is there, so that its end is never missed.
-    let signals = Signals::block_all().map_err(RunError::io("wait for signals of", &program))?;
-    let child = command(&program, start).spawn().map_err(RunError::io("start", &program))?;
-    wait(child, &signals).map(code).map_err(RunError::io("wait for", &program))
+    let signals = Signals::block_all().map_err(RunError::io("wait for signals of", program))?;
+    let child = command(start).spawn().map_err(RunError::io("start", program))?;
+    wait(child, &signals).map(code).map_err(RunError::io("wait for", program))
 }
 
-/// hone-runtime lies beside this program.
-fn runtime() -> PathBuf {
+/// hone-runtime lies beside this program. Asked before this process has mounts of its own: in a chroot the kernel would
+/// then name its program as it is seen from outside.
+pub(crate) fn runtime() -> PathBuf {
     std::env::current_exe().map_or_else(|_| "hone-runtime".into(), |own| own.with_file_name("hone-runtime"))
 }
 
-fn command(program: &Path, start: &Start<'_>) -> Command {
-    let mut command = Command::new(program);
+fn command(start: &Start<'_>) -> Command {
+    let mut command = Command::new(start.runtime);
     command.arg("--hone-root").arg(start.root).args(["--hone-engine", "embedded", "--hone-image", start.image]);
     if let Some(staging) = start.staging {
         command.args(["--hone-staging", staging]);

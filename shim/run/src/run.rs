@@ -39,7 +39,7 @@ pub(crate) fn run(args: &Args) -> Result<u8, RunError> {
     if !rustix::process::geteuid().is_root() {
         return Err(RunError::NotRoot);
     }
-    let args = &absolute(args)?;
+    let (args, runtime) = (&absolute(args)?, container::runtime());
     let store = Store::at(&args.root);
     // Nothing of the image goes before its layers are unpacked.
     let held = store.reading()?;
@@ -61,6 +61,7 @@ pub(crate) fn run(args: &Args) -> Result<u8, RunError> {
     let path = bundle.path().join("config.json");
     fs::write(&path, config.to_string()).map_err(RunError::io("write", &path))?;
     let start = Start {
+        runtime: &runtime,
         root: subject.store.root(),
         image: &format!("{}@{}", subject.reference, subject.image.config().digest()),
         staging: training.as_ref().map(|training| training.run.as_str()),
