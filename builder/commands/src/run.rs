@@ -6,7 +6,7 @@ use clap::{Parser, ValueEnum};
 
 /// Runs an image of the local store: trains, or generates, or whatever its arguments say.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "hone run", version)]
+#[command(name = "hone run", bin_name = "hone run", version)]
 pub struct Args {
     /// Nothing but a run's staging is ever kept; accepted for docker's sake.
     #[arg(long)]
