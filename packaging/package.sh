@@ -34,10 +34,12 @@ pack() (
     say "packages"
     # builder/cli/Cargo.toml names it; cargo-deb finds what is in there.
     usr=$TARGET/$TRIPLE/release/package
-    out=$TARGET/packages
+    out=$TARGET/packages/$ARCH
     SOURCE_DATE_EPOCH=$(date -d "$(sed -n 's/^ -- .*>  //p' packaging/debian/changelog | head -n 1)" +%s)
     export SOURCE_DATE_EPOCH
     tree "$usr"
+    # An older version would be taken for this one.
+    rm -rf "$out"
     mkdir -p "$out"
     cargo deb --quiet --locked --package hone --target "$TRIPLE" --no-build --no-strip --no-separate-debug-symbols \
         --output "$out/" >/dev/null
@@ -56,5 +58,5 @@ package() {
     cargo_tool deb
     build
     pack
-    say "in ${TARGET#"$HERE"/}/packages: $(ls "$TARGET/packages" | tr '\n' ' ')"
+    ls "$TARGET/packages/$ARCH"/*
 }

@@ -24,14 +24,6 @@ fn package(end: &str) -> Option<PathBuf> {
     found
 }
 
-fn deb() -> Option<PathBuf> {
-    package(if cfg!(target_arch = "x86_64") { "_amd64.deb" } else { "_arm64.deb" })
-}
-
-fn archive() -> Option<PathBuf> {
-    package(&format!("-{}.tar.zst", std::env::consts::ARCH))
-}
-
 /// A copy of the root that `tests/package/make-chroot` made, in a world of its own. `/mnt` in there is the folder `mnt`
 /// of the world.
 struct Debian {
@@ -84,7 +76,7 @@ fn short_demo(dir: &Path) {
 
 #[test]
 fn root_the_deb_installs_does_the_main_job_and_leaves_nothing() {
-    let Some(deb) = deb().filter(|_| needs(&["debootstrap"])) else {
+    let Some(deb) = package(".deb").filter(|_| needs(&["debootstrap"])) else {
         return;
     };
     let debian = Debian::new();
@@ -127,7 +119,7 @@ fn root_the_deb_installs_does_the_main_job_and_leaves_nothing() {
 
 #[test]
 fn root_the_archive_runs_where_it_is_unpacked() {
-    let Some(archive) = archive().filter(|_| needs(&["debootstrap", "zstd"])) else {
+    let Some(archive) = package(".tar.zst").filter(|_| needs(&["debootstrap", "zstd"])) else {
         return;
     };
     let debian = Debian::new();
@@ -143,7 +135,7 @@ fn root_the_archive_runs_where_it_is_unpacked() {
 
 #[test]
 fn slow_two_directories_make_the_same_packages() {
-    let (Some(deb), Some(archive)) = (deb(), archive()) else {
+    let (Some(deb), Some(archive)) = (package(".deb"), package(".tar.zst")) else {
         return;
     };
     let copy = copy();
@@ -155,7 +147,11 @@ fn slow_two_directories_make_the_same_packages() {
     run(Command::new("chmod").args(["-R", "go=", "."]).current_dir(copy.path())).ok();
     run(x(copy.path()).arg("pack")).ok();
     for package in [deb, archive] {
-        let again = copy.path().join("target/packages").join(package.file_name().expect("a name"));
+        let again = copy
+            .path()
+            .join("target/packages")
+            .join(std::env::consts::ARCH)
+            .join(package.file_name().expect("a name"));
         run(Command::new("cmp").args([&package, &again])).ok();
     }
 }
