@@ -1,4 +1,4 @@
-//! Kernel calls: the one crate of the workspace that may say `unsafe`.
+//! Kernel calls: the crate whose modules may say `unsafe`.
 //!
 //! It owns what `rustix` does not wrap (fork, signalfd, keyrings, the loopback interface, BPF device filters)
 //! and two safe compositions that everyone needs alike: reading below an untrusted root, and descriptor hygiene.
