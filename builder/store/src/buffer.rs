@@ -11,8 +11,6 @@ pub(crate) const CHUNK: usize = 4 << 20;
 pub(crate) const ALIGN: usize = 4096;
 /// Files read at the same time, at most: a disk has one head.
 const MOST_READ: usize = 4;
-/// Threads that hash one file.
-const HASHERS: usize = 2;
 /// Buffers in flight: what is read ahead of the slowest. Of each file at most two wait for one before them.
 pub(crate) const BUFFERS: usize = 2 * MOST_READ + 2;
 
@@ -76,7 +74,8 @@ impl Pool {
     pub(crate) fn new() -> Self {
         let (spare, free) = filled(BUFFERS);
         let processors = thread::available_parallelism().map_or(1, usize::from);
-        let (leave, seats) = filled(processors.div_ceil(HASHERS).min(MOST_READ));
+        // Each file has one thread that hashes, which is most of the work.
+        let (leave, seats) = filled(processors.min(MOST_READ));
         Self { spare, free, leave, seats }
     }
 

@@ -1,5 +1,5 @@
-//! One pass over a weight file: read once, hashed twice (the file alone, and the tar around it) and written, all at the
-//! same time, in constant memory.
+//! One pass over a weight file: read, hashed (the file alone and the tar around it, by one thread in the time of one sum:
+//! hone-hash) and written, all at the same time, in constant memory.
 //!
 //! The data goes to the disk past the page cache where the file system can do that: packing a large model neither ends in
 //! one long sync nor pushes the device's other work out of memory, and costs half the processor time of a copy. Else
@@ -14,10 +14,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, Scope, ScopedJoinHandle};
 
+use hone_hash::Twin;
 use hone_image::Digest;
 use hone_image::tar::{END, WEIGHT_OFFSET};
 use rustix::fs::{Advice, OFlags, fadvise};
-use sha2::{Digest as _, Sha256};
 
 use crate::buffer::{ALIGN, BUFFERS, Buffer, Pool};
 use crate::weight_reader::Source;
@@ -57,28 +57,31 @@ pub(crate) fn pass(
     seen: &dyn Fn(u64),
 ) -> io::Result<Passed> {
     let seat = pool.enter()?;
+    let tail = [frame.padding, &END].concat();
     thread::scope(|scope| {
-        let (file, file_hash) = hasher(scope, &[], &[]);
-        let tail = [frame.padding, &END].concat();
-        let (tar, tar_hash) = hasher(scope, frame.prefix, &tail);
         let written = out.map(|(file, path)| writer(scope, Writer::new(file, path), frame.prefix, &tail));
-        let (data, written) = written.unzip();
-        let mut to: Vec<SyncSender<Chunk>> = vec![file, tar];
-        to.extend(data);
+        let (to, written) = written.unzip();
         let ways = source.ways();
         let steps: Vec<_> = (0..ways).map(|first| reader(scope, source, pool, first, ways)).collect();
-        let read = hand_on(&steps, &to, seen);
-        // The next file is read while the last of this one is hashed.
+        let mut sums = Twin::new([&[], frame.prefix]);
+        let read = hash(&steps, to.as_ref(), &mut sums, seen);
+        // The next file is read while the last of this one is written.
         drop(seat);
         drop((steps, to));
         written.map_or(Ok(Ok(())), joined)??;
         let size = read?;
-        Ok(Passed { file: joined(file_hash)?, tar: joined(tar_hash)?, size })
+        let [file, tar] = sums.finish([&[], &tail]).map(Digest::from_sha256);
+        Ok(Passed { file, tar, size })
     })
 }
 
-/// Takes the steps in the file's order, from one reader after the other, to everyone who works on them.
-fn hand_on(steps: &[Receiver<io::Result<Buffer>>], to: &[SyncSender<Chunk>], seen: &dyn Fn(u64)) -> io::Result<u64> {
+/// Hashes the steps in the file's order, from one reader after the other, and hands them on to who writes them.
+fn hash(
+    steps: &[Receiver<io::Result<Buffer>>],
+    to: Option<&SyncSender<Chunk>>,
+    sums: &mut Twin,
+    seen: &dyn Fn(u64),
+) -> io::Result<u64> {
     let mut size = 0;
     for step in steps.iter().cycle() {
         // The reader of what comes next has met the end.
@@ -86,9 +89,10 @@ fn hand_on(steps: &[Receiver<io::Result<Buffer>>], to: &[SyncSender<Chunk>], see
         let chunk = Arc::new(buffer?);
         size += chunk.bytes().len() as u64;
         // A thread that ended early has failed; its own error says why.
-        if to.iter().any(|to| to.send(Arc::clone(&chunk)).is_err()) {
+        if to.is_some_and(|to| to.send(Arc::clone(&chunk)).is_err()) {
             break;
         }
+        sums.update(chunk.bytes());
         seen(size);
     }
     Ok(size)
@@ -112,26 +116,6 @@ fn reader<'scope>(
         }
     });
     steps
-}
-
-/// A thread that hashes `first`, what it is sent, and `last`.
-fn hasher<'scope>(
-    scope: &'scope Scope<'scope, '_>,
-    first: &[u8],
-    last: &[u8],
-) -> (SyncSender<Chunk>, ScopedJoinHandle<'scope, Digest>) {
-    let mut hasher = Sha256::new();
-    hasher.update(first);
-    let (sender, chunks): (_, Receiver<Chunk>) = sync_channel(BUFFERS);
-    let last = last.to_vec();
-    let handle = scope.spawn(move || {
-        for chunk in chunks {
-            hasher.update(chunk.bytes());
-        }
-        hasher.update(last);
-        Digest::from_sha256(hasher.finalize().into())
-    });
-    (sender, handle)
 }
 
 /// A thread that writes `first`, what it is sent, and `last`.
