@@ -35,7 +35,7 @@ pub use seal::seal;
 #[derive(Debug)]
 pub enum Committed {
     /// It is this version, known to the engine that ran it; and what the user should know of how it came to be that.
-    Version(Box<VersionRecord>, Option<String>),
+    Version(Box<VersionRecord>, Vec<String>),
     /// The Honefile wants no version of it.
     Unwanted(String),
 }
@@ -71,7 +71,7 @@ fn take(store: &Store, staged: &mut Staged, run: &RunRecord) -> Result<Committed
         Ok((record, note)) => {
             staged.set_outcome(published(&record))?;
             staged.remove()?;
-            Ok(Committed::Version(Box::new(record), note))
+            Ok(Committed::Version(Box::new(record), note.into_iter().chain(run.job.note()).collect()))
         }
         Err(StepError::Pending(source)) => Err(CommitError::Pending { id, source: Box::new(source) }),
         Err(StepError::Refused(reason)) => {
@@ -90,7 +90,7 @@ fn take(store: &Store, staged: &mut Staged, run: &RunRecord) -> Result<Committed
 fn already(store: &Store, path: &Path) -> Result<Committed, CommitError> {
     let id = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     if let Some(version) = store.version_of_run(&id)? {
-        return Ok(Committed::Version(Box::new(version), None));
+        return Ok(Committed::Version(Box::new(version), Vec::new()));
     }
     Err(CommitError::NotFound(path.to_owned()))
 }

@@ -56,17 +56,20 @@ mod tests {
     use super::*;
     use hone_contract::job::{AdapterSpec, Job, Resources};
     use hone_contract::run::Engine;
+    use hone_contract::unknown::Unknown;
 
     fn run() -> RunRecord {
         let adapter = AdapterSpec { commit: true, tag: "v{n}".into(), tensors: None, max_bytes: 1 };
         let job = Job {
             contract: 1,
+            requires: Vec::new(),
             name: "a".into(),
             base: None,
             trainer: None,
             finetune: None,
             resources: Resources { memory: Some(64_000_000), ..Resources::default() },
             adapter,
+            unknown: Unknown::default(),
         };
         RunRecord { id: "x".into(), engine: Engine::None, image: None, job }
     }

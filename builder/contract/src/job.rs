@@ -1,21 +1,26 @@
 //! The job: `/hone/job.json`, the one file that makes an image a Hone image (docs/contract.md).
 //!
-//! Written by the builder, read by runtimes and trainers. Unknown keys are refused: a job of a later
-//! contract must not be half understood. Nothing in it is trusted beyond what it may ask for: a job can
-//! narrow what the caller allowed, never widen it. Every value is one that a Honefile could have given it
-//! ([`crate::rules`]); what reads a [`Job`], from wherever, has one that was checked.
+//! Written by the builder, read by runtimes and trainers of other versions than its own. Unknown keys are kept and named;
+//! what a reader must know is in [`Job::requires`], and one that does not know it refuses the job: it must not be half
+//! understood. Nothing in it is trusted beyond what it may ask for: a job can narrow what the caller allowed, never widen
+//! it. Every value is one that a Honefile could have given it ([`crate::rules`]); what reads a [`Job`], from wherever, has
+//! one that was checked.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
 
 use crate::digest::Digest;
 use crate::json::BadJson;
 use crate::reference::{BadReference, Reference};
 use crate::rules;
+use crate::unknown::{MOST_UNKNOWN, Unknown, named};
 
 /// The contract version that this code writes and reads.
 pub const CONTRACT: u32 = 1;
+/// What a job may require of its reader, and this code does.
+pub const UNDERSTOOD: [&str; 0] = [];
 /// Where the job lies in an image's root filesystem.
 pub const JOB_PATH: &str = "/hone/job.json";
 /// Where a version's adapter lies in its root filesystem.
@@ -36,10 +41,13 @@ pub const MAX_JOB_BYTES: u64 = 4 << 20;
 /// serde's own reading and writing are inherent (`remote`): whoever asks for a job as a value of anything gets it through
 /// the trait below, which checks it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, remote = "Self")]
+#[serde(remote = "Self")]
 pub struct Job {
     /// The contract version, [`CONTRACT`].
     pub contract: u32,
+    /// What a reader must know beyond contract 1, by name: it refuses the job otherwise.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub requires: Vec<String>,
     /// The Honefile's `name`.
     pub name: String,
     /// The base model; absent when the image carries none.
@@ -56,11 +64,13 @@ pub struct Job {
     pub resources: Resources,
     /// What a run may leave behind.
     pub adapter: AdapterSpec,
+    /// Keys that this code does not know, anywhere in it. They are written again, and nothing is done about them.
+    #[serde(skip)]
+    pub unknown: Unknown,
 }
 
 /// The base model inside the image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Base {
     /// sha256 over the lines `<digest> <size> <path>\n` of `files`, sorted by path.
     pub identity: Digest,
@@ -80,7 +90,6 @@ pub struct Base {
 
 /// One file of the base model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct BaseFile {
     /// Name relative to [`Base::path`].
     pub path: String,
@@ -92,7 +101,6 @@ pub struct BaseFile {
 
 /// The program that trains.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Trainer {
     /// The built-in's name, or `rootfs`.
     pub name: String,
@@ -107,7 +115,6 @@ pub struct Trainer {
 
 /// The Honefile's `finetune`, every default resolved.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Finetune {
     /// `lora`.
     pub method: String,
@@ -143,7 +150,6 @@ pub struct Finetune {
 
 /// The shape of the data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Dataset {
     /// `text`, `chat` or `alpaca`, as JSON lines.
     pub format: String,
@@ -154,7 +160,6 @@ pub struct Dataset {
 
 /// Limits the job asks for; they only ever tighten what the caller set.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Resources {
     /// Processors, e.g. 1.5.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -169,7 +174,6 @@ pub struct Resources {
 
 /// What a finished run may leave, and what becomes of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct AdapterSpec {
     /// Whether a successful run becomes a version.
     pub commit: bool,
@@ -204,11 +208,20 @@ pub enum JobError {
         why: String,
     },
     /// A contract this program does not know.
-    #[error("read job: contract {got}, this program knows {CONTRACT}")]
+    #[error("read job: contract {got}, this program knows {CONTRACT}: update hone")]
     Contract {
         /// The version found.
         got: u32,
     },
+    /// What it requires is not known here.
+    #[error("read job: it requires {}, not known to this program: update hone", named(got))]
+    Requires {
+        /// What is not known.
+        got: Vec<String>,
+    },
+    /// More than [`MOST_UNKNOWN`] keys are not known here.
+    #[error("read job: more than {MOST_UNKNOWN} keys that this program does not know: update hone")]
+    Unknown,
 }
 
 impl From<serde_json::Error> for JobError {
@@ -226,26 +239,37 @@ impl Job {
         if bytes.len() as u64 > MAX_JOB_BYTES {
             return Err(JobError::TooLarge { got: bytes.len() as u64 });
         }
+        // First of all: what follows may look otherwise to who does not know it.
         #[derive(Deserialize)]
         struct Version {
             contract: u32,
+            #[serde(default)]
+            requires: Vec<String>,
         }
-        let Version { contract } = serde_json::from_slice(bytes)?;
-        if contract != CONTRACT {
-            return Err(JobError::Contract { got: contract });
-        }
+        let Version { contract, requires } = serde_json::from_slice(bytes)?;
+        check_version(contract, &requires)?;
         let mut json = serde_json::Deserializer::from_slice(bytes);
-        let job = Self::deserialize(&mut json)?;
+        let mut unknown = Unknown::default();
+        let mut job = Self::deserialize(serde_ignored::Deserializer::new(&mut json, &mut |path| unknown.see(&path)))?;
         json.end()?;
+        if !unknown.is_empty() {
+            unknown.take_from(serde_json::from_slice(bytes)?);
+            job.unknown = unknown;
+        }
         job.check()?;
         Ok(job)
     }
 
-    /// Whether every value is one that a Honefile could have given it; of a job that was read, that is so.
+    /// Whether it asks for nothing that is not known here, and every value is one that a Honefile could have given it; of
+    /// a job that was read, that is so.
     ///
     /// # Errors
-    /// [`JobError::Value`].
+    /// See [`JobError`].
     pub fn check(&self) -> Result<(), JobError> {
+        check_version(self.contract, &self.requires)?;
+        if self.unknown.len() > MOST_UNKNOWN {
+            return Err(JobError::Unknown);
+        }
         rules::check(self).map_err(|(key, why)| JobError::Value { key, why })
     }
 
@@ -256,23 +280,49 @@ impl Job {
         bytes
     }
 
+    /// What to tell who is about to use it, when not all of it is known here.
+    pub fn note(&self) -> Option<String> {
+        self.unknown.note(JOB_PATH)
+    }
+
     /// Whether `args`, a container's command line, is the one that trains.
     pub fn trains(&self, args: &[String]) -> bool {
         self.trainer.as_ref().is_some_and(|t| !t.command.is_empty() && t.command == args)
     }
 }
 
+fn check_version(contract: u32, requires: &[String]) -> Result<(), JobError> {
+    if contract != CONTRACT {
+        return Err(JobError::Contract { got: contract });
+    }
+    let got: Vec<_> = requires.iter().filter(|name| !UNDERSTOOD.contains(&name.as_str())).cloned().collect();
+    if got.is_empty() { Ok(()) } else { Err(JobError::Requires { got }) }
+}
+
 impl<'de> Deserialize<'de> for Job {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let job = Self::deserialize(deserializer)?;
-        job.check().map_err(serde::de::Error::custom)?;
+        use serde::de::Error as _;
+        let document = Value::deserialize(deserializer)?;
+        let mut unknown = Unknown::default();
+        let mut see = |path: serde_ignored::Path<'_>| unknown.see(&path);
+        let job = Self::deserialize(serde_ignored::Deserializer::new(&document, &mut see));
+        let mut job = job.map_err(|error| D::Error::custom(BadJson::from(error)))?;
+        unknown.take_from(document);
+        job.unknown = unknown;
+        job.check().map_err(D::Error::custom)?;
         Ok(job)
     }
 }
 
 impl Serialize for Job {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Self::serialize(self, serializer)
+        use serde::ser::Error as _;
+        if self.unknown.is_empty() {
+            return Self::serialize(self, serializer);
+        }
+        let mut document = Self::serialize(self, serde_json::value::Serializer).map_err(S::Error::custom)?;
+        self.unknown.put_into(&mut document);
+        document.serialize(serializer)
     }
 }
 

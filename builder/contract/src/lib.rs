@@ -20,6 +20,7 @@ pub mod rules;
 pub mod run;
 pub mod size;
 pub mod tell;
+pub mod unknown;
 
 pub use chain::chain;
 pub use digest::Digest;

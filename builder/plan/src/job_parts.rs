@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use hone_contract::unknown::Unknown;
 use hone_image::job::{AdapterSpec, Base, CONTRACT, Job, Trainer};
 use hone_image::rules::{MOST_UNKNOWN_ADAPTER, largest};
 
@@ -34,6 +35,7 @@ impl BuildPlan {
         }
         Job {
             contract: CONTRACT,
+            requires: Vec::new(),
             name: self.name.clone(),
             base: parts.base,
             trainer: parts.trainer,
@@ -45,6 +47,7 @@ impl BuildPlan {
                 tensors: parts.tensors,
                 max_bytes,
             },
+            unknown: Unknown::default(),
         }
     }
 }

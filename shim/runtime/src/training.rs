@@ -208,6 +208,44 @@ fn storage_root(path: &Path, id: &str) -> Option<PathBuf> {
 mod tests {
     use super::*;
 
+    /// The job of an image that `hone build` made when contract 1 was new.
+    const RECORDED: &str = include_str!("../../../tests/fixtures/contract/v1/job.json");
+
+    /// What is found in a root file system whose job is this text.
+    fn found(job: &str, args: &[&str]) -> Result<Option<Job>> {
+        let root = tempfile::tempdir().expect("tempdir");
+        std::fs::create_dir(root.path().join("hone")).expect("mkdir");
+        std::fs::write(root.path().join("hone/job.json"), job).expect("write");
+        let config = serde_json::json!({
+            "ociVersion": "1.0.2", "root": {"path": root.path()}, "process": {"cwd": "/", "args": args, "user": {"uid": 0, "gid": 0}}
+        });
+        job_of(&serde_json::from_value(config).expect("spec"))
+    }
+
+    #[test]
+    fn recorded_images_and_those_of_tomorrow_train() {
+        let train = ["/bin/train", "all"];
+        let recorded = found(RECORDED, &train).expect("read").expect("it trains");
+        assert_eq!((recorded.name.as_str(), recorded.note()), ("recorded", None));
+        assert!(found(RECORDED, &["sh"]).expect("read").is_none());
+        let tomorrow = RECORDED.replacen('{', "{\"later\": [1],", 1);
+        let job = found(&tomorrow, &train).expect("read").expect("it trains");
+        assert!(job.note().expect("a note").contains("\"later\""));
+    }
+
+    #[test]
+    fn a_job_that_requires_what_is_not_known_does_not_run() {
+        let required = RECORDED.replacen('{', "{\"requires\": [\"finetune.packing\"],", 1);
+        for args in [["/bin/train", "all"].as_slice(), &["sh"]] {
+            let error = found(&required, args).expect_err("refused");
+            let said = hone_contract::chain(&error);
+            assert!(
+                said.contains("it requires \"finetune.packing\", not known to this program: update hone"),
+                "{said}"
+            );
+        }
+    }
+
     fn spec(extra: &str) -> Spec {
         let text = format!(
             r#"{{"ociVersion":"1.0.2","root":{{"path":"/r"}},"process":{{"cwd":"/","args":["x"],"user":{{"uid":5,"gid":6}}}}

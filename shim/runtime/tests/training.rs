@@ -324,6 +324,8 @@ fn root_a_job_that_is_none_is_refused() {
     };
     fs::write(&path, "{\"contract\":2}").expect("write");
     refused("contract 2, this program knows 1");
+    training.job(|job| job["requires"] = json!(["later"]));
+    refused("it requires \"later\", not known to this program: update hone");
     fs::write(&path, "not json").expect("write");
     refused("read /hone/job.json of the image");
     fs::File::create(&path).and_then(|file| file.set_len(5 << 20)).expect("write");
@@ -334,6 +336,18 @@ fn root_a_job_that_is_none_is_refused() {
     fs::remove_file(&path).expect("remove");
     symlink("/etc/shadow", &path).expect("symlink");
     training.world.foreground().ok();
+}
+
+#[test]
+fn root_keys_that_are_not_known_are_recorded_and_told_in_the_log() {
+    if !can_run() {
+        return;
+    }
+    let training = Training::new("true");
+    training.job(|job| job["later"] = json!({"deep": [1]}));
+    training.world.foreground().ok();
+    assert_eq!(training.record("run.json")["job"]["later"], json!({"deep": [1]}));
+    assert!(training.log().contains("not known to this program: kept, and not followed"), "{}", training.log());
 }
 
 #[test]

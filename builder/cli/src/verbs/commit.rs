@@ -27,8 +27,8 @@ impl Commit {
                 let answer = json!({"committed": false, "reason": reason});
                 self.form.report(&answer, |_| format!("not committed: {reason}\n"))
             }
-            Committed::Version(version, note) => {
-                if let Some(note) = note {
+            Committed::Version(version, notes) => {
+                for note in notes {
                     output::tell(&format!("note: {note}"));
                 }
                 let adapter = output::size(version.layer.size);

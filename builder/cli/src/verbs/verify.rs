@@ -68,6 +68,9 @@ impl Verify {
         report.platforms(&pack);
         report.referrers(store, &pack)?;
         report.documents(store, &pack);
+        for note in report.jobs.values().filter_map(Job::note) {
+            output::tell(&format!("note: {note}"));
+        }
         let ok = report.problems.is_empty();
         let answer = json!({
             "image": self.image, "digest": pack.digest(), "ok": ok, "problems": report.problems,

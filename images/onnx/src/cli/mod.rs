@@ -77,6 +77,9 @@ impl Places {
         let read = file.take(MAX_JOB_BYTES + 1).read_to_end(&mut bytes);
         read.map_err(|source| io("read job", &self.job, source))?;
         let job = Job::parse(&bytes).map_err(|source| TrainError::Job { path: self.job.clone(), source })?;
+        if let Some(note) = job.note() {
+            hone_contract::tell(std::io::stderr(), &format!("note: {note}"));
+        }
         Ok(Some(job))
     }
 

@@ -139,6 +139,9 @@ fn build(
     let Some(job) = job_of(&spec)? else {
         return build_plain(ctx, container, &spec, options, console, None);
     };
+    if let Some(note) = job.note() {
+        ctx.log.warn(&note);
+    }
     let id = container.record.id.clone();
     let (run, spec, status) = Run::prepare(spec, &job, &id, &container.record.bundle, &ctx.hone)?;
     container.record.staging = Some(run.dir().to_owned());
