@@ -231,13 +231,87 @@ fn containerd_tells_what_it_has() {
     ctr(&world, "containers create --snapshotter native docker.io/library/assistant:base box");
     let image = engine.image_of("box").expect("image of a container");
     assert_eq!((image.reference.as_str(), image.config), ("assistant:base", made.id()));
-    engine.image_of("other").expect_err("no such container");
+    let error = engine.image_of("other").expect_err("no such container").to_string();
+    assert!(error.contains("get container other") && error.contains("not found"), "{error}");
+    let error = engine.save("other:x", world.dir()).err().expect("no such image").to_string();
+    assert!(error.ends_with("save image other:x: it has no image of this name"), "{error}");
     same(&engine.save("assistant:base", world.dir()).expect("save"), &made);
     assert!(
         fs::read_dir(world.dir())
             .expect("list")
             .all(|e| { !e.expect("entry").file_name().to_string_lossy().starts_with("hone-save") })
     );
+}
+
+/// Has containerd collect what nobody refers to, and waits for it.
+fn collect(address: &Path, namespace: &str) {
+    let ctr = |args: &[&str]| {
+        let mut ctr = Command::new("ctr");
+        run(ctr.arg("--address").arg(address).args(["--namespace", namespace]).args(args)).ok()
+    };
+    let name = ctr(&["images", "ls", "--quiet"]).lines().next().expect("an image").to_owned();
+    ctr(&["images", "tag", &name, "docker.io/library/other:x"]);
+    ctr(&["images", "rm", "--sync", "docker.io/library/other:x"]);
+}
+
+#[test]
+fn what_is_sent_survives_the_collector_until_it_has_its_name_and_what_fails_leaves_nothing() {
+    if !needs(&["containerd", "ctr"]) {
+        return;
+    }
+    let world = containerd();
+    let (engine, address, namespace) = (engine(&world), world.dir().join("containerd.sock"), namespace(&world));
+    let first = Made::new("first:x", vec![layer(&world, "first", b"1")], false, &[machine()]);
+    engine.deliver(&first.by_manifest()).expect("deliver");
+    let made = Made::new("assistant:base", base(&world), true, &["amd64", "arm64"]);
+    // A reader that ends early: nothing of the image is named, and nothing half written is gone on with.
+    let broken = |layer: &Descriptor| -> hone_engines::Open<'_> {
+        let blob = made.blobs[&layer.digest].clone();
+        Box::new(move || Ok(Box::new(Cursor::new(blob[..blob.len() - 1].to_vec()))))
+    };
+    let shipment = OciShipment::pack(&made.reference, &made.pack, broken).expect("a shipment");
+    let error = engine.deliver(&shipment).expect_err("a layer is short");
+    assert!(std::error::Error::source(&error).expect("a cause").to_string().contains("bytes, want"), "{error}");
+    assert!(!ctr(&world, "images ls").contains("assistant"));
+    assert!(!ctr(&world, "content active").contains("hone-"));
+    // Each blob comes after everything without a lease is collected.
+    let collecting = |layer: &Descriptor| -> hone_engines::Open<'_> {
+        let (blob, address, namespace) = (made.blobs[&layer.digest].clone(), address.clone(), namespace.clone());
+        Box::new(move || {
+            collect(&address, &namespace);
+            Ok(Box::new(Cursor::new(blob.clone())))
+        })
+    };
+    let shipment = OciShipment::pack(&made.reference, &made.pack, collecting).expect("a shipment");
+    assert_eq!(engine.deliver(&shipment).expect("deliver").sent_layers, 2);
+    assert_eq!(ctr(&world, "leases ls --quiet"), "");
+    collect(&address, &namespace);
+    same(&engine.save("assistant:base", world.dir()).expect("save"), &made);
+    assert!(ctr(&world, "content ls").contains("containerd.io/gc.ref.content.m.0="));
+    // What another namespace has is not sent again.
+    let other = Containerd::at(&address.to_string_lossy(), "other");
+    assert_eq!(other.deliver(&made.by_manifest()).expect("deliver").sent_bytes, 0);
+    same(&other.save("assistant:base", world.dir()).expect("save"), &made);
+}
+
+#[test]
+fn an_image_that_is_not_there_whole_stays_behind_and_the_others_are_saved() {
+    if !needs(&["containerd", "ctr"]) {
+        return;
+    }
+    let world = containerd();
+    let engine = engine(&world);
+    let made = Made::new("assistant:base", base(&world), true, &["amd64", "arm64"]);
+    engine.deliver(&made.by_manifest()).expect("deliver");
+    let other = made.pack.images().iter().find(|image| image.config().digest() != made.id()).expect("another");
+    ctr(&world, &format!("content rm {}", other.config().digest()));
+    let archive = engine.save("assistant:base", world.dir()).expect("save");
+    assert_eq!(archive.packs()[0].pack.images().len(), 1);
+    same(&archive, &made);
+    // An image that is replaced is replaced.
+    let next = Made::new("assistant:base", vec![layer(&world, "first", b"1")], false, &[machine()]);
+    engine.load(&next.by_diff_id(0)).expect("load");
+    assert_eq!(engine.inspect("assistant:base").expect("inspect").expect("there").id, next.id());
 }
 
 #[test]

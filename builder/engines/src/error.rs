@@ -53,6 +53,35 @@ pub enum Error {
     /// docker's daemon, asked over its socket.
     #[error(transparent)]
     Docker(#[from] hone_docker::Error),
+    /// A containerd that was not reached.
+    #[error("reach containerd at {}: {}", quoted(address), way(source))]
+    Unreached {
+        /// Its socket.
+        address: String,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A containerd that refused.
+    #[error("containerd at {}: {}: {}", quoted(address), quoted(operation), lines(said))]
+    Containerd {
+        /// Its socket.
+        address: String,
+        /// What it was to do.
+        operation: String,
+        /// Its own words.
+        said: String,
+    },
+    /// A containerd that neither takes nor says anything.
+    #[error("containerd at {}: {}: no answer for {} seconds; does it hang?", quoted(address), quoted(operation), quiet.as_secs())]
+    Quiet {
+        /// Its socket.
+        address: String,
+        /// What it was to do.
+        operation: String,
+        /// How long nothing happened.
+        quiet: Duration,
+    },
     /// What it printed is not what its documentation promises.
     #[error("{}: answer not understood", quoted(command))]
     Answer {
@@ -107,14 +136,6 @@ pub enum Error {
         #[source]
         source: ShipmentError,
     },
-    /// The engine took the image, and lacks a part of it.
-    #[error("send image {reference}: containerd has lost {digest} twice; is another process removing images?")]
-    Lost {
-        /// The image.
-        reference: String,
-        /// A blob of it.
-        digest: hone_image::Digest,
-    },
     /// What the engine saved is not an archive that can be read.
     #[error("save image {reference}")]
     Saved {
@@ -165,6 +186,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Of the containerd at `address`.
+    pub(crate) fn unreached(address: &str, source: io::Error) -> Self {
+        Self::Unreached { address: address.to_owned(), source }
+    }
+
     /// Whether the engine said that the object does not exist.
     pub(crate) fn is_absent(&self) -> bool {
         let Self::Failed { stderr, .. } = self else { return false };
@@ -177,11 +203,23 @@ impl Error {
     /// Whether the engine just did not answer: asking it something else would take as long.
     pub(crate) fn is_silence(&self) -> bool {
         match self {
-            Self::Hung { .. } => true,
+            Self::Hung { .. } | Self::Quiet { .. } => true,
             Self::Docker(error) => error.is_silence(),
-            Self::Layer { source, .. } => source.kind() == io::ErrorKind::TimedOut,
+            Self::Layer { source, .. } | Self::Unreached { source, .. } => source.kind() == io::ErrorKind::TimedOut,
             _ => false,
         }
+    }
+}
+
+/// What to do about a containerd that is not reached.
+fn way(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            "is it running? CONTAINERD_ADDRESS names another socket"
+        }
+        io::ErrorKind::PermissionDenied => "only root may ask it, as a rule: use sudo",
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => "it lets nobody in; does it hang?",
+        _ => "is that its socket?",
     }
 }
 

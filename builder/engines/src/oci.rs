@@ -35,7 +35,6 @@ pub struct OciShipment<'a> {
     roots: Vec<(OciRoot, Vec<Digest>)>,
     documents: BTreeMap<Digest, Document>,
     blobs: BTreeMap<Digest, OciBlob<'a>>,
-    partial: bool,
 }
 
 /// A shipment that does not hold what it names.
@@ -71,6 +70,7 @@ pub enum ShipmentError {
 }
 
 struct Document {
+    descriptor: Descriptor,
     bytes: Vec<u8>,
     children: Vec<Descriptor>,
     image: Option<Sealed<Manifest>>,
@@ -96,7 +96,7 @@ impl<'a> OciShipment<'a> {
     ) -> Result<Self, ShipmentError> {
         let given: BTreeMap<Digest, Vec<u8>> = documents.into_iter().map(|b| (Digest::of(&b), b)).collect();
         let blobs = blobs.into_iter().map(|blob| (blob.descriptor.digest, blob)).collect();
-        let mut shipment = Self { roots: Vec::new(), documents: BTreeMap::new(), blobs, partial: false };
+        let mut shipment = Self { roots: Vec::new(), documents: BTreeMap::new(), blobs };
         for root in roots {
             let reach = shipment.walk(&root, &given)?;
             shipment.roots.push((root, reach));
@@ -130,10 +130,7 @@ impl<'a> OciShipment<'a> {
                 (Some(bytes), _) => bytes.len() as u64,
                 (None, Some(blob)) if !document => blob.descriptor.size,
                 // An index may name manifests for other machines, which nobody has pulled.
-                (None, _) if document && !reach.is_empty() => {
-                    self.partial = true;
-                    continue;
-                }
+                (None, _) if document && !reach.is_empty() => continue,
                 _ => return Err(ShipmentError::Missing { digest, of }),
             };
             if got != want {
@@ -152,11 +149,6 @@ impl<'a> OciShipment<'a> {
         Ok(reach)
     }
 
-    /// Whether an index names manifests that are not here.
-    pub(crate) fn is_partial(&self) -> bool {
-        self.partial
-    }
-
     /// The roots that go where names are needed, or all.
     pub(crate) fn roots(&self, named: bool) -> impl Iterator<Item = &OciRoot> {
         self.roots.iter().map(|(root, _)| root).filter(move |root| !named || root.reference.is_some())
@@ -173,6 +165,11 @@ impl<'a> OciShipment<'a> {
             }
         }
         (documents, blobs)
+    }
+
+    /// How a document is described, and what it names.
+    pub(crate) fn document(&self, digest: Digest) -> Option<(&Descriptor, &[Descriptor])> {
+        self.documents.get(&digest).map(|document| (&document.descriptor, document.children.as_slice()))
     }
 
     /// The manifest of the one image that all named roots are or hold; `None` when there are more, or none.
@@ -199,21 +196,21 @@ impl<'a> OciShipment<'a> {
 impl Document {
     fn parse(descriptor: &Descriptor, bytes: &[u8]) -> Result<Self, ShipmentError> {
         let failed = |source| ShipmentError::Document { digest: descriptor.digest, source };
-        let bytes = bytes.to_vec();
+        let (bytes, of) = (bytes.to_vec(), descriptor.clone());
         if !descriptor.is_index() && !descriptor.is_manifest() {
-            return Ok(Self { bytes, children: Vec::new(), image: None });
+            return Ok(Self { descriptor: of, bytes, children: Vec::new(), image: None });
         }
         match hone_image::Document::of(descriptor, bytes).map_err(failed)? {
             hone_image::Document::Index(index) => {
                 let children = index.value().manifests.clone();
-                Ok(Self { bytes: index.bytes().to_vec(), children, image: None })
+                Ok(Self { descriptor: of, bytes: index.bytes().to_vec(), children, image: None })
             }
             hone_image::Document::Manifest(manifest) => {
                 let Manifest { config, layers, .. } = manifest.value();
                 let children = [std::slice::from_ref(config), layers].concat();
                 let image = manifest.value().is_image() && !descriptor.is_attestation();
                 let bytes = manifest.bytes().to_vec();
-                Ok(Self { bytes, children, image: image.then_some(manifest) })
+                Ok(Self { descriptor: of, bytes, children, image: image.then_some(manifest) })
             }
         }
     }

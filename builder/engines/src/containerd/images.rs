@@ -1,0 +1,186 @@
+//! The images behind containerd's names: which of an index counts, whether all of it is there, what it leads to.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::{self, Read};
+use std::rc::Rc;
+
+use hone_image::oci::{Descriptor, ImageConfig, Index, Manifest, Platform, Sealed};
+use hone_image::platform::best;
+use hone_image::{Digest, Document, Image};
+
+use super::client::{Blob, Client};
+use crate::engine::Found;
+use crate::error::Error;
+use crate::oci::{OciBlob, OciRoot, OciShipment};
+
+/// Labels that begin so lead containerd's collector from a document to what it needs.
+const REFERS: &str = "containerd.io/gc.ref.content";
+/// More indexes and manifests than this are not under one name.
+const MAX_DOCUMENTS: usize = 1000;
+
+/// An index's images, the best for `machine` first; of an index in an index, nobody knows what it is.
+fn best_first(machine: &Platform, index: &Index) -> Vec<Descriptor> {
+    let image = |d: &&Descriptor| d.is_manifest() && !d.is_attestation() && d.is_for_linux_or_nobody();
+    let mut images: Vec<Descriptor> = index.manifests.iter().filter(image).cloned().collect();
+    let first = best(machine, &images, |d| d.platform.clone()).map(|d| d.digest);
+    images.sort_by_key(|d| Some(d.digest) != first);
+    images
+}
+
+/// An index or a manifest of the content store; `None` when it is not there.
+fn document(client: &Rc<Client>, digest: Digest, said: Option<&str>) -> Result<Option<Document>, Error> {
+    let Some(bytes) = Blob::document(client, digest)? else { return Ok(None) };
+    Document::parse(said, bytes).map(Some).map_err(|source| Error::Document { digest, source })
+}
+
+/// The image that this index or manifest is: of several, that for this machine.
+pub(super) fn image(client: &Rc<Client>, machine: &Platform, digest: Digest) -> Result<Option<Image>, Error> {
+    let index = match document(client, digest, None)? {
+        None => return Ok(None),
+        Some(Document::Manifest(manifest)) => return join(client, manifest),
+        Some(Document::Index(index)) => index,
+    };
+    for entry in best_first(machine, index.value()) {
+        let found = document(client, entry.digest, Some(&entry.media_type))?;
+        let Some(Document::Manifest(manifest)) = found else { continue };
+        if let Some(image) = join(client, manifest)? {
+            return Ok(Some(image));
+        }
+    }
+    Ok(None)
+}
+
+fn join(client: &Rc<Client>, manifest: Sealed<Manifest>) -> Result<Option<Image>, Error> {
+    if !manifest.value().is_image() {
+        return Ok(None);
+    }
+    let Some(config) = Blob::document(client, manifest.value().config.digest)? else { return Ok(None) };
+    // A manifest and a configuration that disagree are no image, whoever put them there.
+    let config = Sealed::parse("config", config).ok();
+    Ok(config.and_then(|config| Image::join(manifest, config).ok()))
+}
+
+/// What a name leads to, as far as it is there whole: the model's artifact comes along, and images for other machines
+/// that were never pulled do not.
+pub(super) fn whole<'a>(client: &'a Rc<Client>, name: &str, root: Descriptor) -> Result<OciShipment<'a>, Error> {
+    let operation = format!("save image {name}");
+    let (mut documents, mut blobs, mut seen) = (Vec::new(), BTreeMap::new(), BTreeSet::new());
+    let (mut next, mut manifests) = (VecDeque::from([root.clone()]), 0);
+    while let Some(descriptor) = next.pop_front() {
+        let known = descriptor.is_index() || descriptor.is_manifest();
+        if !known || !seen.insert(descriptor.digest) {
+            continue;
+        }
+        if seen.len() > MAX_DOCUMENTS {
+            return Err(client.refused(&operation, &format!("want at most {MAX_DOCUMENTS} indexes and manifests")));
+        }
+        match document(client, descriptor.digest, Some(&descriptor.media_type))? {
+            None => {}
+            Some(Document::Index(index)) => {
+                next.extend(index.value().manifests.iter().cloned());
+                documents.push(index.bytes().to_vec());
+            }
+            Some(Document::Manifest(manifest)) => {
+                let Some(parts) = parts(client, manifest.value())? else { continue };
+                blobs.extend(parts.into_iter().map(|part| (part.digest, part)));
+                documents.push(manifest.bytes().to_vec());
+                manifests += 1;
+            }
+        }
+    }
+    if manifests == 0 {
+        return Err(client.refused(&operation, "it has no such image, or none that is whole"));
+    }
+    let root = OciRoot { reference: name.parse().ok(), descriptor: root };
+    let blobs = blobs.into_values().map(|descriptor| blob(client, descriptor));
+    OciShipment::new(vec![root], documents, blobs).map_err(|source| client.refused(&operation, &source.to_string()))
+}
+
+/// What a manifest names; `None` when not all of that is there.
+fn parts(client: &Client, manifest: &Manifest) -> Result<Option<Vec<Descriptor>>, Error> {
+    let parts: Vec<_> = [&manifest.config].into_iter().chain(&manifest.layers).cloned().collect();
+    for part in &parts {
+        if client.size(part.digest)?.is_none() {
+            return Ok(None);
+        }
+    }
+    Ok(Some(parts))
+}
+
+fn blob(client: &Rc<Client>, descriptor: Descriptor) -> OciBlob<'_> {
+    let digest = descriptor.digest;
+    let open = move || -> io::Result<Box<dyn Read>> {
+        let blob = Blob::open(client, digest).map_err(io::Error::other)?;
+        Ok(Box::new(blob.ok_or_else(gone)?))
+    };
+    OciBlob { descriptor, open: Box::new(open) }
+}
+
+/// Of a layer that an image in containerd had a moment before.
+pub(super) fn gone() -> io::Error {
+    let why = "an image of containerd had this layer, and it is gone; load the image that it was part of again";
+    io::Error::new(io::ErrorKind::NotFound, why)
+}
+
+/// The labels of a document that names these, as containerd's own client has them (core/images, ChildGCLabels): whoever
+/// labels it later finds its own.
+pub(super) fn labels(of: &Descriptor, children: &[Descriptor]) -> BTreeMap<String, String> {
+    let key = |n: usize| match (of.is_index(), n) {
+        (true, n) => format!("{REFERS}.m.{n}"),
+        (false, 0) => format!("{REFERS}.config"),
+        (false, n) => format!("{REFERS}.l.{}", n - 1),
+    };
+    children.iter().enumerate().map(|(n, child)| (key(n), child.digest.to_string())).collect()
+}
+
+/// An image as engines describe one.
+pub(super) fn found(image: &Image) -> Result<Found, Error> {
+    let config: &Sealed<ImageConfig> = image.config();
+    let digest = config.digest();
+    let value = config.value();
+    Ok(Found {
+        id: digest,
+        architecture: value.architecture.clone(),
+        os: value.os.clone(),
+        config: serde_json::from_slice::<serde_json::Value>(config.bytes())
+            .map_err(|source| Error::Answer { command: format!("containerd's {digest}"), source })?["config"]
+            .take(),
+        diff_ids: value.rootfs.diff_ids.clone(),
+        size: image.layers().iter().map(|layer| layer.descriptor.size).fold(0, u64::saturating_add),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use hone_image::media;
+
+    use super::*;
+
+    #[test]
+    fn the_collector_is_led_to_every_part() {
+        let part = |text: &str| Descriptor::of("application/x", Digest::of(text.as_bytes()), 1);
+        let (index, manifest) = (Descriptor::of(media::INDEX, Digest::of(b"i"), 1), part("m"));
+        let keys = |of: &Descriptor| labels(of, &[part("a"), part("b"), part("c")]).into_keys().collect::<Vec<_>>();
+        assert_eq!(keys(&index), ["m.0", "m.1", "m.2"].map(|end| format!("{REFERS}.{end}")));
+        assert_eq!(keys(&manifest), ["config", "l.0", "l.1"].map(|end| format!("{REFERS}.{end}")));
+        assert_eq!(labels(&manifest, &[part("a")])[&format!("{REFERS}.config")], part("a").digest.to_string());
+    }
+
+    #[test]
+    fn the_best_manifest_for_the_machine_comes_first_and_other_systems_never() {
+        let entry = |platform: Platform| Descriptor {
+            platform: Some(platform.clone()),
+            ..Descriptor::of(media::MANIFEST, Digest::of(platform.to_string().as_bytes()), 1)
+        };
+        let arm = |variant| Platform::linux("arm", Some(variant));
+        let windows = Platform { os: "windows".into(), ..arm("v7") };
+        let all = [Platform::linux("other", None), windows, Platform::nobody(), arm("v5"), arm("v7"), arm("v8")];
+        let index = Index::new(all.map(entry).to_vec());
+        let shown = |machine| {
+            let found = best_first(&machine, &index).into_iter();
+            found.map(|d| d.platform.map(|p| p.to_string()).unwrap_or_default()).collect::<Vec<_>>()
+        };
+        assert_eq!(shown(arm("v7")), ["linux/arm/v7", "linux/other", "linux/arm/v5", "linux/arm/v8"]);
+        assert_eq!(shown(arm("v6"))[0], "linux/arm/v5");
+    }
+}
