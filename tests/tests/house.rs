@@ -15,6 +15,33 @@ const ARROWS: [(&str, &[&str]); 6] = [
     ("tests", &[]),
 ];
 
+/// What compresses, and the digest that only software bills know.
+const CODECS: &[&str] = &["zstd", "sha1"];
+/// What reaches the disk, the network or the kernel, and async runtimes.
+const EFFECTS: &[&str] = &["tokio", "tonic", "ureq", "rustls", "rustix", "nix", "libc", "tempfile", "getrandom"];
+/// Async runtimes and clients of HTTP.
+const NETWORK: &[&str] = &["tokio", "tonic", "ureq", "rustls"];
+
+/// Crates, and what they may not reach by whatever way; a wall is made higher here.
+const WALLS: [(&str, &[&[&str]]); 13] = [
+    ("hone-contract", &[EFFECTS, CODECS]),
+    ("hone-model", &[EFFECTS, CODECS]),
+    ("hone-image", &[EFFECTS]),
+    ("hone-plan", &[EFFECTS]),
+    ("hone-docker", &[EFFECTS, CODECS]),
+    ("hone-files", &[NETWORK, CODECS, &["tempfile", "libc"]]),
+    ("hone-store", &[NETWORK]),
+    ("hone-base", &[NETWORK, &["tempfile", "libc"]]),
+    ("hone-registry", &[&["tokio", "tonic"]]),
+    ("hone-keeper", &[NETWORK, &["tempfile"]]),
+    ("hone-runtime", &[NETWORK, &["tempfile"]]),
+    ("hone-run", &[NETWORK]),
+    ("hone-train", &[NETWORK, &["tempfile"]]),
+];
+
+/// The crates whose code touches no file, clock, network, environment or randomness.
+const PURE: [&str; 4] = ["contract", "model", "image", "plan"];
+
 /// Every crate of the workspace: its part of the house and what it uses, tests' own needs left out.
 fn crates() -> BTreeMap<String, (String, Vec<String>)> {
     let mut cargo = Command::new("cargo");
@@ -88,6 +115,56 @@ const DOORS: [(&str, usize); 3] = [
     // One call into instructions that a processor was found to have, for each kind of processor.
     ("builder/hash/src/", 2),
 ];
+/// The crates that a crate is built of, without its tests' and its build's needs.
+fn tree(name: &str, more: &[&str]) -> Vec<String> {
+    let mut cargo = Command::new("cargo");
+    cargo.args(["tree", "--offline", "--edges", "normal", "--prefix", "none", "--format", "{p}", "--package", name]);
+    let listed = run(cargo.args(more).current_dir(repository())).ok();
+    listed.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+}
+
+#[test]
+fn walls_are_not_climbed_by_what_a_crate_is_built_of() {
+    for (name, walls) in WALLS {
+        let tree = tree(name, &[]);
+        assert_eq!(tree[0], name);
+        for beyond in walls.concat() {
+            let found = tree.iter().any(|used| used == beyond);
+            assert!(!found, "{name} reaches {beyond}: cargo tree --edges normal --package {name} --invert {beyond}");
+        }
+    }
+}
+
+#[test]
+fn hone_enters_an_async_runtime_for_containerd_only() {
+    assert!(tree("hone", &[]).iter().any(|used| used == "tokio"));
+    let without = tree("hone", &["--prune", "hone-engines"]);
+    assert!(without.iter().any(|used| used == "ureq") && !without.iter().any(|used| used == "tokio"));
+    let named = grep(r"\b(tokio|tokio_stream|tonic|containerd_client)::|\.await\b", "builder/*.rs");
+    let (inside, outside): (Vec<_>, Vec<_>) =
+        named.iter().partition(|line| line.starts_with("builder/engines/src/containerd/client/"));
+    assert!(!inside.is_empty());
+    for line in outside {
+        assert!(line.starts_with("builder/frontend/"), "an async runtime outside its module: {line}");
+    }
+}
+
+#[test]
+fn pure_crates_touch_nothing() {
+    let effects =
+        r"\b(fs|net|env|process|thread)::|std::(fs|net|env|process|thread|os)\b|SystemTime|Instant|RandomState";
+    for name in PURE {
+        let folder = repository().join("builder").join(name).join("src");
+        assert!(folder.is_dir(), "{} is where {name} is", folder.display());
+        for line in grep(effects, &format!("builder/{name}/src/*.rs")) {
+            let [file, number, text] = line.splitn(3, ':').collect::<Vec<_>>()[..] else { panic!("{line}") };
+            let source = std::fs::read_to_string(repository().join(file)).expect("read source");
+            let before: Vec<_> = source.lines().take(number.parse().expect("a number")).collect();
+            let tests = file.ends_with("tests.rs") || before.contains(&"#[cfg(test)]");
+            assert!(tests || text.trim_start().starts_with("//"), "{name} is to be pure: {line}");
+        }
+    }
+}
 
 #[test]
 fn unsafe_is_behind_three_doors() {
