@@ -4,6 +4,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use hone_image::hub::Model;
+use hone_image::untar::is_header;
 
 use crate::model::{WEIGHTS, ending};
 use crate::{BaseError, SourceFile, opcodes, read};
@@ -62,7 +63,7 @@ pub(crate) fn by_content(name: &Path, file: &SourceFile, head: &[u8]) -> Result<
     if head.first().is_some_and(|byte| byte & 0xf0 == 0x50) && head.get(1..4) == Some(b"\x2a\x4d\x18") {
         return pickle(name, "a zstd file, which may hold a pickle");
     }
-    if is_tar(head) {
+    if is_header(head) {
         return pickle(name, "a tar, which may hold a pickle");
     }
     if head.starts_with(NUMPY) && !is_numeric(head) {
@@ -104,16 +105,6 @@ fn is_zlib(file: &SourceFile, head: &[u8]) -> Result<bool, BaseError> {
     let reader = file.open().map_err(BaseError::at("read", &file.source))?;
     let mut inflated = flate2::read::ZlibDecoder::new(reader).take(INFLATED);
     Ok(io::copy(&mut inflated, &mut io::sink()).is_ok())
-}
-
-/// A tar's header carries the sum of its own bytes (POSIX, ustar).
-fn is_tar(head: &[u8]) -> bool {
-    let Some(header) = head.first_chunk::<512>() else { return false };
-    let field = String::from_utf8_lossy(&header[148..156]);
-    let said = u32::from_str_radix(field.trim_matches(['\0', ' ']), 8);
-    let sum: u32 =
-        header.iter().enumerate().map(|(i, b)| if (148..156).contains(&i) { 32 } else { u32::from(*b) }).sum();
-    said == Ok(sum)
 }
 
 /// An array of plain numbers, by its header. The dictionary there is Python's, and only its usual form is believed.

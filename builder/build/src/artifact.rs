@@ -16,16 +16,14 @@ use hone_image::foreign::{Form, Maker, maker, parts};
 use hone_image::layer::Compression;
 use hone_image::oci::{Descriptor, MAX_DOCUMENT_BYTES, Manifest, Sealed};
 use hone_image::platform::best;
+use hone_image::untar::{self, Kind, MAX_ENTRIES};
 use hone_image::whiteout::{BadWhiteout, Whiteout, whiteout};
 use hone_image::{Document, document, media, tar::check_path};
 use hone_registry::Repository;
-use hone_store::{Budget, Ingest, Store, this_machine, untar};
+use hone_store::{Budget, Ingest, Store, this_machine};
 
 use crate::error::{ArtifactError, BuildError, at, io_at};
 use crate::fetch::Model;
-
-/// Entries in one layer; a Debian root with Python has ten thousand.
-const MAX_ENTRIES: usize = 1_000_000;
 
 /// Where manifests and blobs come from.
 pub trait Origin {
@@ -197,11 +195,7 @@ fn plain_tar(
 fn refuse_no_tar(tar: &Path, of: &Descriptor) -> Result<(), ArtifactError> {
     let mut head = Vec::new();
     open_regular(tar)?.take(512).read_to_end(&mut head)?;
-    // A header carries the sum of its own bytes (POSIX, ustar); after the last come zeros.
-    let sum = |(i, byte): (usize, &u8)| if (148..156).contains(&i) { 32 } else { u32::from(*byte) };
-    let summed: u32 = head.iter().enumerate().map(sum).sum();
-    let said = head.first_chunk::<512>().and_then(|block| ::tar::Header::from_byte_slice(block).cksum().ok());
-    if head.iter().all(|byte| *byte == 0) || said == Some(summed) {
+    if untar::begins(&head) {
         return Ok(());
     }
     let like = match head.starts_with(b"GGUF") {
@@ -214,14 +208,13 @@ fn refuse_no_tar(tar: &Path, of: &Descriptor) -> Result<(), ArtifactError> {
 }
 
 /// What an entry is that is no file.
-fn words(kind: ::tar::EntryType) -> &'static str {
-    use ::tar::EntryType;
+fn words(kind: Kind) -> &'static str {
     match kind {
-        EntryType::Link => "hard link",
-        EntryType::Symlink => "symbolic link",
-        EntryType::Char => "character device",
-        EntryType::Block => "block device",
-        EntryType::Fifo => "FIFO",
+        Kind::HardLink => "hard link",
+        Kind::Symlink => "symbolic link",
+        Kind::CharDevice => "character device",
+        Kind::BlockDevice => "block device",
+        Kind::Fifo => "FIFO",
         _ => "entry of another kind",
     }
 }
@@ -230,11 +223,11 @@ fn words(kind: ::tar::EntryType) -> &'static str {
 fn add_entries(tar: &Path, image: bool, files: &mut Files) -> Result<(), ArtifactError> {
     let (mut found, mut hidden) = (Vec::new(), Vec::new());
     untar::places(&mut open_regular(tar)?, MAX_ENTRIES, &mut |entry| -> Result<(), ArtifactError> {
-        let Ok(name) = String::from_utf8(entry.path_bytes().into_owned()) else {
+        let Ok(name) = std::str::from_utf8(entry.path()) else {
             return if image { Ok(()) } else { Err(ArtifactError::NotUtf8) };
         };
         // A ModelKit that was packed on Windows; no model has such a name elsewhere.
-        let name = if image { name } else { name.replace('\\', "/") };
+        let name = if image { name.to_owned() } else { name.replace('\\', "/") };
         let name = name.trim_start_matches("./").trim_start_matches('/').trim_end_matches('/').to_owned();
         if let Some(what) = if image { Hidden::by(&name)? } else { None } {
             hidden.push(what);
@@ -244,13 +237,13 @@ fn add_entries(tar: &Path, image: bool, files: &mut Files) -> Result<(), Artifac
             return Ok(());
         }
         check_path(&name).map_err(ArtifactError::Name)?;
-        match entry.header().entry_type() {
-            ::tar::EntryType::Regular | ::tar::EntryType::Continuous => {
-                let (offset, size) = (entry.raw_file_position(), entry.size());
+        match entry.kind() {
+            Kind::File => {
+                let (offset, size) = (entry.position(), entry.size());
                 found.push(SourceFile::part(name, tar.to_owned(), offset, size));
             }
-            ::tar::EntryType::Directory => drop(files.remove(&name)),
-            ::tar::EntryType::XGlobalHeader => {}
+            Kind::Directory => drop(files.remove(&name)),
+            Kind::Global => {}
             other => {
                 return Err(ArtifactError::NoFile { name, kind: words(other) });
             }

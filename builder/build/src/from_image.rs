@@ -2,16 +2,22 @@
 //! layer a weight, digests that repeat.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Component, Path, PathBuf};
 
 use hone_base::{BaseModel, Provenance, Sources, facts_of, is_weight};
 use hone_contract::job::{Base, JOB_PATH, Job, Trainer};
 use hone_contract::{Digest, identity};
 use hone_image::modelpack::ModelFacts;
 use hone_image::oci::RuntimeConfig;
+use hone_image::untar::{self, Kind};
 use hone_image::{Image, Layer, LayerKind, Pack};
 use hone_plan::{Platform, ROOTFS};
-use hone_store::{Budget, Ingest, Store, contents, untar};
+use hone_store::{Budget, Ingest, Store, contents};
 use hone_tree::Tree;
 
 use crate::artifact::{Local, model};
@@ -118,13 +124,54 @@ fn trainer_layers(
 fn packed_again(site: &Site<'_>, ingest: &Ingest<'_>, layer: &Layer) -> Result<Layer, BuildError> {
     let scratch = ingest.scratch_dir()?;
     let mut tar = site.store.open_layer(layer, &Budget::of_layer(layer))?;
-    untar::walk(&mut tar, contents::MAX_ENTRIES, &mut |entry| -> io::Result<()> {
-        entry.set_preserve_permissions(true);
-        entry.set_preserve_mtime(false);
-        // What would leave the directory is left out, and the digest is then another one.
-        entry.unpack_in(scratch.path()).map(drop)
-    })?;
+    untar::walk(&mut tar, untar::MAX_ENTRIES, &mut |entry| unpack(entry, scratch.path()))?;
     pack_tree(ingest, &Tree::scan(scratch.path())?, site.progress)
+}
+
+/// Makes an entry in a directory of our own, as far as it is of a tree that is packed. What would go through a link or
+/// leave the directory is left out, and the digest is then another one.
+fn unpack(entry: &mut untar::Entry<'_, '_>, root: &Path) -> io::Result<()> {
+    let Some(path) = inside(root, entry.path()) else { return Ok(()) };
+    let mode = |mode: u32| fs::Permissions::from_mode(0o600 | mode);
+    match entry.kind() {
+        Kind::Directory => {
+            let there = |error| if is_directory(&path) { Ok(()) } else { Err(error) };
+            fs::create_dir(&path).or_else(there)?;
+            fs::set_permissions(&path, mode(0o100 | entry.mode()? & 0o1000))
+        }
+        Kind::File | Kind::Sparse => {
+            io::copy(entry, &mut fs::File::create_new(&path)?)?;
+            fs::set_permissions(&path, mode(entry.mode()? & 0o100))
+        }
+        Kind::Symlink => symlink(OsStr::from_bytes(entry.link()), &path),
+        Kind::HardLink => inside(root, entry.link()).map_or(Ok(()), |twin| fs::hard_link(twin, &path)),
+        _ => Ok(()),
+    }
+}
+
+/// Where an entry of this name belongs: beneath directories, which are made when no entry made them.
+fn inside(root: &Path, name: &[u8]) -> Option<PathBuf> {
+    let mut path = root.to_owned();
+    for part in Path::new(OsStr::from_bytes(name)).components() {
+        match part {
+            Component::Normal(part) => {
+                // Nobody else writes here: what is made is what is found.
+                if fs::symlink_metadata(&path).is_err() {
+                    fs::create_dir(&path).ok()?;
+                }
+                is_directory(&path).then_some(())?;
+                path.push(part);
+            }
+            Component::CurDir | Component::RootDir => {}
+            Component::ParentDir | Component::Prefix(_) => return None,
+        }
+    }
+    Some(path)
+}
+
+/// A directory, and no link to one.
+fn is_directory(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir())
 }
 
 /// Names relative to the base's directory, which may lie above what all files have in common.
@@ -168,4 +215,60 @@ fn own_config(config: &RuntimeConfig) -> RuntimeConfig {
     }
     config.labels = config.labels.filter(|labels| !labels.is_empty());
     config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Makes these entries below a directory: kind, name, where a link leads.
+    fn made(entries: &[(u8, &str, &str)]) -> tempfile::TempDir {
+        let site = tempfile::tempdir().expect("directory");
+        fs::create_dir(site.path().join("root")).expect("root");
+        fs::write(site.path().join("file"), "untouched").expect("file");
+        let mut tar = tar::Builder::new(Vec::new());
+        for (kind, name, link) in entries {
+            let mut header = tar::Header::new_ustar();
+            header.set_entry_type(tar::EntryType::new(*kind));
+            header.set_mode(0o5511);
+            header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
+            header.as_mut_bytes()[157..157 + link.len()].copy_from_slice(link.as_bytes());
+            let content: &[u8] = if *kind == b'0' { b"content" } else { b"" };
+            header.set_size(content.len() as u64);
+            header.set_cksum();
+            tar.append(&header, content).expect("memory");
+        }
+        let (tar, root) = (tar.into_inner().expect("memory"), site.path().join("root"));
+        let unpacked: io::Result<()> = untar::walk(&mut &tar[..], 99, &mut |entry| unpack(entry, &root));
+        // It may fail; it may not reach out.
+        drop(unpacked);
+        assert_eq!(fs::read_to_string(site.path().join("file")).expect("file"), "untouched");
+        assert_eq!(fs::read_dir(site.path()).expect("site").count(), 2);
+        site
+    }
+
+    #[test]
+    fn a_layer_is_made_beneath_its_directory_and_nowhere_else() {
+        let site = made(&[
+            (b'5', "./", ""),
+            (b'5', "bin/", ""),
+            (b'0', "bin/tool", ""),
+            (b'1', "bin/twin", "bin/tool"),
+            (b'2', "link", "bin/tool"),
+            (b'0', "deep/er/file", ""),
+            (b'3', "null", ""),
+        ]);
+        let tree = Tree::scan(&site.path().join("root")).expect("a tree");
+        let names: Vec<_> = tree.items().iter().map(|item| item.path.as_str()).collect();
+        assert_eq!(names, ["bin", "bin/tool", "bin/twin", "deep", "deep/er", "deep/er/file", "link"]);
+        assert_eq!(fs::read_to_string(site.path().join("root/link")).expect("through the link"), "content");
+        for out in ["..", "../file", "../../file", "a/../../file", "/../file"] {
+            made(&[(b'0', out, "")]);
+            made(&[(b'1', "twin", out), (b'0', "twin", "")]);
+            made(&[(b'2', "door", out), (b'0', "door", "")]);
+            made(&[(b'2', "door", out), (b'5', "door", ""), (b'0', "door/file", "")]);
+        }
+        made(&[(b'2', "door", ".."), (b'0', "door/file", ""), (b'0', "door/new", ""), (b'5', "door/file", "")]);
+        made(&[(b'2', "door", ".."), (b'1', "twin", "door/file"), (b'0', "twin", "")]);
+    }
 }

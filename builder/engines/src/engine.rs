@@ -6,6 +6,7 @@ use hone_image::Digest;
 use hone_image::run::{self, ImageRef};
 
 use crate::archive::Archive;
+pub use crate::archive::Delivery;
 use crate::docker::Docker;
 use crate::error::Error;
 use crate::podman::Podman;
@@ -26,15 +27,6 @@ pub struct Found {
     pub diff_ids: Vec<Digest>,
     /// Bytes of its layers, as the engine counts them; 0 when it does not say.
     pub size: u64,
-}
-
-/// What it took to make an image known to an engine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Delivery {
-    /// Layers that went over.
-    pub sent_layers: usize,
-    /// Bytes of those layers.
-    pub sent_bytes: u64,
 }
 
 /// Images in an engine.

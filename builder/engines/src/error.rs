@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hone_contract::quoted;
 
-use crate::archive::ArchiveError;
+use crate::archive::{ArchiveError, WriteError};
 use crate::oci::ShipmentError;
 
 /// Most lines of an engine's words in one message.
@@ -183,6 +183,12 @@ pub enum Error {
         /// What is wrong with it, with line and column.
         reason: String,
     },
+}
+
+impl From<WriteError> for Error {
+    fn from(WriteError { reference, object, source }: WriteError) -> Self {
+        Self::Layer { reference, object, source }
+    }
 }
 
 impl Error {

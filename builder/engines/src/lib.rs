@@ -1,4 +1,4 @@
-//! docker, podman, containerd and archive files as sources and sinks of images, and where they learn of Hone's runtime.
+//! docker, podman and containerd as sources and sinks of images, and where they learn of Hone's runtime.
 //!
 //! docker and podman are reached through their own command lines: those are the one interface that the same user, with
 //! the same rights and the same configuration, certainly has. An engine is sent only the layers that it lacks. To docker on this
@@ -7,7 +7,6 @@
 //!
 //! Refused here: reading Hone's store (a caller brings a [`Shipment`]), deciding what a version is, retrying.
 
-mod archive;
 mod command;
 mod containerd;
 mod context;
@@ -16,12 +15,11 @@ mod engine;
 mod error;
 mod held;
 pub mod install;
-mod oci;
-mod ocidir;
 mod podman;
 mod saved;
-mod shipment;
 mod watch;
+
+use hone_archive::{self as archive, oci_shipment as oci, shipment};
 
 pub use archive::{
     Archive, ArchiveError, ArchivedArtifact, ArchivedPack, Section, write_docker_archive, write_oci_archive,

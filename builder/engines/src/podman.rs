@@ -6,6 +6,7 @@ use std::io;
 use std::path::Path;
 use std::process::Command;
 
+use hone_archive::layout::write_partial;
 use hone_image::Digest;
 use hone_image::run::ImageRef;
 
@@ -14,7 +15,6 @@ use crate::command::{output, output_within};
 use crate::engine::{Delivery, Engine, Found};
 use crate::error::Error;
 use crate::held;
-use crate::ocidir;
 use crate::saved::{self, writing};
 use crate::shipment::Shipment;
 use crate::watch::Patience;
@@ -101,7 +101,7 @@ impl Engine for Podman {
             object: "directory in /var/tmp".into(),
             source,
         })?;
-        let sent = ocidir::write(shipment, skip, dir.path())?;
+        let sent = write_partial(shipment, skip, dir.path())?;
         self.pull(dir.path(), &shipment.id(), &shipment.reference, sent.sent_bytes)?;
         Ok(sent)
     }

@@ -3,6 +3,7 @@
 //! This crate is pure: it touches no file, clock, network, environment or randomness. Bytes that own a digest
 //! are kept as they are and never serialized again ([`oci::Sealed`]).
 
+pub mod bomb;
 pub mod claim;
 pub mod codec;
 pub mod document;
@@ -19,6 +20,7 @@ mod sealed;
 mod spelling;
 pub mod tar;
 pub mod transport;
+pub mod untar;
 pub mod walk;
 pub mod whiteout;
 

@@ -1,12 +1,13 @@
 //! Deterministic tar: the same entries give the same bytes, everywhere and always.
 //!
-//! mtime 0, uid and gid 0, no owner names, modes from a table, entries in byte order of their paths; POSIX ustar
-//! with PAX records only where ustar has no room. Nothing else can be written: no devices, no hard links, no
+//! mtime 0, uid and gid 0, no owner names, modes from a table; POSIX ustar with PAX records only where ustar has no
+//! room. A layer's entries are in byte order of their paths; an archive of images has its index first. Nothing else can be written: no devices, no hard links, no
 //! names that leave the root, no whiteouts.
 //!
 //! [`weight_prefix`] frames one weight file so that its data starts at [`WEIGHT_OFFSET`], a multiple of every
 //! usual block size: a filesystem with reflinks can then share the file's blocks with the layer's.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 
 use hone_contract::quoted;
@@ -19,6 +20,8 @@ pub const END: [u8; 1024] = [0; 1024];
 pub const MAX_PATH: usize = 1024;
 
 const BLOCK: usize = 512;
+/// How much is copied at once (bytes): it fills a pipe, where `io::copy` would take 8 KiB at a time.
+const BUFFER: usize = 256 << 10;
 /// Longest name and link target of a ustar header (POSIX.1-1988, ustar).
 const USTAR_NAME: usize = 100;
 /// Largest size that eleven octal digits hold.
@@ -82,17 +85,38 @@ pub enum TarError {
     },
 }
 
-/// Writes entries to `W` in order.
+/// What a tar is, and so the order of its entries. Each form writes the bytes that it wrote from the first day, since
+/// others know them by digest: a layer's headers name a device, 0, and an archive's none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Layer,
+    Archive,
+}
+
+/// Writes entries to `W`, each name once.
 #[derive(Debug)]
 pub struct TarWriter<W> {
     inner: W,
+    form: Form,
     last: String,
+    /// The names in an archive so far; a layer's order tells.
+    names: BTreeSet<String>,
+    buffer: Vec<u8>,
 }
 
 impl<W: Write> TarWriter<W> {
-    /// A tar into `inner`.
+    /// A layer into `inner`: entries in byte order of their paths.
     pub fn new(inner: W) -> Self {
-        Self { inner, last: String::new() }
+        Self::of(Form::Layer, inner)
+    }
+
+    /// An archive of images into `inner`: entries as they come.
+    pub fn archive(inner: W) -> Self {
+        Self::of(Form::Archive, inner)
+    }
+
+    fn of(form: Form, inner: W) -> Self {
+        Self { inner, form, last: String::new(), names: BTreeSet::new(), buffer: Vec::new() }
     }
 
     /// Adds an entry without data: a directory or a link.
@@ -110,7 +134,8 @@ impl<W: Write> TarWriter<W> {
     pub fn file(&mut self, path: &str, executable: bool, size: u64, data: &mut dyn Read) -> Result<(), TarError> {
         self.begin(path, Entry::File { size, executable })?;
         let io_error = |source| TarError::Io { path: path.to_owned(), source };
-        let got = io::copy(&mut data.take(size), &mut self.inner).map_err(io_error)?;
+        let got = self.copy(&mut data.take(size)).map_err(io_error)?;
+        // One byte more is asked for: it is where a verifying reader says what it thinks, and where more would be.
         let more = got == size && data.read(&mut [0]).map_err(io_error)? > 0;
         if got != size || more {
             return Err(TarError::Size { path: path.to_owned(), got: got + u64::from(more), want: size });
@@ -127,18 +152,38 @@ impl<W: Write> TarWriter<W> {
         Ok(self.inner)
     }
 
+    fn copy(&mut self, data: &mut dyn Read) -> io::Result<u64> {
+        self.buffer.resize(BUFFER, 0);
+        let mut copied = 0;
+        loop {
+            match data.read(&mut self.buffer) {
+                Ok(0) => return Ok(copied),
+                Ok(got) => {
+                    self.inner.write_all(&self.buffer[..got])?;
+                    copied += got as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     fn begin(&mut self, path: &str, entry: Entry<'_>) -> Result<(), TarError> {
         check_path(path)?;
+        let refuse = |why| Err(TarError::Path { path: path.to_owned(), why });
         if matches!(entry, Entry::Symlink(target) if target.is_empty() || target.contains(['\0', '\n'])) {
-            let why = "its target is empty, or holds a NUL or a line break";
-            return Err(TarError::Path { path: path.to_owned(), why });
+            return refuse("its target is empty, or holds a NUL or a line break");
         }
-        if !self.last.is_empty() && path <= self.last.as_str() {
-            return Err(TarError::Order { path: path.to_owned(), after: self.last.clone() });
+        match self.form {
+            Form::Archive if !self.names.insert(path.to_owned()) => return refuse("it is there already"),
+            Form::Layer if !self.last.is_empty() && path <= self.last.as_str() => {
+                return Err(TarError::Order { path: path.to_owned(), after: self.last.clone() });
+            }
+            Form::Archive => {}
+            Form::Layer => self.last = path.to_owned(),
         }
-        self.last = path.to_owned();
         self.inner
-            .write_all(&entry_bytes(path, entry))
+            .write_all(&entry_bytes(self.form, path, entry))
             .map_err(|source| TarError::Io { path: path.to_owned(), source })
     }
 }
@@ -157,9 +202,9 @@ pub fn weight_prefix(path: &str, size: u64) -> Result<Vec<u8>, TarError> {
     let digits = room.to_string().len();
     let frame = digits + " comment=\n".len();
     body.extend_from_slice(format!("{room} comment={}\n", " ".repeat(room - frame)).as_bytes());
-    let mut bytes = pax_header(body.len());
+    let mut bytes = pax_header(Form::Layer, body.len());
     bytes.extend_from_slice(&body);
-    bytes.extend_from_slice(&ustar(path, Entry::File { size, executable: false }));
+    bytes.extend_from_slice(&ustar(Form::Layer, path, Entry::File { size, executable: false }));
     Ok(bytes)
 }
 
@@ -201,7 +246,7 @@ pub fn check_path(path: &str) -> Result<(), TarError> {
     Ok(())
 }
 
-fn entry_bytes(path: &str, entry: Entry<'_>) -> Vec<u8> {
+fn entry_bytes(form: Form, path: &str, entry: Entry<'_>) -> Vec<u8> {
     let (link, size) = match entry {
         Entry::Symlink(target) => (target, 0),
         Entry::File { size, .. } => ("", size),
@@ -210,11 +255,11 @@ fn entry_bytes(path: &str, entry: Entry<'_>) -> Vec<u8> {
     let body = pax_body(path, link, size);
     let mut bytes = Vec::new();
     if !body.is_empty() {
-        bytes = pax_header(body.len());
+        bytes = pax_header(form, body.len());
         bytes.extend_from_slice(&body);
         bytes.extend_from_slice(padding(body.len() as u64));
     }
-    bytes.extend_from_slice(&ustar(path, entry));
+    bytes.extend_from_slice(&ustar(form, path, entry));
     bytes
 }
 
@@ -244,23 +289,23 @@ fn pax_record(body: &mut Vec<u8>, key: &str, value: &str) {
     body.extend_from_slice(format!("{len} {key}={value}\n").as_bytes());
 }
 
-fn pax_header(body_len: usize) -> Vec<u8> {
-    header("PaxHeaders/entry", b'x', 0o644, body_len as u64, "").to_vec()
+fn pax_header(form: Form, body_len: usize) -> Vec<u8> {
+    header(form, "PaxHeaders/entry", (b'x', 0o644), body_len as u64, "").to_vec()
 }
 
-fn ustar(path: &str, entry: Entry<'_>) -> [u8; BLOCK] {
+fn ustar(form: Form, path: &str, entry: Entry<'_>) -> [u8; BLOCK] {
     match entry {
-        Entry::Dir => header(&format!("{path}/"), b'5', 0o755, 0, ""),
-        Entry::SharedDir => header(&format!("{path}/"), b'5', 0o1777, 0, ""),
+        Entry::Dir => header(form, &format!("{path}/"), (b'5', 0o755), 0, ""),
+        Entry::SharedDir => header(form, &format!("{path}/"), (b'5', 0o1777), 0, ""),
         Entry::File { size, executable } => {
             let shown = if size > USTAR_SIZE { 0 } else { size };
-            header(path, b'0', if executable { 0o755 } else { 0o644 }, shown, "")
+            header(form, path, (b'0', if executable { 0o755 } else { 0o644 }), shown, "")
         }
-        Entry::Symlink(target) => header(path, b'2', 0o777, 0, target),
+        Entry::Symlink(target) => header(form, path, (b'2', 0o777), 0, target),
     }
 }
 
-fn header(name: &str, kind: u8, mode: u32, size: u64, link: &str) -> [u8; BLOCK] {
+fn header(form: Form, name: &str, (kind, mode): (u8, u32), size: u64, link: &str) -> [u8; BLOCK] {
     let mut block = [0; BLOCK];
     let mut put = |at: usize, bytes: &[u8]| block[at..at + bytes.len()].copy_from_slice(bytes);
     put(0, ascii_prefix(name).as_bytes());
@@ -273,8 +318,10 @@ fn header(name: &str, kind: u8, mode: u32, size: u64, link: &str) -> [u8; BLOCK]
     put(156, &[kind]);
     put(157, ascii_prefix(link).as_bytes());
     put(257, b"ustar\x0000");
-    put(329, b"0000000");
-    put(337, b"0000000");
+    if form == Form::Layer {
+        put(329, b"0000000");
+        put(337, b"0000000");
+    }
     let sum: u32 = block.iter().map(|&b| u32::from(b)).sum();
     block[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
     block
@@ -339,6 +386,30 @@ mod tests {
         let text = String::from_utf8_lossy(&prefix);
         assert!(text.contains("19 size=9663676421\n"), "no size record");
         assert_eq!(&prefix[3584 + 124..3584 + 136], b"00000000000\0");
+    }
+
+    #[test]
+    fn a_size_beyond_octal_is_read_back_from_either_form() {
+        for form in [Form::Layer, Form::Archive] {
+            for size in [0, 511, USTAR_SIZE, USTAR_SIZE + 1, u64::MAX >> 1] {
+                let bytes = entry_bytes(form, "x", Entry::File { size, executable: false });
+                let mut reader = &bytes[..];
+                let mut tar = crate::untar::Tar::stream(&mut reader, 1);
+                let entry = tar.entry().expect("a header").expect("an entry");
+                assert_eq!((entry.path(), entry.size()), (&b"x"[..], size));
+            }
+        }
+    }
+
+    #[test]
+    fn an_archive_has_each_name_once_in_any_order() {
+        let mut tar = TarWriter::archive(Vec::new());
+        for name in ["oci-layout", "index.json", "blobs/a"] {
+            tar.file(name, false, 1, &mut &b"x"[..]).expect(name);
+        }
+        let twice = tar.file("index.json", false, 1, &mut &b"x"[..]).expect_err("twice");
+        assert_eq!(twice.to_string(), "tar entry \"index.json\": it is there already");
+        assert!(tar.file("../a", false, 1, &mut &b"x"[..]).is_err());
     }
 
     #[test]

@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use hone_contract::{Digest, quoted_bytes};
+use hone_image::untar::{self, Kind};
 use hone_image::{Hashing, Layer, LayerKind};
 
-use crate::{Budget, Store, StoreError, untar};
+use crate::{Budget, Store, StoreError};
 
-/// Entries in one layer; a Debian root with Python has ten thousand.
-pub const MAX_ENTRIES: usize = 2_000_000;
 /// A file that is kept whole is not larger than this (bytes).
 const MAX_KEPT: u64 = 8 << 20;
 /// Longest path that Linux opens (bytes).
@@ -78,7 +77,7 @@ pub fn read(store: &Store, layer: &Layer, budget: &Budget, keep: &[&str]) -> Res
     let read = || -> Result<Contents, Unread> {
         let mut tar = store.open_layer(layer, budget)?;
         let mut contents = Contents::default();
-        untar::walk(&mut tar, MAX_ENTRIES, &mut |entry| contents.add(entry, keep))?;
+        untar::walk(&mut tar, untar::MAX_ENTRIES, &mut |entry| contents.add(entry, keep))?;
         Ok(contents)
     };
     read().map_err(|source| ContentsError {
@@ -102,11 +101,11 @@ impl Contents {
     }
 
     fn add(&mut self, entry: &mut untar::Entry<'_, '_>, keep: &[&str]) -> Result<(), Unread> {
-        if !entry.header().entry_type().is_file() {
+        if !matches!(entry.kind(), Kind::File | Kind::Sparse) {
             return Ok(());
         }
-        let path = self.path(&entry.path_bytes())?;
-        let executable = entry.header().mode()? & 0o100 != 0;
+        let path = self.path(entry.path())?;
+        let executable = entry.mode()? & 0o100 != 0;
         let mut hashing = Hashing::new(io::sink());
         if keep.contains(&path.as_str()) {
             let mut bytes = Vec::new();

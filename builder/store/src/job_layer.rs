@@ -4,9 +4,9 @@ use std::io::Read;
 
 use hone_contract::chain;
 use hone_image::job::{JOB_PATH, Job, JobError, MAX_JOB_BYTES};
-use hone_image::{Image, LayerKind};
+use hone_image::{Image, LayerKind, untar};
 
-use crate::{Budget, Store, StoreError, untar};
+use crate::{Budget, Store, StoreError};
 
 /// Entries looked at in a job layer; ours has a handful.
 const MAX_ENTRIES: usize = 10_000;
@@ -48,9 +48,8 @@ pub enum JobLayerError {
 pub fn job_in(tar: &mut dyn Read) -> Result<Option<Job>, JobLayerError> {
     let mut found = None;
     untar::walk(tar, MAX_ENTRIES, &mut |entry| {
-        let path = entry.path_bytes();
-        let path = path.strip_prefix(b"./").unwrap_or(&path);
-        if path != JOB_PATH.trim_start_matches('/').as_bytes() {
+        let path = entry.path();
+        if path.strip_prefix(b"./").unwrap_or(path) != JOB_PATH.trim_start_matches('/').as_bytes() {
             return Ok(());
         }
         let mut bytes = Vec::new();

@@ -8,8 +8,7 @@ use hone_image::tar::TarWriter;
 use hone_image::{Digest, Hashing, Layer, LayerKind, codec};
 
 use crate::blob::{BlobWriter, Verified};
-use crate::budget::Budget;
-use crate::{Ingest, Store, StoreError};
+use crate::{Budget, Ingest, Store, StoreError};
 
 /// Largest window a zstd layer may ask for, as a power of two: 128 MiB, what `zstd -d` allows by default.
 const WINDOW_LOG_MAX: u32 = 27;

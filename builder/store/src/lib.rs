@@ -27,7 +27,6 @@
 //! The crate never prints, and runs nothing.
 
 mod blob;
-mod budget;
 mod buffer;
 mod cache;
 pub mod contents;
@@ -52,7 +51,6 @@ mod repair;
 mod resolve;
 pub mod staging;
 mod unpacked;
-pub mod untar;
 pub mod versions;
 mod weight;
 mod weight_reader;
@@ -61,9 +59,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 pub use blob::{BlobWriter, Verified};
-pub use budget::{Budget, Expanded};
 pub use error::StoreError;
 pub use garbage::{Removed, Swept};
+pub use hone_image::bomb::Budget;
 pub use images::{MAX_DOCUMENTS, MAX_MANIFESTS};
 pub use layers::{LayerWriter, TarLayer, zstd_reader};
 pub use lineage::Foreign;

@@ -4,17 +4,17 @@
 use hone_image::claim::Claim;
 use hone_image::job::AdapterSpec;
 use hone_image::oci::ImageConfig;
+use hone_image::untar::{self, Kind};
 use hone_image::{Digest, Image, Layer, LayerKind, Pack, Reference};
-use tar::EntryType;
 
-use crate::{Budget, Store, StoreError, untar};
+use crate::{Budget, Store, StoreError};
 
 /// What an adapter's layer has at most: two directories and two files.
-const ADAPTER_ENTRIES: [(&str, EntryType); 4] = [
-    ("hone", EntryType::Directory),
-    ("hone/adapter", EntryType::Directory),
-    ("hone/adapter/adapter_config.json", EntryType::Regular),
-    ("hone/adapter/adapter_model.safetensors", EntryType::Regular),
+const ADAPTER_ENTRIES: [(&str, Kind); 4] = [
+    ("hone", Kind::Directory),
+    ("hone/adapter", Kind::Directory),
+    ("hone/adapter/adapter_config.json", Kind::File),
+    ("hone/adapter/adapter_model.safetensors", Kind::File),
 ];
 
 /// A version that another store made, of a base that this one has.
@@ -110,12 +110,11 @@ impl Store {
         let mut others = false;
         let mut tar = self.open_layer(layer, &Budget::of_layer(layer))?;
         let walked = untar::walk(&mut *tar, ADAPTER_ENTRIES.len(), &mut |entry| -> std::io::Result<()> {
-            let path = entry.path_bytes();
-            let path = path.strip_prefix(b"./").unwrap_or(&path);
+            let path = entry.path();
+            let path = path.strip_prefix(b"./").unwrap_or(path);
             let path = path.strip_suffix(b"/").unwrap_or(path);
-            let kind = entry.header().entry_type();
             // A link that is called as the adapter's directory is no adapter's.
-            others |= !ADAPTER_ENTRIES.iter().any(|(name, of)| name.as_bytes() == path && *of == kind);
+            others |= !ADAPTER_ENTRIES.iter().any(|(name, of)| name.as_bytes() == path && *of == entry.kind());
             Ok(())
         });
         // What has more entries, or is no tar, is no adapter either.

@@ -9,9 +9,10 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use common::site;
 use hone_image::oci::{Descriptor, Index, Manifest, Platform, Sealed};
+use hone_image::untar;
 use hone_image::{Digest, Image, Layer, LayerKind, Reference, media};
 use hone_store::job_layer::{JobLayerError, job_in};
-use hone_store::{Budget, Ingest, Store, StoreError, untar};
+use hone_store::{Budget, Ingest, Store, StoreError};
 
 /// A layer in the store, of these bytes, described as its maker likes.
 fn layer(ingest: &Ingest<'_>, media_type: &str, bytes: &[u8], diff_id: Digest) -> Layer {

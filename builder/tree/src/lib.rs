@@ -16,13 +16,12 @@ use hone_contract::{quoted, quoted_path};
 use hone_files::open_unlinked;
 use hone_image::platform::goarch_of_elf;
 use hone_image::tar::{Entry, TarError, TarWriter};
+use hone_image::untar::MAX_ENTRIES;
 
 /// Where an engine or the kernel puts what is not of the image.
 const VOLATILE: [&str; 5] = ["dev/", "proc/", "run/", "sys/", "tmp/"];
 /// What belongs to Hone in an image; a tree may not bring it.
 const RESERVED: [&str; 5] = ["hone/job.json", "hone/adapter", "hone/out", "hone/tokenizer", "models"];
-/// Entries in one tree; a Debian root with Python has ten thousand.
-const MAX_ENTRIES: usize = 2_000_000;
 
 /// One thing in a tree.
 #[derive(Debug, Clone, PartialEq, Eq)]

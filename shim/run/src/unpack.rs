@@ -15,15 +15,15 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use hone_image::Digest;
+use hone_image::bomb::FREE;
+use hone_image::untar::{self, Entry, Kind};
 use hone_image::whiteout::{Whiteout, whiteout};
-use hone_store::untar::{self, Entry};
 use rustix::fs::{
     AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags, chownat, fchmod,
     fchown, fsetxattr, fstatvfs, futimens, linkat, makedev, mkdirat, mknodat, openat, openat2, statat, symlinkat,
     unlinkat,
 };
 use rustix::io::Errno;
-use tar::EntryType;
 
 use crate::error::RunError;
 
@@ -38,7 +38,7 @@ const KEEP_FREE: u64 = 32 << 20;
 /// How often the free space is asked for (bytes of the tar).
 const ASK_EVERY: u64 = 16 << 20;
 
-/// What the layers of one image may still unpack to, besides the bytes that `hone_store::Budget` bounds.
+/// What the layers of one image may still unpack to, besides the bytes that `hone_image::bomb` bounds.
 pub(crate) struct Allowance {
     entries: u64,
     /// Bytes of sparse files, whose holes take no room in a tar.
@@ -48,13 +48,13 @@ pub(crate) struct Allowance {
 impl Allowance {
     /// For all layers of an image.
     pub(crate) fn of_image() -> Self {
-        Self { entries: MAX_ENTRIES, sparse: untar::MAX_SPARSE }
+        Self { entries: MAX_ENTRIES, sparse: FREE }
     }
 
     fn take(&mut self, entry: &Entry<'_, '_>) -> Result<(), Fault> {
         const TOO_MANY: Fault = Fault::Refused("more than 4000000 entries in the image's layers together");
         self.entries = self.entries.checked_sub(1).ok_or(TOO_MANY)?;
-        if entry.header().entry_type().is_gnu_sparse() {
+        if entry.kind() == Kind::Sparse {
             const TOO_LARGE: Fault = Fault::Refused("sparse files of more than 1 GiB in the image's layers together");
             self.sparse = self.sparse.checked_sub(entry.size()).ok_or(TOO_LARGE)?;
         }
@@ -117,7 +117,7 @@ pub(crate) fn unpack(reader: impl Read, layer: Digest, to: &Path, allowance: &mu
     let mut path = "/".to_owned();
     let mut reader = Guarded { inner: reader, disk: &tree, since: 0 };
     let unpacked = untar::walk(&mut reader, usize::MAX, &mut |entry| {
-        path = String::from_utf8_lossy(&entry.path_bytes()).chars().take(MAX_SHOWN).collect();
+        path = String::from_utf8_lossy(entry.path()).chars().take(MAX_SHOWN).collect();
         allowance.take(entry)?;
         make(&tree, entry)
     });
@@ -145,7 +145,7 @@ fn names(bytes: &[u8]) -> Result<PathBuf, Fault> {
 }
 
 fn make(tree: &OwnedFd, entry: &mut Entry<'_, '_>) -> Result<(), Fault> {
-    let path = names(&entry.path_bytes())?;
+    let path = names(entry.path())?;
     let Some(name) = path.file_name().map(|name| name.to_string_lossy().into_owned()) else {
         return attributes(&openat(tree, ".", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?, entry);
     };
@@ -167,32 +167,32 @@ fn make(tree: &OwnedFd, entry: &mut Entry<'_, '_>) -> Result<(), Fault> {
 
 /// Makes the entry `name` in `parent`.
 fn create(tree: &OwnedFd, parent: &OwnedFd, name: &str, entry: &mut Entry<'_, '_>) -> Result<(), Fault> {
-    let target = |entry: &Entry<'_, '_>| match entry.link_name_bytes() {
-        Some(target) => Ok(target.into_owned()),
-        None => Err(Fault::Refused("a link without a target")),
+    let target = |entry: &Entry<'_, '_>| match entry.link() {
+        [] => Err(Fault::Refused("a link without a target")),
+        target => Ok(target.to_owned()),
     };
-    match entry.header().entry_type() {
-        EntryType::Directory => make_directory(parent, name, entry),
-        EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
+    match entry.kind() {
+        Kind::Directory => make_directory(parent, name, entry),
+        Kind::File | Kind::Sparse => {
             clear(parent, name)?;
             file(parent, name, entry)
         }
-        EntryType::Symlink => {
+        Kind::Symlink => {
             clear(parent, name)?;
             symlinkat(target(entry)?, parent, name)?;
             let (uid, gid) = owner(entry)?;
             Ok(chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?)
         }
-        EntryType::Link => {
+        Kind::HardLink => {
             let target = target(entry)?;
             clear(parent, name)?;
             hard_link(tree, &names(&target)?, parent, name)
         }
-        EntryType::Fifo => {
+        Kind::Fifo => {
             clear(parent, name)?;
             Ok(mknodat(parent, name, FileType::Fifo, Mode::from_raw_mode(0o600), 0)?)
         }
-        EntryType::XGlobalHeader => Ok(()),
+        Kind::Global => Ok(()),
         _ => Err(Fault::Refused("not a file, directory or link; device nodes are the runtime's to make")),
     }
 }
@@ -281,16 +281,16 @@ fn owner(entry: &Entry<'_, '_>) -> Result<(Uid, Gid), Fault> {
     // u32::MAX means "leave it" to chown(2).
     let small =
         |id: u64| u32::try_from(id).ok().filter(|id| *id != u32::MAX).ok_or(Fault::Refused("owner out of range"));
-    let header = entry.header();
-    Ok((Uid::from_raw(small(header.uid()?)?), Gid::from_raw(small(header.gid()?)?)))
+    let (uid, gid) = entry.owner()?;
+    Ok((Uid::from_raw(small(uid)?), Gid::from_raw(small(gid)?)))
 }
 
 /// Owner first: changing it would take set-user-id bits away.
 fn attributes(file: impl AsFd, entry: &Entry<'_, '_>) -> Result<(), Fault> {
     let (uid, gid) = owner(entry)?;
     fchown(&file, Some(uid), Some(gid))?;
-    fchmod(&file, Mode::from_raw_mode(entry.header().mode()? & 0o7777))?;
-    let time = Timespec { tv_sec: i64::try_from(entry.header().mtime()?).unwrap_or(0), tv_nsec: 0 };
+    fchmod(&file, Mode::from_raw_mode(entry.mode()?))?;
+    let time = Timespec { tv_sec: i64::try_from(entry.mtime()).unwrap_or(0), tv_nsec: 0 };
     Ok(futimens(&file, &Timestamps { last_access: time, last_modification: time })?)
 }
 

@@ -3,6 +3,8 @@
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 
+use tar::EntryType;
+
 use super::*;
 
 struct Layer(tar::Builder<Vec<u8>>);
@@ -368,6 +370,27 @@ fn root_extended_attributes_are_left_behind() {
     assert_eq!(fs::read_to_string(inside.join("file")).unwrap(), "content");
     // The twin: what OCI means by an opaque directory is overlayfs's attribute.
     assert_eq!(opaque(&inside.join("etc")).as_deref(), Some(&b"y"[..]));
+}
+
+#[test]
+fn root_a_name_behind_a_binary_attribute_is_the_name() {
+    if !root() {
+        return;
+    }
+    let attribute: &[u8] = b"\n\n18 path=../forged\n";
+    let (dir, result) = Layer::new().pax(&[("SCHILY.xattr.user.a", attribute), ("path", b"true")], "short").unpack();
+    result.unwrap();
+    assert_eq!(tree(&dir.path().join("inside")), ["true"]);
+    // What is a file's content to other readers is one here, too.
+    let inner = Layer::new().file("smuggled", "x").0.into_inner().unwrap();
+    let size = (inner.len()).to_string();
+    let mut layer = Layer::new();
+    layer.0.append_pax_extensions([("SCHILY.xattr.user.a", &b"\n\n"[..]), ("size", size.as_bytes())]).unwrap();
+    let mut layer = layer.entry(EntryType::Regular, "outer", "", b"");
+    layer.0.get_mut().extend(&inner);
+    let (dir, result) = layer.unpack();
+    result.unwrap();
+    assert_eq!(tree(&dir.path().join("inside")), ["outer"]);
 }
 
 fn opaque(path: &Path) -> Option<Vec<u8>> {

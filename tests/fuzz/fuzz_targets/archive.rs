@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 
-use hone_engines::Archive;
+use hone_archive::Archive;
 use libfuzzer_sys::fuzz_target;
 use rustix::fs::MemfdFlags;
 

@@ -9,6 +9,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use hone_archive::layout::{Entry, Layout};
 use hone_image::{Digest, Reference};
 use hone_store::{Budget, Store};
 use libfuzzer_sys::fuzz_target;
@@ -34,7 +35,25 @@ fuzz_target!(|bytes: &[u8]| {
     }
     place(&root.join("index.json"), &filled_in(index, &known));
     read(&Store::at(&root), &known);
+    others(&root);
 });
+
+/// What is read of a layout that is no store of ours: each line of its index is an image, something else, or said.
+fn others(root: &Path) {
+    let layout = match Layout::at(root) {
+        Ok(layout) => layout,
+        Err(error) => return assert!(!error.to_string().is_empty()),
+    };
+    assert!(!layout.names().is_empty());
+    for entry in layout.chosen(None).expect("all of it") {
+        match entry {
+            Entry::Image(_, pack) => assert!(!pack.images().is_empty()),
+            Entry::Other(_, what) => assert!(!what.is_empty()),
+            Entry::Unread(_, error) => assert!(!error.to_string().is_empty()),
+        }
+    }
+    let _ = (layout.chosen(Some("b")), layout.named("a:b"));
+}
 
 /// The text with the digests and sizes of the blobs before it.
 fn filled_in(text: &[u8], known: &[(Digest, usize)]) -> Vec<u8> {

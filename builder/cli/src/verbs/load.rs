@@ -3,8 +3,9 @@
 use std::io;
 
 use clap::Args;
+use hone_archive::layout::{Entry, Layout, listed};
+use hone_archive::{Archive, ArchivedPack};
 use hone_contract::quoted;
-use hone_engines::{Archive, ArchivedPack};
 use hone_image::transport::{ArchiveFile, BadTransport, Place, Transport, WORDS};
 use hone_image::{Digest, Pack, Reference};
 use hone_ship::engine;
@@ -12,8 +13,7 @@ use hone_store::{Budget, Ingest, Store};
 use serde::Serialize;
 
 use crate::answer::Form;
-use crate::failure::{Failure, because};
-use crate::layout::{Entry, Reading, listed};
+use crate::failure::{Failure, because, chain};
 use crate::output;
 
 /// Arguments of `hone load`.
@@ -188,14 +188,15 @@ fn archive(
 }
 
 fn of_layout(ingest: &Ingest<'_>, place: &Place, wanted: Wanted) -> Result<Fetched, Failure> {
-    let layout = Reading::at(&place.dir)?;
+    let layout = Layout::at(&place.dir)?;
     ingest.hold(layout.store())?;
     let mut found = Fetched::default();
     let mut others: Vec<(Option<Digest>, String)> = Vec::new();
     for entry in layout.chosen(place.tag.as_deref())? {
         match entry {
             Entry::Image(names, pack) => found.images.push((names, *pack)),
-            Entry::Other(digest, what) => others.push((digest, what)),
+            Entry::Other(digest, what) => others.push((Some(digest), what)),
+            Entry::Unread(digest, error) => others.push((digest, chain(&error))),
         }
     }
     let from = layout.store();

@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use hone_archive::layout::{self, Adding, Layout};
 use hone_image::image::BaseImage;
 use hone_image::oci::RuntimeConfig;
 use hone_image::transport::Place;
@@ -15,7 +16,7 @@ use serde_json::json;
 
 use crate::answer::Form;
 use crate::failure::{Failure, because};
-use crate::layout::{self, Adding, Reading};
+use crate::layout::outside_of_stores;
 use crate::output;
 
 /// Arguments of `hone trainer`.
@@ -95,7 +96,7 @@ impl Pack {
 
     fn run(self, own: &Store) -> Result<(), Failure> {
         let dir = &self.layout.dir;
-        layout::outside_of_stores(dir, own)?;
+        outside_of_stores(dir, own)?;
         layout::check(dir)?;
         let tree = Tree::scan(&self.rootfs)?;
         tree.refuse_reserved()?;
@@ -160,7 +161,7 @@ fn check_crates(tree: &Tree) -> Result<(), Failure> {
 
 /// The images that a layout has under this name for other processors.
 fn others(dir: &Path, tag: &str, architecture: &str) -> Result<Vec<Image>, Failure> {
-    let layout = Reading::at(dir)?;
+    let layout = Layout::at(dir)?;
     let Some(named) = layout.named(tag)? else {
         return match layout.is_empty() {
             true => Ok(Vec::new()),

@@ -5,15 +5,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use hone_contract::quoted;
-use hone_engines::name_of;
 use hone_image::oci::{Descriptor, MAX_DOCUMENT_BYTES};
 use hone_image::{Digest, Document, Pack, Reference, document, media};
 use hone_store::Store;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{INDEX, is_marked, small_file};
-use crate::failure::{Failure, because, chain};
+use super::{INDEX, LayoutError, is_marked, small_file};
+use crate::oci_shipment::name_of;
 
 /// Most names that a message lists.
 const SHOWN: usize = 8;
@@ -21,7 +20,7 @@ const SHOWN: usize = 8;
 const MAX_SHOWN: usize = 100;
 
 /// A layout that is read.
-pub struct Reading {
+pub struct Layout {
     store: Store,
     entries: Vec<Line>,
 }
@@ -40,7 +39,7 @@ struct Line {
 
 impl From<Value> for Line {
     fn from(written: Value) -> Self {
-        let descriptor = Descriptor::deserialize(&written).map_err(|error| quoted(&error.to_string()).to_string());
+        let descriptor = Descriptor::deserialize(&written).map_err(|error| error.to_string());
         Self { written, descriptor }
     }
 }
@@ -66,22 +65,28 @@ pub enum Entry {
     /// An image, or an index with one, under all its names.
     Image(Vec<Reference>, Box<Pack>),
     /// Something else, and what.
-    Other(Option<Digest>, String),
+    Other(Digest, String),
+    /// What cannot be read, and why.
+    Unread(Option<Digest>, LayoutError),
 }
 
-impl Reading {
+impl Layout {
     /// Reads the names of the layout at `dir`.
-    pub fn at(dir: &Path) -> Result<Self, Failure> {
-        let reading = format!("read {}", dir.display());
-        if !is_marked(dir).map_err(because(reading.as_str()))? {
-            return Err(format!("{}: it is no OCI layout: there is no file oci-layout in it", dir.display()).into());
+    ///
+    /// # Errors
+    /// When there is none, or its index is none.
+    pub fn at(dir: &Path) -> Result<Self, LayoutError> {
+        if !is_marked(dir).map_err(LayoutError::at("read", dir))? {
+            return Err(LayoutError::Unmarked(dir.to_owned()));
         }
         let index = dir.join(INDEX);
-        let bytes = small_file(&index).map_err(because(format!("read {}", index.display())))?;
-        let entries = match bytes {
+        let entries = match small_file(&index).map_err(LayoutError::at("read", &index))? {
             Some(bytes) => {
-                document::shaped_as_index(&bytes).map_err(because(reading.as_str()))?;
-                let lines: Lines = serde_json::from_slice(&bytes).map_err(because(reading))?;
+                let path = dir.to_owned();
+                document::shaped_as_index(&bytes)
+                    .map_err(|source| LayoutError::Index { path: path.clone(), source })?;
+                let lines: Lines =
+                    serde_json::from_slice(&bytes).map_err(|source| LayoutError::List { path, source })?;
                 lines.manifests.into_iter().map(Line::from).collect()
             }
             None => Vec::new(),
@@ -95,7 +100,10 @@ impl Reading {
     }
 
     /// What has this name, or all.
-    pub fn chosen(&self, tag: Option<&str>) -> Result<Vec<Entry>, Failure> {
+    ///
+    /// # Errors
+    /// When not one has it.
+    pub fn chosen(&self, tag: Option<&str>) -> Result<Vec<Entry>, LayoutError> {
         let Some(tag) = tag else { return Ok(self.all(self.entries.iter())) };
         let whole = |line: &&Line| line.name() == Some(tag);
         let end = |line: &&Line| line.name().and_then(|name| name.rsplit_once(':')).is_some_and(|(_, t)| t == tag);
@@ -105,18 +113,19 @@ impl Reading {
         }
         match self.all(found.iter().copied()) {
             one if one.len() == 1 => Ok(one),
-            others => {
-                Err(format!("want one image with the tag {tag}, got {}; {}", others.len(), self.names()).into())
-            }
+            others => Err(LayoutError::Tag { tag: tag.to_owned(), got: others.len(), names: self.names() }),
         }
     }
 
     /// What its index calls exactly so.
-    pub fn named(&self, name: &str) -> Result<Option<&Descriptor>, Failure> {
+    ///
+    /// # Errors
+    /// When the line cannot be read.
+    pub fn named(&self, name: &str) -> Result<Option<&Descriptor>, LayoutError> {
         let Some(line) = self.entries.iter().find(|line| line.name() == Some(name)) else { return Ok(None) };
         match &line.descriptor {
             Ok(descriptor) => Ok(Some(descriptor)),
-            Err(why) => Err(unread(&line.shown(), why).into()),
+            Err(why) => Err(unread(line.shown(), why)),
         }
     }
 
@@ -141,7 +150,7 @@ impl Reading {
             let descriptor = match &line.descriptor {
                 Ok(descriptor) => descriptor,
                 Err(why) => {
-                    all.push(Entry::Other(None, unread(&shown, why)));
+                    all.push(Entry::Unread(None, unread(shown, why)));
                     continue;
                 }
             };
@@ -150,7 +159,7 @@ impl Reading {
                 continue;
             }
             let entry = self.entry(descriptor, &shown).unwrap_or_else(|error| {
-                Entry::Other(Some(descriptor.digest), format!("{shown}: it cannot be read: {}", chain(&*error)))
+                Entry::Unread(Some(descriptor.digest), LayoutError::Entry { shown, source: Box::new(error) })
             });
             if let Entry::Image(..) = entry {
                 images.insert(descriptor.digest, all.len());
@@ -160,10 +169,10 @@ impl Reading {
         all
     }
 
-    fn entry(&self, descriptor: &Descriptor, shown: &str) -> Result<Entry, Failure> {
+    fn entry(&self, descriptor: &Descriptor, shown: &str) -> Result<Entry, LayoutError> {
         let names = || name_of(descriptor).into_iter().collect();
         let other = |what: &str| {
-            Ok(Entry::Other(Some(descriptor.digest), format!("{shown}: {}, no image of containers", quoted(what))))
+            Ok(Entry::Other(descriptor.digest, format!("{shown}: {}, no image of containers", quoted(what))))
         };
         if descriptor.is_index() {
             let pack = self.store.pack_of(descriptor)?;
@@ -188,8 +197,8 @@ impl Reading {
 }
 
 /// Says that an entry is none that can be read.
-fn unread(shown: &str, why: &str) -> String {
-    format!("{shown}: its entry in {INDEX} is no descriptor of an image: {why}")
+fn unread(shown: String, why: &str) -> LayoutError {
+    LayoutError::Line { shown, why: why.to_owned() }
 }
 
 /// The first of several words, and how many more there are.

@@ -150,12 +150,12 @@ impl<'a> OciShipment<'a> {
     }
 
     /// The roots that go where names are needed, or all.
-    pub(crate) fn roots(&self, named: bool) -> impl Iterator<Item = &OciRoot> {
+    pub fn roots(&self, named: bool) -> impl Iterator<Item = &OciRoot> {
         self.roots.iter().map(|(root, _)| root).filter(move |root| !named || root.reference.is_some())
     }
 
     /// What those roots lead to, each once: documents, then blobs.
-    pub(crate) fn contents(&self, named: bool) -> (Vec<(Digest, &[u8])>, Vec<&OciBlob<'a>>) {
+    pub fn contents(&self, named: bool) -> (Vec<(Digest, &[u8])>, Vec<&OciBlob<'a>>) {
         let roots = self.roots.iter().filter(|(root, _)| !named || root.reference.is_some());
         let (mut documents, mut blobs, mut seen) = (Vec::new(), Vec::new(), BTreeSet::new());
         for digest in roots.flat_map(|(_, reach)| reach).filter(|digest| seen.insert(**digest)) {
@@ -168,12 +168,12 @@ impl<'a> OciShipment<'a> {
     }
 
     /// How a document is described, and what it names.
-    pub(crate) fn document(&self, digest: Digest) -> Option<(&Descriptor, &[Descriptor])> {
+    pub fn document(&self, digest: Digest) -> Option<(&Descriptor, &[Descriptor])> {
         self.documents.get(&digest).map(|document| (&document.descriptor, document.children.as_slice()))
     }
 
     /// The manifest of the one image that all named roots are or hold; `None` when there are more, or none.
-    pub(crate) fn only_image(&self) -> Option<&Manifest> {
+    pub fn only_image(&self) -> Option<&Manifest> {
         let named = self.roots.iter().filter(|(root, _)| root.reference.is_some());
         let images: BTreeMap<_, _> = named
             .flat_map(|(_, reach)| reach)
@@ -186,7 +186,7 @@ impl<'a> OciShipment<'a> {
     }
 
     /// The first name, for messages.
-    pub(crate) fn name(&self) -> String {
+    pub fn name(&self) -> String {
         let mut roots = self.roots.iter().map(|(root, _)| root);
         let first = roots.find_map(|root| root.reference.as_ref());
         first.map_or_else(|| "without a name".to_owned(), ToString::to_string)

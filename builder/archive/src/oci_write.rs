@@ -8,56 +8,62 @@ use std::io::{self, Write};
 
 use hone_image::media;
 use hone_image::oci::{Index, Manifest, Sealed};
+use hone_image::tar::TarWriter;
 use hone_image::{Digest, Reference};
 
-use super::header::Out;
-use crate::engine::Delivery;
-use crate::error::Error;
-use crate::oci::{IMAGE_NAME, OciRoot, OciShipment};
+use crate::docker::bytes;
+use crate::layout::{INDEX, MARK, MARKED};
+use crate::oci_shipment::{IMAGE_NAME, OciRoot, OciShipment};
+use crate::shipment::{Delivery, WriteError, cause};
 
 /// Writes `shipment` as an OCI archive; the same bytes for the same shipment.
 ///
 /// # Errors
 /// When a blob cannot be read or has another length than its descriptor says, or `to` takes no more.
-pub fn write_oci_archive(shipment: &OciShipment<'_>, to: &mut dyn Write) -> Result<Delivery, Error> {
+pub fn write_oci_archive(shipment: &OciShipment<'_>, to: &mut dyn Write) -> Result<Delivery, WriteError> {
     write(shipment, false, &BTreeSet::new(), to)
 }
 
 /// Writes the archive without the blobs `held`, which the reader has; `named` leaves out what has no name.
-pub(crate) fn write(
+///
+/// # Errors
+/// As [`write_oci_archive`].
+pub fn write(
     shipment: &OciShipment<'_>,
     named: bool,
     held: &BTreeSet<Digest>,
     to: &mut dyn Write,
-) -> Result<Delivery, Error> {
+) -> Result<Delivery, WriteError> {
     let failed = |object: String| {
         let reference = shipment.name();
-        move |source| Error::Layer { reference, object, source }
+        move |source| WriteError { reference, object, source }
     };
     let (documents, blobs) = shipment.contents(named);
-    let mut out = Out::new(to);
+    let mut out = TarWriter::archive(to);
     head(&mut out, shipment, named).map_err(failed("index".into()))?;
-    for (digest, bytes) in documents {
-        out.bytes(&path(&digest), bytes).map_err(failed(digest.to_string()))?;
+    for (digest, document) in documents {
+        bytes(&mut out, &path(&digest), document).map_err(failed(digest.to_string()))?;
     }
     let mut sent = Delivery { sent_layers: 0, sent_bytes: 0 };
     for blob in blobs.into_iter().filter(|blob| !held.contains(&blob.descriptor.digest)) {
         let d = &blob.descriptor;
-        let copy = |out: &mut Out<'_>| out.copy(&path(&d.digest), d.size, &mut (blob.open)()?);
+        let copy = |out: &mut TarWriter<&mut dyn Write>| {
+            out.file(&path(&d.digest), false, d.size, &mut (blob.open)()?).map_err(cause)
+        };
         copy(&mut out).map_err(failed(format!("blob {}", d.digest)))?;
         sent = Delivery { sent_layers: sent.sent_layers + 1, sent_bytes: sent.sent_bytes + d.size };
     }
-    out.end().map_err(failed("end".into()))?;
+    out.finish().map_err(failed("end".into()))?;
     Ok(sent)
 }
 
-fn head(out: &mut Out<'_>, shipment: &OciShipment<'_>, named: bool) -> io::Result<()> {
-    out.bytes("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+fn head(out: &mut TarWriter<&mut dyn Write>, shipment: &OciShipment<'_>, named: bool) -> io::Result<()> {
+    bytes(out, MARK, MARKED.as_bytes())?;
     let entries = shipment.roots(named).map(entry).collect();
-    out.bytes("index.json", Sealed::new(Index::new(entries)).bytes())?;
+    bytes(out, INDEX, Sealed::new(Index::new(entries)).bytes())?;
     let names: Vec<_> = shipment.roots(true).filter_map(|root| root.reference.as_ref()).collect();
     match shipment.only_image() {
-        Some(image) => out.bytes("manifest.json", docker_manifest(image, &names).as_bytes()),
+        Some(image) => bytes(out, "manifest.json", docker_manifest(image, &names).as_bytes()),
         None => Ok(()),
     }
 }

@@ -17,13 +17,11 @@ use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
-use super::{INDEX, MARK, is_marked, is_temporary, small_file};
-use crate::failure::{Failure, because};
+use super::{INDEX, LayoutError, MARK, MARKED, is_marked, is_temporary, small_file};
+use crate::oci_shipment::IMAGE_NAME;
 
 /// How our own files begin that are not in their place yet.
 const OURS: &str = ".hone-layout-";
-/// What the mark says: the first that is written.
-const MARKED: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 /// Bytes written at a time.
 const BUFFER: usize = 1 << 20;
 
@@ -40,9 +38,12 @@ pub struct Adding {
 }
 
 /// Refuses a place where something else is than a layout, without a change to it.
-pub fn check(dir: &Path) -> Result<(), Failure> {
-    let failed = || because(format!("write {}", dir.display()));
-    let refused = |why: &str| Err(format!("write {}: {why}", dir.display()).into());
+///
+/// # Errors
+/// When it is such a place, or cannot be read.
+pub fn check(dir: &Path) -> Result<(), LayoutError> {
+    let failed = || LayoutError::at("write", dir);
+    let refused = |why: &str| Err(LayoutError::Refused { path: dir.to_owned(), why: why.to_owned() });
     match fs::metadata(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => match fs::symlink_metadata(dir) {
             Ok(_) => refused("it is a link to nothing"),
@@ -77,7 +78,7 @@ fn is_empty(dir: &Path) -> io::Result<bool> {
         let entry = entry?;
         let is_ours = is_temporary(&entry.file_name(), OURS) && entry.file_type()?.is_file();
         // One that is gone again was another writer's, which has got further.
-        if !is_ours || !small_file(&entry.path())?.is_none_or(|bytes| MARKED.starts_with(&bytes)) {
+        if !is_ours || !small_file(&entry.path())?.is_none_or(|bytes| MARKED.as_bytes().starts_with(&bytes)) {
             return Ok(false);
         }
     }
@@ -103,11 +104,13 @@ fn index(dir: &Path) -> io::Result<Option<Value>> {
 
 impl Adding {
     /// Begins at `dir`, which is a layout, empty, or not there; waits for others that write there.
-    pub fn at(dir: &Path) -> Result<Self, Failure> {
+    ///
+    /// # Errors
+    /// When something else is there, or the disk refuses.
+    pub fn at(dir: &Path) -> Result<Self, LayoutError> {
         check(dir)?;
         let mut made = Vec::new();
-        let begun = Self::begin(dir, &mut made).map_err(because(format!("write {}", dir.display())));
-        match begun {
+        match Self::begin(dir, &mut made) {
             Ok((lock, before)) => {
                 let entries = before.as_ref().and_then(|index| index["manifests"].as_array()).cloned();
                 let entries = entries.unwrap_or_default();
@@ -120,49 +123,50 @@ impl Adding {
         }
     }
 
-    fn begin(dir: &Path, made: &mut Vec<PathBuf>) -> Result<(File, Option<Value>), Failure> {
-        let lock = lock(dir, made)?;
+    fn begin(dir: &Path, made: &mut Vec<PathBuf>) -> Result<(File, Option<Value>), LayoutError> {
+        let failed = || LayoutError::at("write", dir);
+        let lock = lock(dir, made).map_err(failed())?;
         // Between the check and the lock somebody else may have been here.
         check(dir)?;
-        if !is_marked(dir)? {
-            let mark = dir.join(MARK);
-            let mut file = temporary(dir)?;
-            file.write_all(MARKED)?;
-            place(file, &mark, 0o644)?;
-            made.push(mark);
-        }
-        remove_left(dir)?;
-        for name in ["blobs", "blobs/sha256"] {
-            make_dir(&dir.join(name), Some(0o755), made)?;
-        }
+        prepare(dir, made).map_err(failed())?;
         if let Some(root) = store_around(&dir.join("blobs/sha256")) {
-            return Err(format!("its blobs are in the store {}", root.display()).into());
+            let why = format!("its blobs are in the store {}", root.display());
+            return Err(LayoutError::Refused { path: dir.to_owned(), why });
         }
-        Ok((lock, index(dir)?))
+        Ok((lock, index(dir).map_err(failed())?))
     }
 
     /// A directory on the layout's own disk, which goes with its handle.
-    pub fn scratch(&self) -> Result<tempfile::TempDir, Failure> {
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn scratch(&self) -> Result<tempfile::TempDir, LayoutError> {
         let scratch = tempfile::Builder::new().prefix(OURS).tempdir_in(&self.dir);
-        scratch.map_err(because(format!("make temporary directory in {}", self.dir.display())))
+        scratch.map_err(LayoutError::at("make temporary directory in", &self.dir))
     }
 
     /// Takes a blob over, verified.
-    pub fn take(&mut self, blob: &Descriptor, from: &Store) -> Result<(), Failure> {
+    ///
+    /// # Errors
+    /// When it is not there, not what its digest says, or the disk refuses.
+    pub fn take(&mut self, blob: &Descriptor, from: &Store) -> Result<(), LayoutError> {
         if self.holds(blob.digest, blob.size) {
             return Ok(());
         }
         let reader = from.open_blob(blob.digest, blob.size)?;
-        self.write(blob.digest, reader).map_err(because(format!("write blob {}", blob.digest)))
+        self.write(blob.digest, reader)
     }
 
     /// Stores a document.
-    pub fn put(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn put(&mut self, bytes: &[u8]) -> Result<(), LayoutError> {
         let digest = Digest::of(bytes);
         if self.holds(digest, bytes.len() as u64) {
             return Ok(());
         }
-        self.write(digest, bytes).map_err(because(format!("write blob {digest}")))
+        self.write(digest, bytes)
     }
 
     fn blob(&self, digest: Digest) -> PathBuf {
@@ -184,15 +188,18 @@ impl Adding {
         File::open(&path).and_then(read).is_ok()
     }
 
-    fn write(&mut self, digest: Digest, mut reader: impl Read) -> io::Result<()> {
+    fn write(&mut self, digest: Digest, mut reader: impl Read) -> Result<(), LayoutError> {
         let path = self.blob(digest);
-        let mut file = BufWriter::with_capacity(BUFFER, temporary(&self.dir)?);
-        io::copy(&mut reader, &mut file)?;
-        let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
-        if fs::symlink_metadata(&path).is_err() {
-            self.made.push(path.clone());
-        }
-        place(file, &path, 0o444)
+        let mut write = || -> io::Result<()> {
+            let mut file = BufWriter::with_capacity(BUFFER, temporary(&self.dir)?);
+            io::copy(&mut reader, &mut file)?;
+            let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+            if fs::symlink_metadata(&path).is_err() {
+                self.made.push(path.clone());
+            }
+            place(file, &path, 0o444)
+        };
+        write().map_err(|source| LayoutError::Blob { digest, source })
     }
 
     /// Points a name of the layout at `descriptor`. `whole` is the image's name where the layout's says less.
@@ -200,7 +207,7 @@ impl Adding {
         let mut entry = descriptor.clone();
         entry.annotations.insert(media::REF_NAME.to_owned(), name.to_owned());
         if let Some(whole) = whole {
-            entry.annotations.insert(hone_engines::IMAGE_NAME.to_owned(), whole.canonical());
+            entry.annotations.insert(IMAGE_NAME.to_owned(), whole.canonical());
         }
         let place = self.entries.iter().position(|old| has_name(old, name)).unwrap_or(self.entries.len());
         self.entries.retain(|old| !has_name(old, name));
@@ -214,7 +221,10 @@ impl Adding {
     }
 
     /// Adds a statement about an image, in the place of those of its kind about the same image. Its blobs are taken.
-    pub fn state(&mut self, artifact: &Artifact, from: &Store) -> Result<(), Failure> {
+    ///
+    /// # Errors
+    /// As [`Self::take`] and [`Self::put`].
+    pub fn state(&mut self, artifact: &Artifact, from: &Store) -> Result<(), LayoutError> {
         let manifest = artifact.manifest.value();
         for blob in &manifest.layers {
             self.take(blob, from)?;
@@ -233,7 +243,10 @@ impl Adding {
     }
 
     /// Makes the names stand for what was added: from here on a reader finds them.
-    pub fn publish(mut self) -> Result<(), Failure> {
+    ///
+    /// # Errors
+    /// When the disk refuses; the layout is then as it was.
+    pub fn publish(mut self) -> Result<(), LayoutError> {
         let publish = |adding: &mut Self| -> io::Result<()> {
             for dir in ["blobs/sha256", "blobs", ""] {
                 sync_dir(&adding.dir.join(dir))?;
@@ -254,7 +267,7 @@ impl Adding {
             adding.made.clear();
             sync_dir(&adding.dir)
         };
-        publish(&mut self).map_err(because(format!("write {}", self.dir.display())))
+        publish(&mut self).map_err(LayoutError::at("write", &self.dir.clone()))
     }
 }
 
@@ -262,6 +275,22 @@ impl Drop for Adding {
     fn drop(&mut self) {
         undo(&self.made);
     }
+}
+
+/// Makes what every layout has, and removes what was left in it.
+fn prepare(dir: &Path, made: &mut Vec<PathBuf>) -> io::Result<()> {
+    if !is_marked(dir)? {
+        let mark = dir.join(MARK);
+        let mut file = temporary(dir)?;
+        file.write_all(MARKED.as_bytes())?;
+        place(file, &mark, 0o644)?;
+        made.push(mark);
+    }
+    remove_left(dir)?;
+    for name in ["blobs", "blobs/sha256"] {
+        make_dir(&dir.join(name), Some(0o755), made)?;
+    }
+    Ok(())
 }
 
 /// Removes what was made. What cannot be removed, because somebody put something into it, stays.

@@ -9,17 +9,15 @@ use std::io::{self, Read, Write};
 use hone_image::image::MAX_LAYERS;
 use hone_image::layer::LayerKind;
 use hone_image::oci::{ImageConfig, Manifest, Plain, Sealed};
+use hone_image::tar::TarWriter;
 use hone_image::{Digest, Hashing, Image, Layer, Pack, media};
 use serde::Deserialize;
 
-use super::header::Out;
-use super::images::Contents;
-use super::oci::parsed;
-use super::read::{ArchiveError, Source, format_of};
-use super::table::Place;
-use crate::engine::Delivery;
-use crate::error::Error;
-use crate::shipment::{ShipLayer, Shipment};
+use crate::archive::{ArchiveError, Source, format_of};
+use crate::images::Contents;
+use crate::oci_read::parsed;
+use crate::shipment::{Delivery, ShipLayer, Shipment, WriteError, cause};
+use crate::table::Place;
 
 /// Images in one archive, at most.
 const MAX_LISTED: usize = 4096;
@@ -28,20 +26,18 @@ const MAX_LISTED: usize = 4096;
 ///
 /// # Errors
 /// When a layer cannot be read or has another length than it says, or `to` takes no more.
-pub fn write_docker_archive(shipment: &Shipment<'_>, to: &mut dyn Write) -> Result<Delivery, Error> {
+pub fn write_docker_archive(shipment: &Shipment<'_>, to: &mut dyn Write) -> Result<Delivery, WriteError> {
     write(shipment, 0, to)
 }
 
 /// Writes the archive of `shipment` without its `skip` lowest layers.
-pub(crate) fn write(shipment: &Shipment<'_>, skip: usize, to: &mut dyn Write) -> Result<Delivery, Error> {
-    let failed = |object: &dyn ToString, source| Error::Layer {
-        reference: shipment.reference.clone(),
-        object: object.to_string(),
-        source,
-    };
-    let mut out = Out::new(to);
+///
+/// # Errors
+/// As [`write_docker_archive`].
+pub fn write(shipment: &Shipment<'_>, skip: usize, to: &mut dyn Write) -> Result<Delivery, WriteError> {
+    let mut out = TarWriter::archive(to);
     let config = format!("{}.json", shipment.id().hex());
-    out.bytes(&config, &shipment.config).map_err(|e| failed(&"configuration", e))?;
+    bytes(&mut out, &config, &shipment.config).map_err(shipment.failed("configuration"))?;
     let mut sent = Delivery { sent_layers: 0, sent_bytes: 0 };
     let mut written = Vec::new();
     for layer in &shipment.layers[skip..] {
@@ -50,23 +46,28 @@ pub(crate) fn write(shipment: &Shipment<'_>, skip: usize, to: &mut dyn Write) ->
             continue;
         }
         written.push(layer.diff_id);
-        let size = file(&mut out, layer).map_err(|e| failed(&format!("layer {}", layer.diff_id), e))?;
+        let size = file(&mut out, layer).map_err(shipment.failed(format!("layer {}", layer.diff_id)))?;
         sent = Delivery { sent_layers: sent.sent_layers + 1, sent_bytes: sent.sent_bytes + size };
     }
     let names: Vec<_> = shipment.layers.iter().map(|l| name(&l.diff_id)).collect();
     let manifest = serde_json::json!([{ "Config": config, "RepoTags": [shipment.reference], "Layers": names }]);
-    out.bytes("manifest.json", manifest.to_string().as_bytes()).map_err(|e| failed(&"manifest", e))?;
-    out.end().map_err(|e| failed(&"end", e))?;
+    bytes(&mut out, "manifest.json", manifest.to_string().as_bytes()).map_err(shipment.failed("manifest"))?;
+    out.finish().map_err(shipment.failed("end"))?;
     Ok(sent)
+}
+
+/// Adds a file of these bytes.
+pub(crate) fn bytes(out: &mut TarWriter<&mut dyn Write>, name: &str, content: &[u8]) -> io::Result<()> {
+    out.file(name, false, content.len() as u64, &mut &*content).map_err(cause)
 }
 
 fn name(diff_id: &Digest) -> String {
     format!("{}.tar", diff_id.hex())
 }
 
-fn file(out: &mut Out<'_>, layer: &ShipLayer<'_>) -> io::Result<u64> {
+fn file(out: &mut TarWriter<&mut dyn Write>, layer: &ShipLayer<'_>) -> io::Result<u64> {
     let size = layer.length()?;
-    out.copy(&name(&layer.diff_id), size, &mut (layer.open)()?)?;
+    out.file(&name(&layer.diff_id), false, size, &mut (layer.open)()?).map_err(cause)?;
     Ok(size)
 }
 
@@ -86,7 +87,7 @@ struct List(Vec<Listed>);
 impl Plain for List {}
 
 /// Reads the images that `manifest.json`, at `place`, lists.
-pub(super) fn contents(source: &Source, place: Place) -> Result<Contents, ArchiveError> {
+pub(crate) fn contents(source: &Source, place: Place) -> Result<Contents, ArchiveError> {
     let listed: Sealed<List> = parsed("manifest", "manifest.json", source.read(place, "manifest.json")?)?;
     let List(listed) = listed.value();
     bounded("images", listed.len(), MAX_LISTED)?;
@@ -192,7 +193,6 @@ mod tests {
     use std::process::Command;
 
     use super::*;
-    use crate::command::feed;
 
     fn shipment(contents: &'static [&'static [u8]]) -> Shipment<'static> {
         let layer = |bytes: &'static [u8]| ShipLayer {
@@ -210,11 +210,11 @@ mod tests {
         let mut out = Vec::new();
         let sent = write(&shipment, 2, &mut out).unwrap();
         assert_eq!(sent, Delivery { sent_layers: 1, sent_bytes: 5 });
-        let listed = feed(Command::new("tar").arg("t"), |to| {
-            to.write_all(&out).map_err(|source| Error::Start { program: "tar".into(), source })
-        });
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(&out).unwrap();
+        let listed = Command::new("tar").arg("tf").arg(file.path()).output().unwrap().stdout;
         let want = format!("{}.json\n{}\nmanifest.json\n", Digest::of(b"{}").hex(), name(&Digest::of(b"three")));
-        assert_eq!(String::from_utf8(listed.unwrap()).unwrap(), want);
+        assert_eq!(String::from_utf8(listed).unwrap(), want);
         let text = String::from_utf8_lossy(&out);
         for layer in &shipment.layers {
             assert!(text.contains(&format!("\"{}\"", name(&layer.diff_id))), "manifest names {}", layer.diff_id);

@@ -13,9 +13,9 @@ use hone_files::open_regular;
 use hone_image::Digest;
 use hone_image::oci::{Descriptor, DocumentError, MAX_DOCUMENT_BYTES};
 
-use super::images::{ArchivedArtifact, ArchivedPack, Contents};
-use super::table::{Place, Table};
-use super::{docker, oci};
+use crate::images::{ArchivedArtifact, ArchivedPack, Contents};
+use crate::table::{Place, Table};
+use crate::{docker, oci_read};
 
 /// All documents of an archive together, each time one is read (bytes).
 const MAX_DOCUMENTS: u64 = 32 << 20;
@@ -35,7 +35,17 @@ pub enum ArchiveError {
     /// The whole file is compressed.
     #[error("read archive: it is compressed with {0}; decompress it first")]
     Compressed(&'static str),
-    /// The tar itself is not as it should be.
+    /// The tar itself cannot be read, or is refused.
+    #[error("read archive")]
+    Tar {
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Nothing says that what there is of it is all.
+    #[error("read archive: it ends without an end: it was cut off")]
+    CutOff,
+    /// An entry is not as it should be.
     #[error("read archive: entry \"{}\": {why}", quoted(name))]
     Entry {
         /// The entry's name; empty when it is not known.
@@ -127,7 +137,7 @@ impl Archive {
         let table = scan(&file)?;
         let source = Source { file: Arc::new(file), table, left: Cell::new(MAX_DOCUMENTS) };
         let contents = match (source.table.find("oci-layout")?, source.table.find("manifest.json")?) {
-            (Some(_), _) => oci::contents(&source)?,
+            (Some(_), _) => oci_read::contents(&source)?,
             (None, Some(manifest)) => docker::contents(&source, manifest)?,
             (None, None) => return Err(ArchiveError::NoImages),
         };
@@ -162,7 +172,7 @@ fn scan(file: &File) -> Result<Table, ArchiveError> {
 }
 
 /// How a file is compressed that begins so.
-pub(super) fn format_of(magic: &[u8]) -> Option<&'static str> {
+pub(crate) fn format_of(magic: &[u8]) -> Option<&'static str> {
     const KNOWN: [(&[u8], &str); 4] =
         [(&[0x1f, 0x8b], "gzip"), (&[0x28, 0xb5, 0x2f, 0xfd], "zstd"), (b"BZh", "bzip2"), (b"\xfd7zXZ\0", "xz")];
     KNOWN.iter().find(|(start, _)| magic.starts_with(start)).map(|(_, name)| *name)
@@ -195,26 +205,26 @@ impl Read for Section {
 }
 
 /// A scanned archive, while its documents are read.
-pub(super) struct Source {
+pub(crate) struct Source {
     file: Arc<File>,
-    pub(super) table: Table,
+    pub(crate) table: Table,
     left: Cell<u64>,
 }
 
 impl Source {
     /// The bytes at `place`.
-    pub(super) fn section(&self, place: Place) -> Section {
+    pub(crate) fn section(&self, place: Place) -> Section {
         Section { file: Arc::clone(&self.file), place }
     }
 
     /// The file that `of` names.
-    pub(super) fn find(&self, name: &str, of: &str) -> Result<Place, ArchiveError> {
+    pub(crate) fn find(&self, name: &str, of: &str) -> Result<Place, ArchiveError> {
         let missing = || ArchiveError::Missing { of: of.to_owned(), object: name.to_owned() };
         self.table.find(name)?.ok_or_else(missing)
     }
 
     /// A small document at `place`.
-    pub(super) fn read(&self, place: Place, object: &str) -> Result<Vec<u8>, ArchiveError> {
+    pub(crate) fn read(&self, place: Place, object: &str) -> Result<Vec<u8>, ArchiveError> {
         if place.size > MAX_DOCUMENT_BYTES {
             let source = DocumentError::TooLarge { what: "document", got: place.size };
             return Err(ArchiveError::Document { object: object.to_owned(), source });
@@ -229,7 +239,7 @@ impl Source {
     }
 
     /// A document that is what its digest says.
-    pub(super) fn verified(
+    pub(crate) fn verified(
         &self,
         blobs: &BTreeMap<Digest, Place>,
         descriptor: &Descriptor,
@@ -249,7 +259,7 @@ impl Source {
 }
 
 /// Refuses a size that is not the promised one.
-pub(super) fn same_size(object: &str, got: u64, want: u64) -> Result<(), ArchiveError> {
+pub(crate) fn same_size(object: &str, got: u64, want: u64) -> Result<(), ArchiveError> {
     if got == want {
         return Ok(());
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 
-use hone_engines::{
+use hone_archive::{
     Archive, ArchiveError, OciRoot, OciShipment, ShipLayer, Shipment, ShipmentError, write_docker_archive,
     write_oci_archive,
 };
@@ -44,7 +44,7 @@ fn name() -> Reference {
 }
 
 fn oci(pack: &Pack) -> Vec<u8> {
-    let open = |descriptor: &Descriptor| -> hone_engines::Open<'_> {
+    let open = |descriptor: &Descriptor| -> hone_archive::Open<'_> {
         let bytes = layers().into_iter().find(|l| Digest::of(l) == descriptor.digest).unwrap();
         Box::new(move || Ok(Box::new(std::io::Cursor::new(bytes.clone()))))
     };
@@ -257,6 +257,13 @@ fn long_names_are_read_and_endless_ones_are_not() {
     for bad in ["5 path=x\n", "99 path=x\n", "path", "18446744073709551615 a=b\n", "0 a=b\n"] {
         refused(&with(&twin, extended(tar::EntryType::XHeader, bad.as_bytes())), "not one");
     }
+    // A record says its own length: behind a line break in an attribute there is no other.
+    let attribute = "SCHILY.xattr.user.a=\n\n16 path=../../x\n";
+    let attribute = format!("{} {attribute}\n", attribute.len() + 4);
+    open(&with(&twin, extended(tar::EntryType::XHeader, attribute.as_bytes()))).unwrap();
+    let twice = [extended(tar::EntryType::GNULongName, b"a"), extended(tar::EntryType::GNULongName, b"b")];
+    let twice = [vec![twice[0][0].clone()], twice[1].clone()].concat();
+    refused(&with(&twin, twice), "say the same of one entry");
     let index = "index.json";
     let size = |value: &str| format!("{} size={value}\n", 8 + value.len() + 1);
     let lying = |value: &str| {

@@ -1,20 +1,21 @@
-//! How much the compressed layers of an image may hold.
+//! The bomb limit: how much may come out of little.
 //!
 //! A few bytes of gzip or zstd stand for gigabytes of zeros, and a manifest does not say how many. What a layer
 //! unpacks to is therefore bounded by what it takes in the store: real layers are two to twenty times as large. One
-//! gigabyte besides is for all of an image together: four layers of thirty kilobytes are not four gigabytes.
+//! gigabyte besides is for all of an image together: four layers of thirty kilobytes are not four gigabytes. The holes of
+//! sparse files, which take no room in a tar, have as much (`untar`).
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use hone_image::layer::{Compression, compression};
-use hone_image::oci::Descriptor;
-use hone_image::{Image, Layer, Pack};
+use crate::layer::{Compression, compression};
+use crate::oci::Descriptor;
+use crate::{Image, Layer, Pack};
 
-/// What the layers of any image may hold (bytes).
-const FREE: u64 = 1 << 30;
+/// What may come out of nothing (bytes): the layers of any image, and the sparse files of any tar.
+pub const FREE: u64 = 1 << 30;
 /// What they may hold besides, for each byte stored.
 const RATIO: u64 = 100;
 
@@ -103,7 +104,7 @@ impl<R: Read> Read for Expanded<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hone_image::{Digest, LayerKind};
+    use crate::{Digest, LayerKind};
 
     fn stored(seed: &[u8], size: u64) -> Layer {
         Layer::zstd(LayerKind::Other, Digest::of(seed), size, Digest::of(seed))

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hone_image::{Artifact, Digest, Pack, Reference};
 
-use super::table::Place;
+use crate::table::Place;
 
 /// An image, or an index with those of its manifests that are there, in an archive.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,15 +26,15 @@ pub struct ArchivedArtifact {
 
 /// All of it.
 #[derive(Debug, Default)]
-pub(super) struct Contents {
-    pub(super) packs: Vec<ArchivedPack>,
-    pub(super) artifacts: Vec<ArchivedArtifact>,
-    pub(super) blobs: BTreeMap<Digest, Place>,
+pub(crate) struct Contents {
+    pub(crate) packs: Vec<ArchivedPack>,
+    pub(crate) artifacts: Vec<ArchivedArtifact>,
+    pub(crate) blobs: BTreeMap<Digest, Place>,
 }
 
 impl Contents {
     /// Adds a pack, or only its names when the pack is known.
-    pub(super) fn pack(&mut self, names: impl IntoIterator<Item = Reference>, pack: Pack) {
+    pub(crate) fn pack(&mut self, names: impl IntoIterator<Item = Reference>, pack: Pack) {
         match self.packs.iter_mut().find(|known| known.pack.digest() == pack.digest()) {
             Some(known) => known.names.extend(names),
             None => self.packs.push(ArchivedPack { names: names.into_iter().collect(), pack }),
@@ -42,7 +42,7 @@ impl Contents {
     }
 
     /// Adds an artifact, or only its name when the artifact is known.
-    pub(super) fn artifact(&mut self, name: Option<Reference>, artifact: Artifact) {
+    pub(crate) fn artifact(&mut self, name: Option<Reference>, artifact: Artifact) {
         let digest = artifact.manifest.digest();
         match self.artifacts.iter_mut().find(|known| known.artifact.manifest.digest() == digest) {
             Some(known) => known.names.extend(name),

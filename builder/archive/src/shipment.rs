@@ -4,6 +4,29 @@ use std::io::{self, Read};
 
 use hone_image::Digest;
 use hone_image::oci::ImageConfig;
+use hone_image::tar::TarError;
+
+/// What it took to make an image known to an engine, or to write it into an archive or a layout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Delivery {
+    /// Layers that went over.
+    pub sent_layers: usize,
+    /// Bytes of those layers.
+    pub sent_bytes: u64,
+}
+
+/// A part of an image that could not be read, or not be written where it goes.
+#[derive(Debug, thiserror::Error)]
+#[error("send image {reference}: {object}")]
+pub struct WriteError {
+    /// The image.
+    pub reference: String,
+    /// The layer, the document or the directory.
+    pub object: String,
+    /// Why not.
+    #[source]
+    pub source: io::Error,
+}
 
 /// Opens a layer's uncompressed tar, from its beginning, each time it is called.
 pub type Open<'a> = Box<dyn Fn() -> io::Result<Box<dyn Read>> + 'a>;
@@ -35,7 +58,7 @@ impl Shipment<'_> {
     }
 
     /// Whether it is a base with an adapter on top, as its configuration's labels say.
-    pub(crate) fn is_version(&self) -> bool {
+    pub fn is_version(&self) -> bool {
         let config: Result<ImageConfig, _> = serde_json::from_slice(&self.config);
         self.layers.len() > 1 && config.is_ok_and(|config| hone_image::image::is_version(&config))
     }
@@ -43,14 +66,32 @@ impl Shipment<'_> {
     /// How many of the lowest layers are those of `held`, one image of the engine.
     ///
     /// Engines name a layer by the chain of all below it, so only a common prefix is the same to them.
-    pub(crate) fn shared(&self, held: &[Digest]) -> usize {
+    pub fn shared(&self, held: &[Digest]) -> usize {
         self.layers.iter().zip(held).take_while(|(layer, id)| layer.diff_id == **id).count()
+    }
+}
+
+impl Shipment<'_> {
+    pub(crate) fn failed(&self, object: impl ToString) -> impl FnOnce(io::Error) -> WriteError {
+        let (reference, object) = (self.reference.clone(), object.to_string());
+        move |source| WriteError { reference, object, source }
+    }
+}
+
+/// What failed while a tar was written: the system's word, where there is one.
+pub(crate) fn cause(error: TarError) -> io::Error {
+    match error {
+        TarError::Io { source, .. } => source,
+        error => io::Error::other(error),
     }
 }
 
 impl ShipLayer<'_> {
     /// The length of the tar, by reading it when it is not known.
-    pub(crate) fn length(&self) -> io::Result<u64> {
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn length(&self) -> io::Result<u64> {
         match self.size {
             Some(size) => Ok(size),
             None => io::copy(&mut (self.open)()?, &mut io::sink()),

@@ -10,14 +10,15 @@ use std::path::Path;
 use hone_image::Digest;
 use serde_json::{Value, json};
 
-use crate::engine::Delivery;
-use crate::error::Error;
-use crate::shipment::Shipment;
+use super::{INDEX, MARK, MARKED};
+use crate::shipment::{Delivery, Shipment, WriteError};
 
 /// Writes the layout of `shipment` into `dir`, an empty directory, without the blobs of its `skip` lowest layers.
-pub(crate) fn write(shipment: &Shipment<'_>, skip: usize, dir: &Path) -> Result<Delivery, Error> {
-    let failed =
-        |object: String| move |source| Error::Layer { reference: shipment.reference.clone(), object, source };
+///
+/// # Errors
+/// When a layer cannot be read, or the disk refuses.
+pub fn write_partial(shipment: &Shipment<'_>, skip: usize, dir: &Path) -> Result<Delivery, WriteError> {
+    let failed = |object: String| shipment.failed(object);
     let blobs = dir.join("blobs/sha256");
     fs::create_dir_all(&blobs).map_err(failed(blobs.display().to_string()))?;
     let mut sent = Delivery { sent_layers: 0, sent_bytes: 0 };
@@ -56,8 +57,8 @@ fn finish(shipment: &Shipment<'_>, layers: &[Value], dir: &Path) -> io::Result<(
     let digest = blob(manifest.as_bytes())?;
     let entry = descriptor("application/vnd.oci.image.manifest.v1+json", &digest, manifest.len() as u64);
     let index = json!({ "schemaVersion": 2, "manifests": [entry] });
-    fs::write(dir.join("index.json"), index.to_string())?;
-    fs::write(dir.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)
+    fs::write(dir.join(INDEX), index.to_string())?;
+    fs::write(dir.join(MARK), MARKED)
 }
 
 fn descriptor(media_type: &str, digest: &Digest, size: u64) -> Value {
@@ -82,7 +83,7 @@ mod tests {
             layers: vec![layer(b"base"), layer(b"new!!")],
         };
         let dir = tempfile::tempdir().unwrap();
-        let sent = write(&shipment, 1, dir.path()).unwrap();
+        let sent = write_partial(&shipment, 1, dir.path()).unwrap();
         assert_eq!(sent, Delivery { sent_layers: 1, sent_bytes: 5 });
         let blob = |d: Digest| dir.path().join("blobs/sha256").join(d.hex());
         assert!(!blob(Digest::of(b"base")).exists());

@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 use hone_image::oci::{Descriptor, Manifest, Plain, Sealed};
 use hone_image::{Artifact, Digest, Document, Image, Pack, document, media};
 
-use super::images::Contents;
-use super::read::{ArchiveError, Source, same_size};
-use super::table::Place;
-use crate::oci::name_of;
+use crate::archive::{ArchiveError, Source, same_size};
+use crate::images::Contents;
+use crate::oci_shipment::name_of;
+use crate::table::Place;
 
 /// Manifests that are read, at most: an index may name one many times, and another index, too.
 const MAX_STEPS: usize = 4096;
 
 /// Reads everything that `index.json` leads to.
-pub(super) fn contents(source: &Source) -> Result<Contents, ArchiveError> {
+pub(crate) fn contents(source: &Source) -> Result<Contents, ArchiveError> {
     let place = source.find("index.json", "oci-layout")?;
     let index = document::index(Some(media::INDEX), source.read(place, "index.json")?);
     let index = index.map_err(|source| ArchiveError::Document { object: "index.json".to_owned(), source })?;
@@ -126,6 +126,6 @@ fn other(object: String, got: &str, want: &str) -> ArchiveError {
 }
 
 /// Parses a document of another kind, and says which it was when it is none.
-pub(super) fn parsed<T: Plain>(what: &'static str, object: &str, bytes: Vec<u8>) -> Result<Sealed<T>, ArchiveError> {
+pub(crate) fn parsed<T: Plain>(what: &'static str, object: &str, bytes: Vec<u8>) -> Result<Sealed<T>, ArchiveError> {
     Sealed::parse(what, bytes).map_err(|source| ArchiveError::Document { object: object.to_owned(), source })
 }
