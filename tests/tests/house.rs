@@ -23,24 +23,28 @@ const EFFECTS: &[&str] = &["tokio", "tonic", "ureq", "rustls", "rustix", "nix", 
 const NETWORK: &[&str] = &["tokio", "tonic", "ureq", "rustls"];
 
 /// Crates, and what they may not reach by whatever way; a wall is made higher here.
-const WALLS: [(&str, &[&[&str]]); 13] = [
+const WALLS: [(&str, &[&[&str]]); 17] = [
     ("hone-contract", &[EFFECTS, CODECS]),
     ("hone-model", &[EFFECTS, CODECS]),
     ("hone-image", &[EFFECTS]),
     ("hone-plan", &[EFFECTS]),
+    ("hone-sbom", &[EFFECTS]),
+    ("hone-hash", &[&["tokio", "tonic", "ureq", "rustls", "rustix", "nix", "tempfile"], CODECS]),
     ("hone-docker", &[EFFECTS, CODECS]),
     ("hone-files", &[NETWORK, CODECS, &["tempfile", "libc"]]),
     ("hone-store", &[NETWORK]),
+    ("hone-tree", &[NETWORK, &["tempfile"]]),
+    ("hone-archive", &[NETWORK, &["hone-engines"]]),
     ("hone-base", &[NETWORK, &["tempfile", "libc"]]),
     ("hone-registry", &[&["tokio", "tonic"]]),
-    ("hone-keeper", &[NETWORK, &["tempfile"]]),
-    ("hone-runtime", &[NETWORK, &["tempfile"]]),
+    ("hone-keeper", &[NETWORK, CODECS, &["tempfile"]]),
+    ("hone-runtime", &[NETWORK, CODECS, &["tempfile"]]),
     ("hone-run", &[NETWORK]),
-    ("hone-train", &[NETWORK, &["tempfile"]]),
+    ("hone-train", &[NETWORK, CODECS, &["tempfile"]]),
 ];
 
 /// The crates whose code touches no file, clock, network, environment or randomness.
-const PURE: [&str; 4] = ["contract", "model", "image", "plan"];
+const PURE: [&str; 5] = ["contract", "model", "image", "plan", "sbom"];
 
 /// Every crate of the workspace: its part of the house and what it uses, tests' own needs left out.
 fn crates() -> BTreeMap<String, (String, Vec<String>)> {
