@@ -1,7 +1,6 @@
 //! An archive as a source: its images, and where their bytes are.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
@@ -11,7 +10,7 @@ use std::sync::Arc;
 use hone_contract::quoted;
 use hone_files::open_regular;
 use hone_image::Digest;
-use hone_image::oci::{Descriptor, DocumentError, MAX_DOCUMENT_BYTES};
+use hone_image::oci::{DocumentError, MAX_DOCUMENT_BYTES};
 
 use crate::images::{ArchivedArtifact, ArchivedPack, Contents};
 use crate::table::{Place, Table};
@@ -236,25 +235,6 @@ impl Source {
         let io_error = |source| ArchiveError::Io { object: object.to_owned(), source };
         self.file.read_exact_at(&mut bytes, place.at).map_err(io_error)?;
         Ok(bytes)
-    }
-
-    /// A document that is what its digest says.
-    pub(crate) fn verified(
-        &self,
-        blobs: &BTreeMap<Digest, Place>,
-        descriptor: &Descriptor,
-        of: &str,
-    ) -> Result<Vec<u8>, ArchiveError> {
-        let Descriptor { digest, size, .. } = descriptor;
-        let object = digest.to_string();
-        let missing = || ArchiveError::Missing { of: of.to_owned(), object: object.clone() };
-        let place = blobs.get(digest).ok_or_else(missing)?;
-        let bytes = self.read(*place, &object)?;
-        same_size(&object, place.size, *size)?;
-        match Digest::of(&bytes) {
-            same if same == *digest => Ok(bytes),
-            other => Err(ArchiveError::Mismatch { object, got: other.to_string(), want: digest.to_string() }),
-        }
     }
 }
 

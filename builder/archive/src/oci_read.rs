@@ -3,24 +3,23 @@
 use std::collections::BTreeMap;
 
 use hone_image::oci::{Descriptor, Manifest, Plain, Sealed};
-use hone_image::{Artifact, Digest, Document, Image, Pack, document, media};
+use hone_image::walk::{Documents, Follow, MAX_BYTES, MAX_MANIFESTS, Refusal, Standing, Walk};
+use hone_image::{Artifact, Digest, Image, document, media};
 
 use crate::archive::{ArchiveError, Source, same_size};
 use crate::images::Contents;
-use crate::oci_shipment::name_of;
+use crate::oci_shipment::{name_of, named_by};
 use crate::table::Place;
-
-/// Manifests that are read, at most: an index may name one many times, and another index, too.
-const MAX_STEPS: usize = 4096;
 
 /// Reads everything that `index.json` leads to.
 pub(crate) fn contents(source: &Source) -> Result<Contents, ArchiveError> {
     let place = source.find("index.json", "oci-layout")?;
     let index = document::index(Some(media::INDEX), source.read(place, "index.json")?);
     let index = index.map_err(|source| ArchiveError::Document { object: "index.json".to_owned(), source })?;
-    let mut reading = Reading { source, steps: 0, found: Contents { blobs: blobs(source)?, ..Contents::default() } };
-    index.value().manifests.iter().try_for_each(|descriptor| reading.root(descriptor))?;
-    Ok(reading.found)
+    let blobs = blobs(source)?;
+    let (here, mut found) = (Here { source, blobs: &blobs }, Contents::default());
+    index.value().manifests.iter().try_for_each(|descriptor| here.root(descriptor, &mut found))?;
+    Ok(Contents { blobs, ..found })
 }
 
 /// Every file that is named as a blob.
@@ -33,96 +32,76 @@ fn blobs(source: &Source) -> Result<BTreeMap<Digest, Place>, ArchiveError> {
     named.map(|(hex, place)| Ok((digest(hex)?, place))).collect()
 }
 
-struct Reading<'a> {
+/// The blobs of an archive.
+struct Here<'a> {
     source: &'a Source,
-    steps: usize,
-    found: Contents,
+    blobs: &'a BTreeMap<Digest, Place>,
 }
 
-/// A manifest, as it is.
-enum Read {
-    Image(Box<Image>),
-    Artifact(Box<Artifact>),
-}
+impl Documents for Here<'_> {
+    type Error = ArchiveError;
 
-impl Reading<'_> {
-    fn root(&mut self, descriptor: &Descriptor) -> Result<(), ArchiveError> {
-        let name = name_of(descriptor);
-        if descriptor.is_index() {
-            let pack = self.index(descriptor)?;
-            self.found.pack(name, pack);
-            return Ok(());
+    fn document(&self, descriptor: &Descriptor) -> Result<Option<Vec<u8>>, ArchiveError> {
+        let Some(place) = self.blobs.get(&descriptor.digest) else { return Ok(None) };
+        let object = descriptor.digest.to_string();
+        let bytes = self.source.read(*place, &object)?;
+        same_size(&object, place.size, descriptor.size)?;
+        Ok(Some(bytes))
+    }
+
+    fn refused(&self, descriptor: &Descriptor, why: Refusal) -> ArchiveError {
+        let object = descriptor.digest.to_string();
+        match why {
+            Refusal::Document(source) => ArchiveError::Document { object, source },
+            Refusal::Digest { got, want } => {
+                ArchiveError::Mismatch { object, got: got.to_string(), want: want.to_string() }
+            }
+            Refusal::Image(source) => ArchiveError::Image { object, source },
+            Refusal::Absent { of } => ArchiveError::Missing { of: named_by(of), object },
+            Refusal::Wide { .. } => ArchiveError::TooMany { what: "manifests in one index", max: MAX_MANIFESTS },
+            Refusal::Large => ArchiveError::TooMany { what: "bytes of documents", max: MAX_BYTES },
         }
-        match self.manifest(descriptor, "index.json")? {
-            Read::Image(image) => self.found.pack(name, Pack::alone(*image)),
-            Read::Artifact(artifact) => self.found.artifact(name, *artifact),
+    }
+}
+
+impl Here<'_> {
+    fn root(&self, descriptor: &Descriptor, found: &mut Contents) -> Result<(), ArchiveError> {
+        let (name, object) = (name_of(descriptor), descriptor.digest.to_string());
+        if !descriptor.is_index() && !descriptor.is_manifest() {
+            let (got, want) = (descriptor.media_type.clone(), "an index or a manifest".to_owned());
+            return Err(ArchiveError::Mismatch { object, got, want });
+        }
+        match Walk::of(self, descriptor.clone(), Follow::joined()).stands_for()? {
+            Standing::Pack(pack) => {
+                pack.images().iter().map(Image::manifest).try_for_each(|manifest| self.whole(manifest))?;
+                pack.artifacts().iter().try_for_each(|artifact| self.whole(&artifact.manifest))?;
+                let named = pack.index().is_some_and(|index| !index.value().manifests.is_empty());
+                // Engines save an index whole, and one platform's manifests with it: some may be elsewhere, not all.
+                if named && pack.images().is_empty() && pack.artifacts().is_empty() {
+                    let (got, want) = ("none of its manifests".to_owned(), "one at least".to_owned());
+                    return Err(ArchiveError::Mismatch { object, got, want });
+                }
+                found.pack(name, pack);
+            }
+            Standing::Artifact(artifact) => {
+                let Artifact { manifest, .. } = &*artifact;
+                self.whole(manifest)?;
+                found.artifact(name, *artifact);
+            }
         }
         Ok(())
     }
 
-    /// An index with those of its manifests that are here: engines save it whole, and one platform's manifests with
-    /// it. An index in an index is legal and nobody's; what nests cannot go in circles.
-    fn index(&mut self, descriptor: &Descriptor) -> Result<Pack, ArchiveError> {
-        let object = descriptor.digest.to_string();
-        let bytes = self.source.verified(&self.found.blobs, descriptor, "index.json")?;
-        let Document::Index(index) = document(descriptor, &object, bytes)? else {
-            return Err(other(object, "a manifest", "an index"));
-        };
-        let (mut images, mut artifacts) = (Vec::new(), Vec::new());
-        for entry in &index.value().manifests {
-            if !entry.is_manifest() || !self.found.blobs.contains_key(&entry.digest) {
-                continue;
-            }
-            match self.manifest(entry, &object)? {
-                Read::Image(image) => images.push(*image),
-                Read::Artifact(artifact) => artifacts.push(*artifact),
-            }
-        }
-        if images.is_empty() && artifacts.is_empty() && !index.value().manifests.is_empty() {
-            let (got, want) = ("none of its manifests".to_owned(), "one at least".to_owned());
-            return Err(ArchiveError::Mismatch { object, got, want });
-        }
-        Ok(Pack::join(index, images, artifacts))
-    }
-
-    fn manifest(&mut self, descriptor: &Descriptor, of: &str) -> Result<Read, ArchiveError> {
-        self.steps += 1;
-        if self.steps > MAX_STEPS {
-            return Err(ArchiveError::TooMany { what: "entries of indexes", max: MAX_STEPS });
-        }
-        let object = descriptor.digest.to_string();
-        if !descriptor.is_manifest() {
-            return Err(other(object, &descriptor.media_type, "an index or a manifest"));
-        }
-        let bytes = self.source.verified(&self.found.blobs, descriptor, of)?;
-        let Document::Manifest(manifest) = document(descriptor, &object, bytes)? else {
-            return Err(other(object, "an index", "a manifest"));
-        };
+    /// Refuses a manifest that names what is not here, or is of another size.
+    fn whole(&self, manifest: &Sealed<Manifest>) -> Result<(), ArchiveError> {
         let Manifest { config, layers, .. } = manifest.value();
         for part in std::iter::once(config).chain(layers) {
-            let missing = || ArchiveError::Missing { of: object.clone(), object: part.digest.to_string() };
-            let place = self.found.blobs.get(&part.digest).ok_or_else(missing)?;
-            same_size(&part.digest.to_string(), place.size, part.size)?;
+            let (of, object) = (manifest.digest().to_string(), part.digest.to_string());
+            let place = self.blobs.get(&part.digest).ok_or(ArchiveError::Missing { of, object: object.clone() })?;
+            same_size(&object, place.size, part.size)?;
         }
-        let (bytes, of_config) =
-            (self.source.verified(&self.found.blobs, config, &object)?, config.digest.to_string());
-        if descriptor.is_attestation() || !manifest.value().is_image() {
-            let config = parsed("config", &of_config, bytes)?;
-            return Ok(Read::Artifact(Box::new(Artifact { manifest, config })));
-        }
-        let config = parsed("config", &of_config, bytes)?;
-        let image = Image::join(manifest, config).map_err(|source| ArchiveError::Image { object, source })?;
-        Ok(Read::Image(Box::new(image)))
+        Ok(())
     }
-}
-
-/// Parses an index or a manifest, and says which it was when it is none.
-fn document(descriptor: &Descriptor, object: &str, bytes: Vec<u8>) -> Result<Document, ArchiveError> {
-    Document::of(descriptor, bytes).map_err(|source| ArchiveError::Document { object: object.to_owned(), source })
-}
-
-fn other(object: String, got: &str, want: &str) -> ArchiveError {
-    ArchiveError::Mismatch { object, got: got.to_owned(), want: want.to_owned() }
 }
 
 /// Parses a document of another kind, and says which it was when it is none.

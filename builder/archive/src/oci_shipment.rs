@@ -3,9 +3,10 @@
 //! One name may stand for an index whose manifests share layers; manifests that are no images (models, documents
 //! about an image) are manifests as any other.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
-use hone_image::oci::{Descriptor, DocumentError, Manifest, Sealed};
+use hone_image::oci::{Descriptor, Manifest, Sealed};
+use hone_image::walk::{Documents, Follow, Kind, Node, Part, Refusal, Walk};
 use hone_image::{Digest, Pack, Reference, media};
 
 use crate::shipment::Open;
@@ -65,13 +66,14 @@ pub enum ShipmentError {
         digest: Digest,
         /// Why.
         #[source]
-        source: DocumentError,
+        source: Box<Refusal>,
     },
 }
 
 struct Document {
     descriptor: Descriptor,
     bytes: Vec<u8>,
+    /// What it names.
     children: Vec<Descriptor>,
     image: Option<Sealed<Manifest>>,
 }
@@ -119,34 +121,34 @@ impl<'a> OciShipment<'a> {
         Self::new(vec![root], documents, pack.layers().into_iter().map(blob))
     }
 
-    /// Everything that `root` leads to, each once, from above.
+    /// Everything that `root` leads to, each once: documents from above, then what they name.
     fn walk(&mut self, root: &OciRoot, given: &BTreeMap<Digest, Vec<u8>>) -> Result<Vec<Digest>, ShipmentError> {
-        let (mut reach, mut seen) = (Vec::new(), BTreeSet::new());
-        let mut next = VecDeque::from([("index.json".to_owned(), root.descriptor.clone())]);
-        while let Some((of, descriptor)) = next.pop_front() {
+        let (mut documents, mut parts, mut seen) = (Vec::new(), Vec::new(), BTreeSet::new());
+        for node in Walk::of(&Given(given), root.descriptor.clone(), Follow::named()).strict() {
+            let Node { descriptor, of, part } = node?;
             let Descriptor { digest, size: want, .. } = descriptor;
-            let document = descriptor.is_index() || descriptor.is_manifest();
-            let got = match (given.get(&digest), self.blobs.get(&digest)) {
-                (Some(bytes), _) => bytes.len() as u64,
-                (None, Some(blob)) if !document => blob.descriptor.size,
+            let (to, document) = match part {
                 // An index may name manifests for other machines, which nobody has pulled.
-                (None, _) if document && !reach.is_empty() => continue,
-                _ => return Err(ShipmentError::Missing { digest, of }),
+                Part::Absent | Part::Other => continue,
+                Part::Config | Part::Layer => {
+                    let got = match (given.get(&digest), self.blobs.get(&digest)) {
+                        (Some(bytes), _) => bytes.len() as u64,
+                        (None, Some(blob)) => blob.descriptor.size,
+                        (None, None) => return Err(ShipmentError::Missing { digest, of: named_by(of) }),
+                    };
+                    if got != want {
+                        return Err(ShipmentError::Size { digest, got, want });
+                    }
+                    (&mut parts, given.get(&digest).map(|bytes| Document::part(descriptor, bytes)))
+                }
+                read => (&mut documents, Document::read(descriptor, read)),
             };
-            if got != want {
-                return Err(ShipmentError::Size { digest, got, want });
-            }
-            if !seen.insert(digest) {
-                continue;
-            }
-            reach.push(digest);
-            if let Some(bytes) = given.get(&digest) {
-                let document = Document::parse(&descriptor, bytes)?;
-                next.extend(document.children.iter().map(|child| (digest.to_string(), child.clone())));
-                self.documents.insert(digest, document);
+            if seen.insert(digest) {
+                to.push(digest);
+                self.documents.extend(document.map(|document| (digest, document)));
             }
         }
-        Ok(reach)
+        Ok([documents, parts].concat())
     }
 
     /// The roots that go where names are needed, or all.
@@ -194,24 +196,52 @@ impl<'a> OciShipment<'a> {
 }
 
 impl Document {
-    fn parse(descriptor: &Descriptor, bytes: &[u8]) -> Result<Self, ShipmentError> {
-        let failed = |source| ShipmentError::Document { digest: descriptor.digest, source };
-        let (bytes, of) = (bytes.to_vec(), descriptor.clone());
-        if !descriptor.is_index() && !descriptor.is_manifest() {
-            return Ok(Self { descriptor: of, bytes, children: Vec::new(), image: None });
-        }
-        match hone_image::Document::of(descriptor, bytes).map_err(failed)? {
-            hone_image::Document::Index(index) => {
+    /// A configuration or a layer that was given as a document.
+    fn part(descriptor: Descriptor, bytes: &[u8]) -> Self {
+        Self { descriptor, bytes: bytes.to_vec(), children: Vec::new(), image: None }
+    }
+
+    /// An index or a manifest; `None` when it is neither.
+    fn read(descriptor: Descriptor, part: Part) -> Option<Self> {
+        match part {
+            Part::Index(index) => {
                 let children = index.value().manifests.clone();
-                Ok(Self { descriptor: of, bytes: index.bytes().to_vec(), children, image: None })
+                Some(Self { descriptor, bytes: index.bytes().to_vec(), children, image: None })
             }
-            hone_image::Document::Manifest(manifest) => {
+            Part::Manifest(manifest, kind) => {
                 let Manifest { config, layers, .. } = manifest.value();
                 let children = [std::slice::from_ref(config), layers].concat();
-                let image = manifest.value().is_image() && !descriptor.is_attestation();
                 let bytes = manifest.bytes().to_vec();
-                Ok(Self { descriptor: of, bytes, children, image: image.then_some(manifest) })
+                Some(Self { descriptor, bytes, children, image: (kind == Kind::Image).then_some(*manifest) })
             }
+            _ => None,
+        }
+    }
+}
+
+/// Who names it, in words.
+pub(crate) fn named_by(of: Option<Digest>) -> String {
+    of.map_or_else(|| "index.json".to_owned(), |digest| digest.to_string())
+}
+
+/// The documents that a shipment was given.
+struct Given<'a>(&'a BTreeMap<Digest, Vec<u8>>);
+
+impl Documents for Given<'_> {
+    type Error = ShipmentError;
+
+    fn document(&self, descriptor: &Descriptor) -> Result<Option<Vec<u8>>, ShipmentError> {
+        let Some(bytes) = self.0.get(&descriptor.digest) else { return Ok(None) };
+        match bytes.len() as u64 {
+            got if got == descriptor.size => Ok(Some(bytes.clone())),
+            got => Err(ShipmentError::Size { digest: descriptor.digest, got, want: descriptor.size }),
+        }
+    }
+
+    fn refused(&self, descriptor: &Descriptor, why: Refusal) -> ShipmentError {
+        match why {
+            Refusal::Absent { of } => ShipmentError::Missing { digest: descriptor.digest, of: named_by(of) },
+            why => ShipmentError::Document { digest: descriptor.digest, source: why.into() },
         }
     }
 }

@@ -98,7 +98,7 @@ pub enum Error {
         digest: hone_image::Digest,
         /// Why.
         #[source]
-        source: hone_image::oci::DocumentError,
+        source: Box<hone_image::walk::Refusal>,
     },
     /// What it named is not a digest.
     #[error("{}: answer not understood", quoted(command))]

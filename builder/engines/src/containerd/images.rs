@@ -1,11 +1,12 @@
 //! The images behind containerd's names: which of an index counts, whether all of it is there, what it leads to.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::rc::Rc;
 
 use hone_image::oci::{Descriptor, ImageConfig, Index, Manifest, Platform, Sealed};
 use hone_image::platform::best;
+use hone_image::walk::{Documents, Follow, Node, Part, Refusal, Walk};
 use hone_image::{Digest, Document, Image};
 
 use super::client::{Blob, Client};
@@ -15,8 +16,6 @@ use crate::oci::{OciBlob, OciRoot, OciShipment};
 
 /// Labels that begin so lead containerd's collector from a document to what it needs.
 const REFERS: &str = "containerd.io/gc.ref.content";
-/// More indexes and manifests than this are not under one name.
-const MAX_DOCUMENTS: usize = 1000;
 
 /// An index's images, the best for `machine` first; of an index in an index, nobody knows what it is.
 fn best_first(machine: &Platform, index: &Index) -> Vec<Descriptor> {
@@ -27,69 +26,67 @@ fn best_first(machine: &Platform, index: &Index) -> Vec<Descriptor> {
     images
 }
 
-/// An index or a manifest of the content store; `None` when it is not there.
-fn document(client: &Rc<Client>, digest: Digest, said: Option<&str>) -> Result<Option<Document>, Error> {
-    let Some(bytes) = Blob::document(client, digest)? else { return Ok(None) };
-    Document::parse(said, bytes).map(Some).map_err(|source| Error::Document { digest, source })
+/// The content store of a namespace. An error that is none says that there is no image, whoever put its parts there.
+struct Content<'a>(&'a Rc<Client>);
+
+impl Documents for Content<'_> {
+    type Error = Option<Error>;
+
+    fn document(&self, descriptor: &Descriptor) -> Result<Option<Vec<u8>>, Option<Error>> {
+        Blob::document(self.0, descriptor.digest).map_err(Some)
+    }
+
+    fn refused(&self, descriptor: &Descriptor, why: Refusal) -> Option<Error> {
+        let known = descriptor.is_index() || descriptor.is_manifest();
+        match why {
+            // A manifest and a configuration that disagree are no image.
+            Refusal::Document(_) if !known => None,
+            Refusal::Absent { .. } | Refusal::Image(_) => None,
+            why => Some(Error::Document { digest: descriptor.digest, source: why.into() }),
+        }
+    }
 }
 
 /// The image that this index or manifest is: of several, that for this machine.
 pub(super) fn image(client: &Rc<Client>, machine: &Platform, digest: Digest) -> Result<Option<Image>, Error> {
-    let index = match document(client, digest, None)? {
-        None => return Ok(None),
-        Some(Document::Manifest(manifest)) => return join(client, manifest),
-        Some(Document::Index(index)) => index,
-    };
-    for entry in best_first(machine, index.value()) {
-        let found = document(client, entry.digest, Some(&entry.media_type))?;
-        let Some(Document::Manifest(manifest)) = found else { continue };
-        if let Some(image) = join(client, manifest)? {
-            return Ok(Some(image));
+    let Some(bytes) = Blob::document(client, digest)? else { return Ok(None) };
+    let root = Document::parse(None, bytes);
+    let root = root.map_err(|error| Error::Document { digest, source: Box::new(error.into()) })?;
+    let mut follow = Follow::joined();
+    if let Document::Index(index) = &root {
+        follow = follow.only(best_first(machine, index.value()));
+    }
+    for node in Walk::from(&Content(client), root, follow).strict() {
+        match node {
+            Ok(Node { part: Part::Image(image), .. }) => return Ok(Some(*image)),
+            Ok(_) | Err(None) => {}
+            Err(Some(error)) => return Err(error),
         }
     }
     Ok(None)
-}
-
-fn join(client: &Rc<Client>, manifest: Sealed<Manifest>) -> Result<Option<Image>, Error> {
-    if !manifest.value().is_image() {
-        return Ok(None);
-    }
-    let Some(config) = Blob::document(client, manifest.value().config.digest)? else { return Ok(None) };
-    // A manifest and a configuration that disagree are no image, whoever put them there.
-    let config = Sealed::parse("config", config).ok();
-    Ok(config.and_then(|config| Image::join(manifest, config).ok()))
 }
 
 /// What a name leads to, as far as it is there whole: the model's artifact comes along, and images for other machines
 /// that were never pulled do not.
 pub(super) fn whole<'a>(client: &'a Rc<Client>, name: &str, root: Descriptor) -> Result<OciShipment<'a>, Error> {
     let operation = format!("save image {name}");
-    let (mut documents, mut blobs, mut seen) = (Vec::new(), BTreeMap::new(), BTreeSet::new());
-    let (mut next, mut manifests) = (VecDeque::from([root.clone()]), 0);
-    while let Some(descriptor) = next.pop_front() {
-        let known = descriptor.is_index() || descriptor.is_manifest();
-        if !known || !seen.insert(descriptor.digest) {
-            continue;
-        }
-        if seen.len() > MAX_DOCUMENTS {
-            return Err(client.refused(&operation, &format!("want at most {MAX_DOCUMENTS} indexes and manifests")));
-        }
-        match document(client, descriptor.digest, Some(&descriptor.media_type))? {
-            None => {}
-            Some(Document::Index(index)) => {
-                next.extend(index.value().manifests.iter().cloned());
-                documents.push(index.bytes().to_vec());
-            }
-            Some(Document::Manifest(manifest)) => {
+    let none = || client.refused(&operation, "it has no such image, or none that is whole");
+    let (mut documents, mut blobs, mut seen, mut manifests) = (Vec::new(), BTreeMap::new(), BTreeSet::new(), 0);
+    let follow = Follow::named().when(|descriptor| seen.insert(descriptor.digest));
+    for node in Walk::of(&Content(client), root.clone(), follow).strict() {
+        match node.map_err(|error| error.unwrap_or_else(none))?.part {
+            Part::Index(index) => documents.push(index.bytes().to_vec()),
+            Part::Manifest(manifest, _) => {
                 let Some(parts) = parts(client, manifest.value())? else { continue };
                 blobs.extend(parts.into_iter().map(|part| (part.digest, part)));
                 documents.push(manifest.bytes().to_vec());
                 manifests += 1;
             }
+            _ => {}
         }
     }
     if manifests == 0 {
-        return Err(client.refused(&operation, "it has no such image, or none that is whole"));
+        return Err(none());
     }
     let root = OciRoot { reference: name.parse().ok(), descriptor: root };
     let blobs = blobs.into_values().map(|descriptor| blob(client, descriptor));

@@ -34,7 +34,7 @@ impl Blob {
         let Some(size) = client.size(digest)? else { return Ok(None) };
         if size > MAX_DOCUMENT_BYTES {
             let source = DocumentError::TooLarge { what: "document", got: size };
-            return Err(Error::Document { digest, source });
+            return Err(Error::Document { digest, source: Box::new(source.into()) });
         }
         let Some(blob) = Self::open(client, digest)? else { return Ok(None) };
         let mut bytes = Vec::new();
