@@ -14,11 +14,12 @@ use hone_contract::{Digest, quoted};
 use hone_files::open_regular;
 use hone_image::foreign::{Form, Maker, maker, parts};
 use hone_image::layer::Compression;
-use hone_image::oci::{Descriptor, MAX_DOCUMENT_BYTES, Manifest, Sealed};
+use hone_image::oci::{Descriptor, Index, MAX_DOCUMENT_BYTES, Manifest, Sealed};
 use hone_image::platform::best;
 use hone_image::untar::{self, Kind, MAX_ENTRIES};
+use hone_image::walk::{Documents, Follow, Node, Part, Refusal, Walk};
 use hone_image::whiteout::{BadWhiteout, Whiteout, whiteout};
-use hone_image::{Document, document, media, tar::check_path};
+use hone_image::{Document, media, tar::check_path};
 use hone_registry::Repository;
 use hone_store::{Budget, Ingest, Store, this_machine};
 
@@ -26,13 +27,9 @@ use crate::error::{ArtifactError, BuildError, at, io_at};
 use crate::fetch::Model;
 
 /// Where manifests and blobs come from.
-pub trait Origin {
-    /// The manifest or index of this digest, or what the reference itself stands for.
-    fn document(&self, digest: Option<Digest>) -> Result<Vec<u8>, BuildError>;
-    /// What whoever names it says that the reference's own document is.
-    fn said(&self) -> Option<&str> {
-        None
-    }
+pub trait Origin: Documents<Error = BuildError> {
+    /// What the reference stands for.
+    fn root(&self) -> Result<Document, BuildError>;
     /// The file that holds a blob's bytes, verified.
     fn blob(&self, blob: &Descriptor) -> Result<PathBuf, BuildError>;
     /// The same for a blob whose digest is checked when it is packed: it need not be read twice.
@@ -61,10 +58,22 @@ pub struct Local {
     pub root: Descriptor,
 }
 
+impl Documents for Remote<'_> {
+    type Error = BuildError;
+
+    fn document(&self, descriptor: &Descriptor) -> Result<Option<Vec<u8>>, BuildError> {
+        Ok(self.repository.document(descriptor)?)
+    }
+
+    fn refused(&self, descriptor: &Descriptor, why: Refusal) -> BuildError {
+        self.repository.refused(descriptor, why).into()
+    }
+}
+
 impl Origin for Remote<'_> {
-    fn document(&self, digest: Option<Digest>) -> Result<Vec<u8>, BuildError> {
-        let target = digest.map_or_else(|| self.target.clone(), |d| d.to_string());
-        Ok(self.repository.manifest(&target)?.bytes)
+    fn root(&self) -> Result<Document, BuildError> {
+        let root = self.repository.manifest(&self.target)?;
+        Ok(Document::parse(Some(&root.media_type), root.bytes)?)
     }
 
     fn blob(&self, blob: &Descriptor) -> Result<PathBuf, BuildError> {
@@ -72,13 +81,21 @@ impl Origin for Remote<'_> {
     }
 }
 
-impl Origin for Local {
-    fn document(&self, digest: Option<Digest>) -> Result<Vec<u8>, BuildError> {
-        Ok(self.layout.read_blob(digest.unwrap_or(self.root.digest), MAX_DOCUMENT_BYTES)?)
+impl Documents for Local {
+    type Error = BuildError;
+
+    fn document(&self, descriptor: &Descriptor) -> Result<Option<Vec<u8>>, BuildError> {
+        Ok(self.layout.document(descriptor)?)
     }
 
-    fn said(&self) -> Option<&str> {
-        Some(&self.root.media_type)
+    fn refused(&self, descriptor: &Descriptor, why: Refusal) -> BuildError {
+        self.layout.refused(descriptor, why).into()
+    }
+}
+
+impl Origin for Local {
+    fn root(&self) -> Result<Document, BuildError> {
+        Ok(Document::of(&self.root, self.layout.read_blob(self.root.digest, MAX_DOCUMENT_BYTES)?)?)
     }
 
     fn blob(&self, blob: &Descriptor) -> Result<PathBuf, BuildError> {
@@ -103,14 +120,14 @@ pub type Known<'a> = &'a dyn Fn(&str, Digest) -> Option<SourceFile>;
 /// The model that an artifact or an image holds. Files that are `known` are not fetched.
 pub fn model(origin: &dyn Origin, shown: &str, ingest: &Ingest<'_>, known: Known<'_>) -> Result<Model, BuildError> {
     let reading = |error: BuildError| at(format!("base.model {}", quoted(shown)))(error);
-    let bytes = origin.document(None).map_err(reading)?;
-    let root = Digest::of(&bytes);
-    let manifest = manifest_of(origin, bytes).map_err(reading)?;
+    let root = origin.root().map_err(reading)?;
+    let digest = root.descriptor().digest;
+    let manifest = manifest_of(origin, root).map_err(reading)?;
     let scratch = ingest.scratch_dir()?;
     let files = files_of(origin, manifest.value(), scratch.path(), known).map_err(reading)?;
     let mut model = split(shown, files).map_err(|e| reading(e.into()))?;
     let said = Provenance::annotated(&manifest.value().annotations);
-    model.provenance = Provenance { name: None, digest: Some(root), ..said };
+    model.provenance = Provenance { name: None, digest: Some(digest), ..said };
     model.scratch = Some(scratch);
     Ok(model)
 }
@@ -146,27 +163,34 @@ fn files_of(origin: &dyn Origin, manifest: &Manifest, scratch: &Path, known: Kno
     Ok(files)
 }
 
-/// The manifest that says most about the model: of an index the ModelPack artifact, else the image for this machine.
-fn manifest_of(origin: &dyn Origin, bytes: Vec<u8>) -> Result<Sealed<Manifest>, BuildError> {
-    let index = match Document::parse(origin.said(), bytes)? {
-        Document::Manifest(manifest) => return Ok(manifest),
-        Document::Index(index) => index,
-    };
-    let all = &index.value().manifests;
+/// The manifest that says most about the model.
+fn manifest_of(origin: &dyn Origin, root: Document) -> Result<Sealed<Manifest>, BuildError> {
+    let mut follow = Follow::named();
+    if let Document::Index(index) = &root {
+        follow = follow.only(vec![best_of(index.value()).ok_or(ArtifactError::Index)?.clone()]);
+    }
+    for node in Walk::from(origin, root, follow).strict() {
+        match node? {
+            Node { part: Part::Manifest(manifest, _), .. } => return Ok(*manifest),
+            Node { part: Part::Absent, descriptor, .. } => {
+                return Err(ArtifactError::Absent(descriptor.digest).into());
+            }
+            _ => {}
+        }
+    }
+    Err(ArtifactError::Index.into())
+}
+
+/// Of an index the ModelPack artifact, else the image for this machine, else what may be the model.
+fn best_of(index: &Index) -> Option<&Descriptor> {
+    let all = &index.manifests;
     let model = all.iter().find(|d| d.artifact_type.as_deref() == Some(media::MODEL_MANIFEST));
     let here = || best(&this_machine(), all, |d| d.platform.clone());
     // A model's manifest need not say that it is one; that it is for no processor tells it from an image.
     let plain = || all.iter().find(|d| d.is_manifest() && d.platform.is_none());
     // The model is the same in an image for another processor; in one for another system it may not be.
     let other = || all.iter().find(|d| d.is_manifest() && !d.is_attestation() && d.is_for_linux_or_nobody());
-    let chosen = model.or_else(here).or_else(plain).or_else(other);
-    let chosen = chosen.ok_or(ArtifactError::Index)?;
-    let bytes = origin.document(Some(chosen.digest))?;
-    let (got, want) = (Digest::of(&bytes), chosen.digest);
-    if got != want {
-        return Err(ArtifactError::Manifest { got, want }.into());
-    }
-    Ok(document::manifest(Some(&chosen.media_type), bytes)?)
+    model.or_else(here).or_else(plain).or_else(other)
 }
 
 /// A tar as a file: the blob itself, or what it holds, unpacked into `scratch`.
@@ -376,12 +400,23 @@ mod tests {
     }
 
     /// Documents by digest; the first is what the reference stands for.
-    struct Documents(Vec<Vec<u8>>);
+    struct Memory(Vec<Vec<u8>>);
 
-    impl Origin for Documents {
-        fn document(&self, digest: Option<Digest>) -> Result<Vec<u8>, BuildError> {
-            let wanted = |bytes: &&Vec<u8>| digest.is_none_or(|digest| Digest::of(bytes) == digest);
-            self.0.iter().find(wanted).cloned().ok_or_else(|| ArtifactError::Index.into())
+    impl Documents for Memory {
+        type Error = BuildError;
+
+        fn document(&self, descriptor: &Descriptor) -> Result<Option<Vec<u8>>, BuildError> {
+            Ok(self.0.iter().find(|bytes| Digest::of(bytes) == descriptor.digest).cloned())
+        }
+
+        fn refused(&self, _: &Descriptor, why: Refusal) -> BuildError {
+            panic!("{why}")
+        }
+    }
+
+    impl Origin for Memory {
+        fn root(&self) -> Result<Document, BuildError> {
+            Ok(Document::parse(None, self.0[0].clone())?)
         }
 
         fn blob(&self, _: &Descriptor) -> Result<PathBuf, BuildError> {
@@ -404,8 +439,8 @@ mod tests {
         let unknown = serde_json::json!({"architecture": "unknown", "os": "unknown"});
         let index = serde_json::json!({"schemaVersion": 2, "mediaType": media::INDEX,
             "manifests": [listed(&attested, unknown), listed(&pack, serde_json::Value::Null)]});
-        let documents = Documents(vec![index.to_string().into_bytes(), attested, pack]);
-        let chosen = manifest_of(&documents, documents.document(None).expect("index")).expect("a manifest");
+        let documents = Memory(vec![index.to_string().into_bytes(), attested, pack]);
+        let chosen = manifest_of(&documents, documents.root().expect("index")).expect("a manifest");
         assert_eq!(parts(chosen.value()).expect("a model")[0].form, Form::Raw("model".into()));
     }
 

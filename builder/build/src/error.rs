@@ -137,7 +137,10 @@ pub enum TrainerError {
         /// What it is for.
         has: String,
     },
-    /// One that is no image of containers.
+    /// A name that stands for no image of containers.
+    #[error("{0}: it is no image of containers")]
+    NoImage(String),
+    /// One with a layer that no container has.
     #[error("trainer: layer {0} is no layer of an image")]
     Layer(Digest),
 }
@@ -152,14 +155,9 @@ pub enum ArtifactError {
     /// Its index has nothing for this machine.
     #[error("the index names neither a model nor an image for Linux")]
     Index,
-    /// A document of another digest.
-    #[error("manifest {want}: got {got}")]
-    Manifest {
-        /// What came.
-        got: Digest,
-        /// What the index names.
-        want: Digest,
-    },
+    /// Its index names what is elsewhere.
+    #[error("its index names manifest {0}, which is not there")]
+    Absent(Digest),
     /// What is called a tar, and is none.
     #[error("layer {digest} is called a tar ({}) and is none{like}", quoted(media_type))]
     NoTar {

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use hone_contract::job::Trainer;
 use hone_contract::progress::Progress;
 use hone_contract::{Digest, Pinned};
-use hone_image::oci::{self, Descriptor, Manifest, RuntimeConfig, Sealed};
+use hone_image::oci::{self, Descriptor, RuntimeConfig};
 use hone_image::platform::best;
-use hone_image::{Document, Image, Layer, LayerKind, document};
+use hone_image::walk::{Follow, Part, Walk};
+use hone_image::{Document, Image, Layer, LayerKind};
 use hone_plan::{Platform, TrainerPlan, TrainerSource};
 use hone_registry::Repository;
 use hone_store::{Budget, Ingest, Store, this_machine};
@@ -108,15 +109,22 @@ impl Fetch<'_> {
         }
         let repository = self.client.repository(&pinned.reference)?;
         let root = repository.manifest(&pinned.target())?;
-        let images = match Document::parse(Some(&root.media_type), root.bytes)? {
-            Document::Index(index) => {
-                let manifests: Vec<&Descriptor> =
-                    index.value().manifests.iter().filter(|d| d.is_manifest()).collect();
-                let wanted = self.picked(name, &manifests, |d| d.platform.clone())?;
-                wanted.into_iter().map(|d| fetched(&repository, d)).collect::<Result<Vec<_>, _>>()?
+        let root = Document::parse(Some(&root.media_type), root.bytes)?;
+        let mut follow = Follow::joined();
+        if let Document::Index(index) = &root {
+            let manifests: Vec<&Descriptor> = index.value().manifests.iter().filter(|d| d.is_manifest()).collect();
+            let wanted = self.picked(name, &manifests, |d| d.platform.clone())?;
+            follow = follow.only(wanted.into_iter().map(|d| (*d).clone()).collect());
+        }
+        let mut images = Vec::new();
+        for node in Walk::from(&repository, root, follow).strict() {
+            if let Part::Image(image) = node?.part {
+                images.push(*image);
             }
-            Document::Manifest(manifest) => vec![image_of(&repository, manifest)?],
-        };
+        }
+        if images.is_empty() {
+            return Err(TrainerError::NoImage(name.clone()).into());
+        }
         Ok(Found::Remote(repository, self.chosen(name, &images)?))
     }
 
@@ -211,20 +219,6 @@ impl FoundTrainer {
 fn platform_of(image: &Image) -> Platform {
     let config = image.config().value();
     Platform { architecture: config.architecture.clone(), variant: config.variant.clone() }
-}
-
-fn fetched(repository: &Repository, descriptor: &Descriptor) -> Result<Image, BuildError> {
-    let bytes = repository.manifest(&descriptor.digest.to_string())?.bytes;
-    image_of(repository, document::manifest(Some(&descriptor.media_type), bytes)?)
-}
-
-fn image_of(repository: &Repository, manifest: Sealed<Manifest>) -> Result<Image, BuildError> {
-    let config = &manifest.value().config;
-    let mut bytes = Vec::new();
-    let limit = hone_image::oci::MAX_DOCUMENT_BYTES;
-    let source = repository.blob(config, 0)?;
-    io::Read::read_to_end(&mut io::Read::take(source, limit + 1), &mut bytes)?;
-    Ok(Image::join(manifest, Sealed::parse("config", bytes)?)?)
 }
 
 /// Brings an image's layers into the store, each verified: its digest as it comes, its diff id after.

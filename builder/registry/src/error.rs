@@ -8,6 +8,7 @@ use std::io;
 
 use hone_contract::quoted;
 use hone_image::digest::Digest;
+use hone_image::walk::Refusal;
 
 use crate::parse::RegistryError;
 
@@ -73,6 +74,15 @@ pub enum Error {
         got: Digest,
         /// What was asked for.
         want: Digest,
+    },
+    /// An index, a manifest or a configuration that is refused.
+    #[error("{task}")]
+    Document {
+        /// Operation and object.
+        task: String,
+        /// Why.
+        #[source]
+        source: Refusal,
     },
     /// The caller's own data could not be read.
     #[error("{task}: read the data to send")]

@@ -11,6 +11,7 @@ mod answer;
 mod auth;
 mod client;
 mod credentials;
+mod documents;
 pub mod download;
 mod error;
 pub mod hub;

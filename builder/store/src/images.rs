@@ -3,15 +3,11 @@
 use std::collections::BTreeSet;
 
 use hone_contract::{chain, quoted};
-use hone_image::oci::{Descriptor, DocumentError, ImageConfig, MAX_DOCUMENT_BYTES, Manifest, Plain, Sealed};
-use hone_image::{Artifact, Digest, Document, Image, Pack, Reference, document, media};
+use hone_image::oci::{Descriptor, ImageConfig, MAX_DOCUMENT_BYTES, Manifest, Plain, Sealed};
+use hone_image::walk::{Documents, Follow, Refusal, Standing, Walk};
+use hone_image::{Artifact, Digest, Image, Pack, Reference, document, media};
 
 use crate::{Ingest, Store, StoreError, this_machine};
-
-/// Manifests looked at below one index; ours have a handful, multi-platform images a dozen.
-pub const MAX_MANIFESTS: usize = 256;
-/// Bytes of the manifests and configurations below one index, together; ours have some hundred kilobytes.
-pub const MAX_DOCUMENTS: usize = 32 << 20;
 
 impl Ingest<'_> {
     /// Stores one image, without an index, under a name. Its layers must be there already.
@@ -102,7 +98,7 @@ impl Store {
     /// # Errors
     /// When it is not there, or its documents do not fit each other.
     pub fn pack(&self, digest: Digest) -> Result<Pack, StoreError> {
-        self.pack_as(digest, None)
+        self.pack_as(digest, "")
     }
 
     /// What an entry of an index stands for: [`Store::pack`], of what the entry says that it is.
@@ -110,51 +106,27 @@ impl Store {
     /// # Errors
     /// As [`Store::pack`]; when it is something else.
     pub fn pack_of(&self, root: &Descriptor) -> Result<Pack, StoreError> {
-        self.pack_as(root.digest, Some(&root.media_type))
+        self.pack_as(root.digest, &root.media_type)
     }
 
-    fn pack_as(&self, digest: Digest, said: Option<&str>) -> Result<Pack, StoreError> {
-        let index = match self.document(digest, said)? {
-            Document::Manifest(manifest) => return Ok(Pack::alone(self.join(manifest)?)),
-            Document::Index(index) => index,
-        };
-        let (mut images, mut artifacts) = (Vec::new(), Vec::new());
-        let mut left = MAX_DOCUMENTS;
-        let mut count = |documents: [&[u8]; 2]| -> Result<(), StoreError> {
-            let size = documents.iter().map(|document| document.len()).sum();
-            left = left.checked_sub(size).ok_or_else(|| StoreError::Record {
-                path: self.blob_path(digest),
-                why: format!("its manifests and configurations have more than {MAX_DOCUMENTS} bytes together"),
-            })?;
-            Ok(())
-        };
-        for descriptor in index.value().manifests.iter().take(MAX_MANIFESTS) {
-            // An index in an index is legal and nobody's: what nests cannot go in circles.
-            if !descriptor.is_manifest() || !self.has(descriptor.digest, descriptor.size) {
-                continue;
-            }
-            let manifest = self.manifest(descriptor)?;
-            if !descriptor.is_attestation() && self.is_image(&manifest) {
-                let image = self.join(manifest)?;
-                count([image.manifest().bytes(), image.config().bytes()])?;
-                images.push(image);
-            } else {
-                let artifact = self.artifact(manifest)?;
-                count([artifact.manifest.bytes(), artifact.config.bytes()])?;
-                artifacts.push(artifact);
+    fn pack_as(&self, digest: Digest, said: &str) -> Result<Pack, StoreError> {
+        let root = Descriptor::of(said, digest, 0);
+        // One of another size than its entry says is not what the entry means.
+        let follow = Follow::joined().when(|manifest| self.has(manifest.digest, manifest.size));
+        match Walk::of(self, root, follow).stands_for()? {
+            Standing::Pack(pack) => Ok(pack),
+            Standing::Artifact(_) => {
+                let why = "it is an artifact, no image of containers".to_owned();
+                Err(StoreError::Record { path: self.blob_path(digest), why })
             }
         }
-        Ok(Pack::join(index, images, artifacts))
-    }
-
-    /// The index or manifest of this digest, which whoever names it says is a `said`.
-    pub(crate) fn document(&self, digest: Digest, said: Option<&str>) -> Result<Document, StoreError> {
-        let bytes = self.read_blob(digest, MAX_DOCUMENT_BYTES)?;
-        Document::parse(said, bytes).map_err(|source| StoreError::Parse { path: self.blob_path(digest), source })
     }
 
     /// The manifest that a descriptor describes.
-    pub(crate) fn manifest(&self, descriptor: &Descriptor) -> Result<Sealed<Manifest>, StoreError> {
+    ///
+    /// # Errors
+    /// When it is not there, or is none.
+    pub fn manifest(&self, descriptor: &Descriptor) -> Result<Sealed<Manifest>, StoreError> {
         let bytes = self.read_blob(descriptor.digest, MAX_DOCUMENT_BYTES)?;
         let parsed = document::manifest(Some(&descriptor.media_type), bytes);
         parsed.map_err(|source| StoreError::Parse { path: self.blob_path(descriptor.digest), source })
@@ -188,40 +160,31 @@ impl Store {
     /// When the index cannot be read, or what one of them is made of. One that cannot be read is passed over: what it is
     /// about is not known then.
     pub fn referrers(&self, subject: Digest) -> Result<Vec<Artifact>, StoreError> {
+        let statements = self.statements_about(subject)?.into_iter();
+        statements
+            .map(|(_, manifest)| {
+                let config = self.plain(manifest.value().config.digest)?;
+                Ok(Artifact { manifest, config })
+            })
+            .collect()
+    }
+
+    /// The entries of `index.json` that are statements about `subject`.
+    pub(crate) fn statements_about(
+        &self,
+        subject: Digest,
+    ) -> Result<Vec<(Descriptor, Sealed<Manifest>)>, StoreError> {
         let mut found = Vec::new();
-        for descriptor in self.descriptors()?.iter().filter(|d| d.artifact_type.is_some()) {
-            let manifest = match self.manifest(descriptor) {
-                Ok(manifest) => manifest,
-                Err(error) => {
-                    self.notice(format!("statement {}", descriptor.digest), chain(&error));
-                    continue;
+        for descriptor in self.descriptors()?.into_iter().filter(|d| d.artifact_type.is_some()) {
+            match self.manifest(&descriptor) {
+                Ok(manifest) if manifest.value().subject.as_ref().is_some_and(|s| s.digest == subject) => {
+                    found.push((descriptor, manifest));
                 }
-            };
-            if manifest.value().subject.as_ref().is_some_and(|s| s.digest == subject) {
-                found.push(self.artifact(manifest)?);
+                Ok(_) => {}
+                Err(error) => self.notice(format!("statement {}", descriptor.digest), chain(&error)),
             }
         }
         Ok(found)
-    }
-
-    fn join(&self, manifest: Sealed<Manifest>) -> Result<Image, StoreError> {
-        let config = self.config(manifest.value().config.digest)?;
-        Ok(Image::join(manifest, config)?)
-    }
-
-    fn is_image(&self, manifest: &Sealed<Manifest>) -> bool {
-        manifest.value().is_image()
-            && match self.config(manifest.value().config.digest) {
-                // It is one to other programs: whoever joins it is told why it is none here.
-                Err(StoreError::Parse { source: DocumentError::Ambiguous { .. }, .. }) => true,
-                config => config.is_ok(),
-            }
-    }
-
-    fn artifact(&self, manifest: Sealed<Manifest>) -> Result<Artifact, StoreError> {
-        let config = &manifest.value().config;
-        let config = self.plain(config.digest)?;
-        Ok(Artifact { manifest, config })
     }
 
     /// The image of a layout that holds one, whatever it is called; of several platforms, the one for this machine.
@@ -275,15 +238,6 @@ impl Store {
         parsed.map_err(|source| StoreError::Parse { path: self.blob_path(digest), source })
     }
 
-    /// The named image that has this configuration: docker's image id.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn image_by_config(&self, config: Digest) -> Result<Option<Image>, StoreError> {
-        let image = |image: &&Image| image.config().digest() == config;
-        Ok(self.pack_by_config(config)?.and_then(|pack| pack.images().iter().find(image).cloned()))
-    }
-
     /// The named pack that one of its images with this configuration is in.
     ///
     /// # Errors
@@ -306,6 +260,30 @@ impl Store {
                 None
             }
         }))
+    }
+}
+
+impl Documents for Store {
+    type Error = StoreError;
+
+    fn document(&self, descriptor: &Descriptor) -> Result<Option<Vec<u8>>, StoreError> {
+        match self.read_blob(descriptor.digest, MAX_DOCUMENT_BYTES) {
+            Err(StoreError::NoBlob(_)) => Ok(None),
+            read => read.map(Some),
+        }
+    }
+
+    fn refused(&self, descriptor: &Descriptor, why: Refusal) -> StoreError {
+        let (digest, path) = (descriptor.digest, self.blob_path(descriptor.digest));
+        match why {
+            Refusal::Document(source) => StoreError::Parse { path, source },
+            Refusal::Digest { got, want } => {
+                StoreError::Corrupt { digest, got: got.to_string(), want: want.to_string() }
+            }
+            Refusal::Image(error) => error.into(),
+            Refusal::Absent { .. } => StoreError::NoBlob(digest),
+            Refusal::Wide { .. } | Refusal::Large => StoreError::Record { path, why: why.to_string() },
+        }
     }
 }
 

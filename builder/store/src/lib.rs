@@ -62,7 +62,6 @@ pub use blob::{BlobWriter, Verified};
 pub use error::StoreError;
 pub use garbage::{Removed, Swept};
 pub use hone_image::bomb::Budget;
-pub use images::{MAX_DOCUMENTS, MAX_MANIFESTS};
 pub use layers::{LayerWriter, TarLayer, zstd_reader};
 pub use lineage::Foreign;
 pub use machine::{this_machine, this_processor};

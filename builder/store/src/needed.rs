@@ -10,12 +10,12 @@ use std::path::Path;
 
 use hone_contract::{chain, quoted};
 use hone_files::open_regular;
-use hone_image::oci::{Descriptor, MAX_DOCUMENT_BYTES, Manifest};
+use hone_image::Digest;
+use hone_image::oci::{Descriptor, MAX_DOCUMENT_BYTES, Manifest, Sealed};
 use hone_image::run::{OUTCOME_FILE, Outcome};
-use hone_image::{Digest, Document};
+use hone_image::walk::{Follow, Node, Part, Unread, Walk};
 use serde::de::DeserializeOwned;
 
-use crate::images::MAX_MANIFESTS;
 use crate::index::Entry;
 use crate::versions::VersionRecord;
 use crate::{Store, StoreError, files};
@@ -24,17 +24,6 @@ use crate::{Store, StoreError, files};
 const ALGORITHM: &[u8] = b"sha256:";
 /// Hex digits of a digest.
 const DIGITS: usize = 64;
-
-/// What one document names.
-#[derive(Debug, Default)]
-pub(crate) struct Parts {
-    /// Configuration and layers of a manifest.
-    pub blobs: Vec<Descriptor>,
-    /// Manifests of an index that are here.
-    pub manifests: Vec<Descriptor>,
-    /// What a manifest is a statement about.
-    pub subject: Option<Digest>,
-}
 
 /// Names of files in `blobs/`.
 #[derive(Debug)]
@@ -50,35 +39,20 @@ pub(crate) struct Needed<'s> {
 }
 
 impl Store {
-    /// What a manifest or an index names.
-    pub(crate) fn parts(&self, digest: Digest) -> Result<Parts, StoreError> {
-        match self.document(digest, None)? {
-            Document::Index(index) => {
-                let here = |d: &&Descriptor| d.is_manifest() && self.blob_path(d.digest).exists();
-                let manifests = index.value().manifests.iter().take(MAX_MANIFESTS).filter(here).cloned().collect();
-                Ok(Parts { manifests, ..Parts::default() })
-            }
-            Document::Manifest(manifest) => {
-                let Manifest { config, layers, subject, .. } = manifest.value();
-                let blobs = [config].into_iter().chain(layers).cloned().collect();
-                Ok(Parts { blobs, subject: subject.as_ref().map(|s| s.digest), ..Parts::default() })
-            }
-        }
-    }
-
     /// The first blob that something is made of and that is not there.
     pub(crate) fn absent(&self, root: &Descriptor) -> Result<Option<Digest>, StoreError> {
-        let mut left = vec![root.clone()];
-        while let Some(descriptor) = left.pop() {
-            if !self.has(descriptor.digest, descriptor.size) {
+        if !self.has(root.digest, root.size) {
+            return Ok(Some(root.digest));
+        }
+        if !is_document(root) {
+            return Ok(None);
+        }
+        for node in Walk::of(self, root.clone(), Follow::named()).strict() {
+            let Node { descriptor, part, .. } = node?;
+            let needed = matches!(part, Part::Manifest(..) | Part::Config | Part::Layer);
+            // How large the root is, its own entry says.
+            if needed && descriptor.digest != root.digest && !self.has(descriptor.digest, descriptor.size) {
                 return Ok(Some(descriptor.digest));
-            }
-            if is_document(&descriptor) {
-                let parts = self.parts(descriptor.digest)?;
-                if let Some(blob) = parts.blobs.iter().find(|blob| !self.has(blob.digest, blob.size)) {
-                    return Ok(Some(blob.digest));
-                }
-                left.extend(parts.manifests);
             }
         }
         Ok(None)
@@ -127,38 +101,45 @@ impl<'s> Needed<'s> {
     fn entry(&mut self, what: &str, descriptor: &Descriptor) {
         self.blobs.insert(descriptor.digest.hex());
         if is_document(descriptor) {
-            self.document(what, descriptor.digest);
+            self.document(what, descriptor);
         }
     }
 
     /// A document, and all that it names.
-    fn document(&mut self, what: &str, root: Digest) {
-        let mut left = vec![root];
-        while let Some(digest) = left.pop() {
-            self.blobs.insert(digest.hex());
-            if !self.seen.insert(digest) {
-                continue;
-            }
-            match self.store.parts(digest) {
-                Ok(parts) => {
-                    self.blobs.extend(parts.blobs.iter().map(|d| d.digest.hex()));
-                    left.extend(parts.manifests.iter().map(|d| d.digest));
+    fn document(&mut self, what: &str, root: &Descriptor) {
+        self.blobs.insert(root.digest.hex());
+        let mut seen = std::mem::take(&mut self.seen);
+        if seen.insert(root.digest) {
+            let store = self.store;
+            for found in Walk::of(store, root.clone(), Follow::named().when(|d| seen.insert(d.digest))) {
+                match found {
+                    // What is elsewhere, or is no manifest, is nothing that anybody reads here.
+                    Ok(Node { part: Part::Absent | Part::Other, .. }) => {}
+                    Ok(node) => drop(self.blobs.insert(node.descriptor.digest.hex())),
+                    Err(Unread { descriptor, error }) => {
+                        self.blobs.insert(descriptor.digest.hex());
+                        self.unread(what, &error, &store.blob_path(descriptor.digest));
+                    }
                 }
-                Err(error) => self.unread(what, &error, &self.store.blob_path(digest)),
             }
         }
+        self.seen = seen;
     }
 
     /// Statements go with what they are about, and with the statement that they are about.
     fn statements<'d>(&mut self, nameless: impl Iterator<Item = &'d Descriptor>) -> HashSet<Digest> {
         let (mut waiting, mut orphans) = (Vec::new(), HashSet::new());
         for descriptor in nameless {
-            let (what, digest) = (format!("statement {}", descriptor.digest), descriptor.digest);
-            match self.store.parts(digest) {
-                _ if !is_document(descriptor) => drop(self.blobs.insert(digest.hex())),
-                Ok(Parts { subject: Some(subject), .. }) => waiting.push((digest, subject)),
-                Err(StoreError::NoBlob(_)) => drop(orphans.insert(digest)),
-                _ => self.document(&what, digest),
+            let what = format!("statement {}", descriptor.digest);
+            if !is_document(descriptor) {
+                self.blobs.insert(descriptor.digest.hex());
+                continue;
+            }
+            let subject = |manifest: Sealed<Manifest>| manifest.value().subject.as_ref().map(|s| s.digest);
+            match self.store.manifest(descriptor).map(subject) {
+                Ok(Some(subject)) => waiting.push((descriptor, subject)),
+                Err(StoreError::NoBlob(_)) => drop(orphans.insert(descriptor.digest)),
+                _ => self.document(&what, descriptor),
             }
         }
         loop {
@@ -166,15 +147,15 @@ impl<'s> Needed<'s> {
             waiting = left;
             if found.is_empty() && self.absent {
                 // They may be about a manifest of the index that is not there.
-                waiting.into_iter().for_each(|(digest, _)| self.document(&format!("statement {digest}"), digest));
+                waiting.into_iter().for_each(|(d, _)| self.document(&format!("statement {}", d.digest), d));
                 return orphans;
             }
             if found.is_empty() {
-                orphans.extend(waiting.iter().map(|(digest, _)| digest));
+                orphans.extend(waiting.iter().map(|(descriptor, _)| descriptor.digest));
                 return orphans;
             }
-            for (digest, _) in found {
-                self.document(&format!("statement {digest}"), digest);
+            for (descriptor, _) in found {
+                self.document(&format!("statement {}", descriptor.digest), descriptor);
             }
         }
     }
@@ -192,7 +173,7 @@ impl<'s> Needed<'s> {
                     self.blobs.extend([version.config.digest, version.layer.digest].map(|digest| digest.hex()));
                     // Whole, whether or not it has its name: a commit may have been killed before it gave that.
                     if let Some(manifest) = version.manifest {
-                        self.document(&what, manifest);
+                        self.document(&what, &Descriptor::of("", manifest, 0));
                     }
                 }
             }

@@ -4,12 +4,12 @@ use std::collections::HashSet;
 use std::fs::File;
 
 use hone_files::open_regular;
+use hone_image::Digest;
 use hone_image::oci::Descriptor;
-use hone_image::{Digest, media};
+use hone_image::walk::{Follow, Node, Part, Unread, Walk};
 
 use crate::files::{self, Lock};
 use crate::intact::{self, drain};
-use crate::needed::is_document;
 use crate::{Store, StoreError, Verified};
 
 /// A blob that is not there, or not what its name says, or a document that is refused.
@@ -37,33 +37,30 @@ impl Store {
     /// # Errors
     /// When the store may not be read.
     pub fn damaged(&self, root: Digest) -> Result<Vec<Damage>, StoreError> {
-        let mut left = vec![(Descriptor::of(media::MANIFEST, root, 0), true)];
-        left.extend(self.statements_about(root)?.into_iter().map(|statement| (statement, true)));
+        let statements = self.statements_about(root)?.into_iter().map(|(descriptor, _)| descriptor);
         let (mut damaged, mut seen) = (Vec::new(), HashSet::new());
-        while let Some((descriptor, document)) = left.pop() {
-            if !seen.insert(descriptor.digest) {
-                continue;
-            }
-            let read = match document {
-                true => self.parts(descriptor.digest).map(|parts| {
-                    left.extend(parts.manifests.into_iter().map(|manifest| (manifest, true)));
-                    left.extend(parts.blobs.into_iter().map(|blob| (blob, false)));
-                }),
-                false => self.read_through(&descriptor),
-            };
-            match read {
-                Ok(()) => {}
-                Err(why @ StoreError::Denied { .. }) => return Err(why),
-                Err(why) => damaged.push(Damage { descriptor, document, why }),
+        for root in [Descriptor::of("", root, 0)].into_iter().chain(statements) {
+            for found in Walk::of(self, root, Follow::named()) {
+                let (descriptor, document, read) = match found {
+                    Ok(Node { part: Part::Config | Part::Layer, descriptor, .. }) => {
+                        if !seen.insert(descriptor.digest) {
+                            continue;
+                        }
+                        let read = self.read_through(&descriptor);
+                        (descriptor, false, read)
+                    }
+                    Ok(_) => continue,
+                    Err(Unread { descriptor, .. }) if !seen.insert(descriptor.digest) => continue,
+                    Err(Unread { descriptor, error }) => (descriptor, true, Err(error)),
+                };
+                match read {
+                    Ok(()) => {}
+                    Err(why @ StoreError::Denied { .. }) => return Err(why),
+                    Err(why) => damaged.push(Damage { descriptor, document, why }),
+                }
             }
         }
         Ok(damaged)
-    }
-
-    fn statements_about(&self, subject: Digest) -> Result<Vec<Descriptor>, StoreError> {
-        let about = |d: &Descriptor| self.parts(d.digest).is_ok_and(|parts| parts.subject == Some(subject));
-        let statements = self.descriptors()?.into_iter().filter(|d| d.artifact_type.is_some() && is_document(d));
-        Ok(statements.filter(about).collect())
     }
 
     fn read_through(&self, blob: &Descriptor) -> Result<(), StoreError> {

@@ -10,10 +10,11 @@ use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use hone_image::oci::{Descriptor, Index, MAX_DOCUMENT_BYTES, Manifest};
+use hone_image::oci::{Descriptor, Index};
 use hone_image::{Artifact, Digest, Reference, media};
 use hone_store::{Store, Verified, store_around};
 use rustix::fs::{FlockOperation, flock};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
@@ -306,9 +307,8 @@ fn has_name(entry: &Value, name: &str) -> bool {
 
 /// What a statement is about; `None` when it cannot be read: then it is another one.
 fn subject_of(layout: &Store, entry: &Value) -> Option<Descriptor> {
-    let digest: Digest = entry["digest"].as_str()?.parse().ok()?;
-    let bytes = layout.read_blob(digest, MAX_DOCUMENT_BYTES).ok()?;
-    serde_json::from_slice::<Manifest>(&bytes).ok()?.subject
+    let entry = Descriptor::deserialize(entry).ok()?;
+    layout.manifest(&entry).ok()?.value().subject.clone()
 }
 
 /// The directory, made if need be, and a lock on it that is held until the file is closed.

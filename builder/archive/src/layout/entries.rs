@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use hone_contract::quoted;
-use hone_image::oci::{Descriptor, MAX_DOCUMENT_BYTES};
-use hone_image::{Digest, Document, Pack, Reference, document, media};
+use hone_image::oci::Descriptor;
+use hone_image::{Digest, Pack, Reference, document, media};
 use hone_store::Store;
 use serde::Deserialize;
 use serde_json::Value;
@@ -184,10 +184,7 @@ impl Layout {
         if !descriptor.is_manifest() {
             return other(&descriptor.media_type);
         }
-        let bytes = self.store.read_blob(descriptor.digest, MAX_DOCUMENT_BYTES)?;
-        let Document::Manifest(manifest) = Document::of(descriptor, bytes)? else {
-            return other(&descriptor.media_type);
-        };
+        let manifest = self.store.manifest(descriptor)?;
         match &manifest.value().artifact_type {
             Some(kind) => other(kind),
             None if !manifest.value().is_image() => other(&manifest.value().config.media_type),

@@ -8,11 +8,12 @@ use hone_contract::{Pinned, progress, quoted};
 use hone_image::image::MAX_LAYERS;
 use hone_image::oci::{Descriptor, ImageConfig, Index, MAX_DOCUMENT_BYTES, Manifest, Platform, Sealed};
 use hone_image::platform::best;
+use hone_image::walk::{Follow, Kind, Part, Walk};
 use hone_image::{Artifact, Digest, Document, Image, Reference, document, media};
 use hone_registry::Repository;
 use hone_remote::blob;
 use hone_sbom::{CYCLONEDX_JSON, SPDX_JSON};
-use hone_store::{Budget, Ingest, MAX_DOCUMENTS, MAX_MANIFESTS, Store, Verified, this_machine};
+use hone_store::{Budget, Ingest, Store, Verified, this_machine};
 
 use crate::answer::Form;
 use crate::failure::{Failure, because, chain};
@@ -119,54 +120,37 @@ impl Pulling<'_> {
     /// Fetches and verifies it; what it stands for, without a name yet.
     pub fn fetch(&self, wanted: &Pinned) -> Result<Descriptor, Failure> {
         let root = self.repository.manifest(&wanted.target())?;
-        let (digest, size) = (root.digest, root.bytes.len() as u64);
-        let media_type = match Document::parse(Some(&root.media_type), root.bytes)? {
-            Document::Index(index) => {
-                for manifest in self.children(index.value())? {
-                    self.manifest(manifest)?;
-                }
-                self.ingest.put(index.bytes())?;
-                index.value().media_type.clone().unwrap_or_else(|| media::INDEX.to_owned())
-            }
-            Document::Manifest(manifest) => {
-                if !manifest.value().is_image() {
-                    return Err(no_image(kind(manifest.value())).into());
-                }
-                let media_type = manifest.value().media_type.clone();
-                self.manifest(manifest)?;
-                media_type.unwrap_or_else(|| media::MANIFEST.to_owned())
-            }
-        };
-        self.diff_ids(digest)?;
-        Ok(Descriptor::of(&media_type, digest, size))
+        let root = Document::parse(Some(&root.media_type), root.bytes)?;
+        let (descriptor, bytes) = (root.descriptor(), root.bytes().to_vec());
+        for manifest in self.manifests(root)? {
+            self.manifest(manifest)?;
+        }
+        self.ingest.put(&bytes)?;
+        self.diff_ids(descriptor.digest)?;
+        Ok(descriptor)
     }
 
-    /// The manifests of an index that are wanted, each once, all of them before the first blob: an index without an image,
-    /// or with more than the store reads, is told before anything large comes.
-    fn children(&self, index: &Index) -> Result<Vec<Sealed<Manifest>>, Failure> {
-        let named = index.manifests.len();
-        if named > MAX_MANIFESTS {
-            return Err(format!("its index names {named} manifests, want at most {MAX_MANIFESTS}").into());
+    /// The manifests that are wanted, each once, all of them before the first blob: what holds no image, or more than the
+    /// store reads, is told before anything large comes.
+    fn manifests(&self, root: Document) -> Result<Vec<Sealed<Manifest>>, Failure> {
+        let mut known = BTreeSet::new();
+        let mut follow = Follow::named();
+        if let Document::Index(index) = &root {
+            let chosen = chosen(index.value(), &this_machine(), self.all)?.into_iter().cloned().collect();
+            follow = follow.only(chosen).when(|manifest| known.insert(manifest.digest));
         }
-        let (mut manifests, mut known, mut left) = (Vec::new(), BTreeSet::new(), MAX_DOCUMENTS);
-        let mut image = false;
-        for child in chosen(index, &this_machine(), self.all)? {
-            if !known.insert(child.digest) {
-                continue;
+        let (mut manifests, mut image) = (Vec::new(), false);
+        for node in Walk::from(self.repository, root, follow).strict() {
+            if let Part::Manifest(manifest, kind) = node?.part {
+                image |= kind == Kind::Image;
+                manifests.push(*manifest);
             }
-            let bytes = self.repository.manifest(&child.digest.to_string())?.bytes;
-            let rest = left.checked_sub(bytes.len());
-            left = rest
-                .ok_or_else(|| format!("the manifests of its index have more than {MAX_DOCUMENTS} bytes together"))?;
-            let manifest = document::manifest(Some(&child.media_type), bytes)?;
-            few_layers(&manifest)?;
-            image |= manifest.value().is_image() && !child.is_attestation();
-            manifests.push(manifest);
         }
-        match manifests.first() {
-            Some(first) if !image => Err(no_image(kind(first.value())).into()),
-            _ => Ok(manifests),
+        if let Some(first) = manifests.first().filter(|_| !image) {
+            return Err(no_image(kind(first.value())).into());
         }
+        manifests.iter().try_for_each(few_layers)?;
+        Ok(manifests)
     }
 
     /// Fetches the bills of materials of what was fetched; other statements (signatures, say) are not read here.
