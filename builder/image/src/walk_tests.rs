@@ -181,7 +181,7 @@ fn who_is_named_twice_is_read_and_counted_twice_unless_the_caller_remembers() {
 fn a_configuration_that_is_something_else_is_no_way_on() {
     let mut memory = Memory::default();
     let image = memory.image("amd64");
-    let inner = memory.index(&[image.clone()]);
+    let inner = memory.index(std::slice::from_ref(&image));
     // An index, or a manifest, as a configuration: nobody enters it, and it makes no image.
     for other in [&inner, &image] {
         let config = Descriptor { media_type: media::CONFIG.to_owned(), ..other.clone() };

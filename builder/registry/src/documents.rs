@@ -30,7 +30,7 @@ impl Documents for Repository {
         Ok(Some(bytes))
     }
 
-    fn refused(&self, descriptor: &Descriptor, source: Refusal) -> Error {
-        Error::Document { task: format!("pull {}@{}", self.name(), descriptor.digest), source }
+    fn refused(&self, descriptor: &Descriptor, why: Refusal) -> Error {
+        Error::Document { task: format!("pull {}@{}", self.name(), descriptor.digest), source: why.into() }
     }
 }

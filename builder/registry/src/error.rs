@@ -82,7 +82,7 @@ pub enum Error {
         task: String,
         /// Why.
         #[source]
-        source: Refusal,
+        source: Box<Refusal>,
     },
     /// The caller's own data could not be read.
     #[error("{task}: read the data to send")]
