@@ -10,6 +10,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use common::site;
 use hone_image::oci::{Descriptor, Index, Manifest, Platform, Sealed};
 use hone_image::untar;
+use hone_image::walk::MAX_MANIFESTS;
 use hone_image::{Digest, Image, Layer, LayerKind, Reference, media};
 use hone_store::job_layer::{JobLayerError, job_in};
 use hone_store::{Budget, Ingest, Store, StoreError};
@@ -315,6 +316,25 @@ fn one_index_does_not_fill_memory_with_documents() {
     let eight = index(&store, &ingest, vec![wide; 8]);
     let said = store.pack(eight.digest).expect_err("too much").to_string();
     assert!(said.contains("bytes together"), "{said}");
+}
+
+#[test]
+fn an_index_that_is_too_wide_is_refused_and_what_it_names_is_kept() {
+    let (_dir, store) = site();
+    let ingest = store.ingest().expect("ingest");
+    let image = manifest(&ingest, &[]);
+    let most = index(&store, &ingest, vec![image.clone(); MAX_MANIFESTS]);
+    assert_eq!(store.pack(most.digest).expect("as wide as may be").images().len(), MAX_MANIFESTS);
+    let config = store.only_image().expect("an image").config().digest();
+    let wide = index(&store, &ingest, vec![image.clone(); MAX_MANIFESTS + 1]);
+    for said in [store.pack(wide.digest).map(drop), store.tag(&wide, &"m:other".parse().expect("a name"))] {
+        assert!(said.expect_err("too wide").to_string().contains("names 257 manifests, want at most 256"));
+    }
+    drop(ingest);
+    assert!(store.collect().expect("collect").is_some());
+    assert!([wide.digest, image.digest, config].iter().all(|digest| store.blob_path(*digest).exists()));
+    assert!(store.problems().iter().any(|problem| problem.to_string().contains("names 257 manifests")));
+    assert_eq!(store.damaged(wide.digest).expect("look").len(), 1);
 }
 
 /// Runs `operation`, which must end by itself.
