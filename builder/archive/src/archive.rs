@@ -11,6 +11,7 @@ use hone_contract::quoted;
 use hone_files::open_regular;
 use hone_image::Digest;
 use hone_image::oci::{DocumentError, MAX_DOCUMENT_BYTES};
+use hone_image::untar;
 
 use crate::images::{ArchivedArtifact, ArchivedPack, Contents};
 use crate::table::{Place, Table};
@@ -141,6 +142,22 @@ impl Archive {
             (None, None) => return Err(ArchiveError::NoImages),
         };
         Ok(Self { file: source.file, contents })
+    }
+
+    /// Refuses a stream by its first block of 512 bytes, before the rest of something else is read to its end.
+    ///
+    /// # Errors
+    /// When no archive begins so.
+    pub fn check_beginning(block: &[u8]) -> Result<(), ArchiveError> {
+        if let Some(name) = format_of(block) {
+            return Err(ArchiveError::Compressed(name));
+        }
+        let why = match (block.is_empty(), untar::is_header(block)) {
+            (_, true) => return Ok(()),
+            (true, _) => "it ends before its first entry",
+            (false, _) => "it does not begin as a tar does",
+        };
+        Err(ArchiveError::Entry { name: String::new(), why })
     }
 
     /// The images and indexes, each once.

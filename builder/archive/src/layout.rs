@@ -127,7 +127,7 @@ impl LayoutError {
 }
 
 /// Adds a pack of the store `from` to the layout at `dir`, under `name`, or under `tag` there: blobs, documents, its model
-/// and what is said of it.
+/// and what is said of it. `seen` is told how many bytes of layers are there.
 ///
 /// # Errors
 /// When something else is there, a blob cannot be read, or the disk refuses; the layout is then as it was.
@@ -137,6 +137,7 @@ pub fn add(
     name: &Reference,
     pack: &Pack,
     from: &Store,
+    seen: &mut dyn FnMut(u64),
 ) -> Result<Delivery, LayoutError> {
     let mut sent = Delivery { sent_layers: 0, sent_bytes: 0 };
     let called = tag.map_or_else(|| name.to_string(), str::to_owned);
@@ -145,6 +146,7 @@ pub fn add(
     for d in pack.layers() {
         adding.take(d, from)?;
         sent = Delivery { sent_layers: sent.sent_layers + 1, sent_bytes: sent.sent_bytes + d.size };
+        seen(sent.sent_bytes);
     }
     for (_, bytes) in pack.documents() {
         adding.put(bytes)?;

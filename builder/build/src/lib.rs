@@ -60,6 +60,8 @@ pub struct Site<'a> {
     pub bill: Option<Bill>,
     /// When the image says that it was made, in seconds since 1970; the start of 1970 without.
     pub created: Option<u64>,
+    /// What it is built for, in place of what the Honefile says; nothing: what that says.
+    pub platforms: &'a [Platform],
 }
 
 /// What was built.
@@ -75,7 +77,15 @@ pub struct Built {
 /// # Errors
 /// See [`BuildError`].
 pub fn build(site: &Site<'_>, path: &Path) -> Result<Built, BuildError> {
-    let (dir, plan) = honefile::read(path)?;
+    let (dir, mut plan) = honefile::read(path)?;
+    if !site.platforms.is_empty() {
+        plan.platforms.clear();
+        for platform in site.platforms {
+            if !plan.platforms.contains(platform) {
+                plan.platforms.push(platform.clone());
+            }
+        }
+    }
     let progress = site.progress;
     let ingest = site.store.ingest()?;
     let fetch = Fetch {

@@ -52,6 +52,8 @@ pub enum Verb {
     Rollback(verbs::rollback::Rollback),
     /// Write an image to an OCI layout or an archive
     Save(verbs::save::Save),
+    /// Copy an image from anywhere to anywhere: registries, layouts, archives, engines
+    Copy(verbs::copy::Copy),
     /// Send an image to a registry
     Push(verbs::push::Push),
     /// Fetch an image from a registry

@@ -1,12 +1,12 @@
 //! The ways out of the store: layouts, archives, engines, registries. Each is written whole or not at all.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::str::FromStr;
 
 use hone_archive::{Delivery, file, layout, write_docker_archive, write_oci_archive};
-use hone_contract::progress::{Progress as _, Step};
+use hone_contract::progress::{Progress as _, Step, over};
 use hone_image::transport::{ArchiveFile, BadTransport, EngineName, Place, STANDARD, Transport};
 use hone_image::{Pack, Reference};
 use hone_registry::Client;
@@ -67,6 +67,9 @@ impl Output {
             }
             Transport::Engine(_, Some(name)) => name.parse::<Reference>().map(drop).map_err(Failure::from),
             Transport::Engine(..) | Transport::Registry(_) | Transport::Store(_) => Ok(()),
+            _ if self.is_stdout() && io::stdout().is_terminal() => {
+                Err("an image is not for a terminal: redirect it, or name a file as oci-archive:FILE".into())
+            }
             _ if self.is_stdout() => Ok(()),
             Transport::Layout(place) => {
                 outside_of_stores(&place.dir, store).and_then(|()| Ok(layout::check(&place.dir)?))
@@ -82,20 +85,22 @@ impl Output {
     pub fn deliver(&self, to: &Deliver<'_>, pack: &Pack) -> Result<(), Failure> {
         let writing = || because(format!("write {self}"));
         self.check(to.store)?;
-        let step = self.step(to);
+        let step = self.step(to, pack);
+        let told = step.as_deref();
         let sent = match &self.0 {
             Transport::Layout(Place { dir, tag }) => {
-                let added = layout::add(dir, tag.as_deref(), to.name, pack, to.store);
+                let seen = &mut |bytes| told.into_iter().for_each(|step| step.seen(bytes));
+                let added = layout::add(dir, tag.as_deref(), to.name, pack, to.store, seen);
                 added.map_err(|error| writing()(error.into()))?
             }
             Transport::OciArchive(ArchiveFile { path, name }) => {
                 let shipment = oci_shipment(to.store, name.as_ref().unwrap_or(to.name), pack)?;
-                archive(path, |out| Ok(write_oci_archive(&shipment, out)?)).map_err(writing())?
+                archive(path, told, |out| Ok(write_oci_archive(&shipment, out)?)).map_err(writing())?
             }
             Transport::DockerArchive(ArchiveFile { path, name }) => {
                 let name = name.as_ref().unwrap_or(to.name);
                 let shipment = shipment(to.store, name, local_image(name, pack)?);
-                archive(path, |out| Ok(write_docker_archive(&shipment, out)?)).map_err(writing())?
+                archive(path, told, |out| Ok(write_docker_archive(&shipment, out)?)).map_err(writing())?
             }
             Transport::Engine(engine, name) => {
                 let name = name.as_ref().map(|name| name.parse::<Reference>()).transpose()?;
@@ -116,21 +121,29 @@ impl Output {
     }
 
     /// A registry has a step for each blob.
-    fn step(&self, to: &Deliver<'_>) -> Option<Box<dyn Step>> {
-        let label = match &self.0 {
+    fn step(&self, to: &Deliver<'_>, pack: &Pack) -> Option<Box<dyn Step>> {
+        let size = pack.layers().iter().map(|layer| layer.size).sum();
+        let (label, total) = match &self.0 {
             Transport::Registry(_) => return None,
-            Transport::Engine(..) => format!("load {self}"),
-            other => other.to_string(),
+            // An engine says nothing on its way, and how large layers are unpacked is not known before.
+            Transport::Engine(..) => (format!("load {self}"), None),
+            Transport::DockerArchive(_) => (self.to_string(), None),
+            other => (other.to_string(), Some(size)),
         };
-        Some(to.progress.step(&label, None))
+        Some(to.progress.step(&label, total))
     }
 }
 
 /// Writes an archive to a file, or to standard output.
 fn archive(
     path: &Path,
+    step: Option<&dyn Step>,
     write: impl FnOnce(&mut dyn Write) -> Result<Delivery, Failure>,
 ) -> Result<Delivery, Failure> {
+    let write = |out: &mut dyn Write| match step {
+        Some(step) => write(&mut over(step, out)),
+        None => write(out),
+    };
     match path.as_os_str() == STANDARD {
         true => file::through(&mut io::stdout().lock(), write),
         false => file::replace(path, write),

@@ -15,6 +15,7 @@ mod layout;
 mod mended;
 mod net;
 mod output;
+mod platforms;
 mod progress;
 mod root;
 mod secret;

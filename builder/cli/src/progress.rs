@@ -1,11 +1,11 @@
-//! How far a build is: a bar on a terminal, plain lines elsewhere, JSON lines for programs; on standard error.
+//! How far a verb is: a bar on a terminal, plain lines elsewhere, JSON lines for programs; on standard error.
 //!
 //! Whether anybody looks decides nothing: bars and lines that cannot be written are lost, and the work goes on.
 
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use hone_contract::{Digest, progress, quoted};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -21,6 +21,26 @@ pub enum Mode {
     Plain,
     /// One JSON object a line.
     Json,
+    /// Nothing.
+    None,
+}
+
+/// Arguments of every verb that may take long and answers with an image.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct ProgressArgs {
+    /// How to show progress
+    #[arg(long, value_enum, default_value = "auto")]
+    pub progress: Mode,
+    /// Show no progress, and print nothing but a digest, where there is one
+    #[arg(short, long, conflicts_with = "json")]
+    pub quiet: bool,
+}
+
+impl ProgressArgs {
+    /// As asked for.
+    pub fn show(&self) -> Progress {
+        Progress::new(self.progress, self.quiet)
+    }
 }
 
 /// Shows steps.
@@ -49,6 +69,7 @@ impl Progress {
     /// As asked for.
     pub fn new(mode: Mode, quiet: bool) -> Self {
         let show = match mode {
+            Mode::None => Show::Nothing,
             _ if quiet => Show::Nothing,
             Mode::Json => Show::Json,
             Mode::Auto if std::io::stderr().is_terminal() => Show::Bars,
@@ -108,7 +129,7 @@ impl progress::Step for Step {
 fn bar(label: &str, total: Option<u64>) -> ProgressBar {
     let (bar, template) = match total {
         Some(total) => (ProgressBar::new(total), "{msg:<34} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}"),
-        None => (ProgressBar::new_spinner(), "{msg:<34} {spinner}"),
+        None => (ProgressBar::new_spinner(), "{msg:<34} {spinner} {bytes}"),
     };
     // The template is one of the two above, and both parse.
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());

@@ -416,7 +416,7 @@ fn an_entry_that_cannot_be_read_takes_no_other_with_it() {
     }
     assert!(left.contains("want sha256:") && !left.contains('\u{1b}'), "{left}");
     // Named, a good one is loaded, and a bad one says why it is not.
-    assert!(load(&site, "b", &["oci:l:two"]).1.is_empty());
+    assert!(load(&site, "b", &["-q", "oci:l:two"]).1.is_empty());
     for (tag, want) in [("t:7", "t:7: its entry in index.json"), ("gone:1", "gone:1: it cannot be read")] {
         for more in [&[][..], &["-t", "mine:1"]] {
             let what = format!("oci:l:{tag}");

@@ -1,5 +1,7 @@
 //! How far long work is: what a library tells, and a program shows as it likes.
 
+use std::io::{self, Read, Write};
+
 use crate::Digest;
 
 /// Is told of the steps of long work. Whether anybody looks decides nothing.
@@ -27,6 +29,44 @@ pub trait Step {
     /// It is done, and there is something to say of it, too.
     fn noted(self: Box<Self>, bytes: u64, digest: Option<Digest>, note: &str) {
         self.end(bytes, digest, Some(note));
+    }
+}
+
+/// What a step reads or writes, counted.
+pub struct Over<'s, T> {
+    step: &'s dyn Step,
+    inner: T,
+    bytes: u64,
+}
+
+/// Counts what goes through a reader or a writer.
+pub fn over<T>(step: &dyn Step, inner: T) -> Over<'_, T> {
+    Over { step, inner, bytes: 0 }
+}
+
+impl<T> Over<'_, T> {
+    fn seen(&mut self, bytes: usize) -> usize {
+        self.bytes += bytes as u64;
+        self.step.seen(self.bytes);
+        bytes
+    }
+}
+
+impl<T: Read> Read for Over<'_, T> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let got = self.inner.read(to)?;
+        Ok(self.seen(got))
+    }
+}
+
+impl<T: Write> Write for Over<'_, T> {
+    fn write(&mut self, from: &[u8]) -> io::Result<usize> {
+        let put = self.inner.write(from)?;
+        Ok(self.seen(put))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
     }
 }
 

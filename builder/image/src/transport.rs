@@ -19,8 +19,8 @@ const NAMESPACE: &str = "default";
 
 /// The transports, for help and errors.
 pub const WORDS: &str = "docker://NAME, oci:DIR or oci:DIR:TAG, oci-archive:FILE or oci-archive:FILE:NAME, \
-                         docker-archive:FILE or docker-archive:FILE:NAME (FILE may be `-` to write to \
-                         standard output), or an engine: docker, docker=ADDRESS, podman, containerd or \
+                         docker-archive:FILE or docker-archive:FILE:NAME (FILE may be `-`: standard input \
+                         or output; `-` alone is an archive there), or an engine: docker, docker=ADDRESS, podman, containerd or \
                          containerd=NAMESPACE, with a colon and the name of an image in it: docker:NAME, podman:NAME, containerd:NAME or containerd=NAMESPACE:NAME";
 
 /// Where an image is, or goes.
@@ -115,6 +115,25 @@ impl Transport {
         known(text)?.ok_or(BadTransport::Unknown)
     }
 
+    /// Where a copy goes: out, or to a name of the store.
+    ///
+    /// # Errors
+    /// When it is neither, or a transport is followed by what it does not take.
+    pub fn destination(text: &str) -> Result<Self, BadTransport> {
+        match Self::sink(text) {
+            Err(BadTransport::Unknown) if text.parse::<Reference>().is_ok() => Ok(Self::Store(text.to_owned())),
+            found => found,
+        }
+    }
+
+    /// The name in a registry that a text says it is, for who takes no other place than that and the store.
+    ///
+    /// # Errors
+    /// When what follows `docker://` is no name.
+    pub fn in_registry(text: &str) -> Result<Option<Pinned>, BadReference> {
+        text.strip_prefix("docker://").map(str::parse).transpose()
+    }
+
     /// Whether it is standard input or output, which then has room for nothing else.
     pub fn is_standard(&self) -> bool {
         matches!(self, Self::OciArchive(file) | Self::DockerArchive(file) if file.path.as_os_str() == STANDARD)
@@ -123,8 +142,12 @@ impl Transport {
 
 /// What a text is that begins with a transport.
 fn known(text: &str) -> Result<Option<Transport>, BadTransport> {
-    if let Some(name) = text.strip_prefix("docker://") {
-        return Ok(Some(Transport::Registry(name.parse()?)));
+    if let Some(name) = Transport::in_registry(text)? {
+        return Ok(Some(Transport::Registry(name)));
+    }
+    // Of what is read either form is known by what is in it; what is written docker reads, too.
+    if text == STANDARD {
+        return Ok(Some(Transport::OciArchive(ArchiveFile { path: STANDARD.into(), name: None })));
     }
     if let Ok(engine) = text.parse() {
         return Ok(Some(Transport::Engine(engine, None)));
@@ -260,6 +283,7 @@ mod tests {
             ("oci:d", Transport::Layout("d".parse().expect("a place"))),
             ("oci:d:team/a:1", Transport::Layout("d:team/a:1".parse().expect("a place"))),
             ("oci-archive:-", Transport::OciArchive(archive("-", None))),
+            ("-", Transport::OciArchive(archive("-", None))),
             ("oci-archive:/a/b.tar:a:1", Transport::OciArchive(archive("/a/b.tar", Some("a:1")))),
             ("docker-archive:b.tar", Transport::DockerArchive(archive("b.tar", None))),
             ("docker-archive:b.tar:r.test:5000/a", Transport::DockerArchive(archive("b.tar", Some("r.test:5000/a")))),
@@ -288,6 +312,21 @@ mod tests {
             assert_eq!(Transport::sink(text), Err(BadTransport::Unknown), "{text}");
         }
         assert_eq!(Transport::sink("podman"), Ok(engine(EngineName::Podman, None)));
+    }
+
+    #[test]
+    fn a_copy_goes_out_or_to_a_name_here() {
+        for text in ["a", "a:1", "r.test:5000/a/b:1", "oci", "ocidir:x"] {
+            assert_eq!(Transport::destination(text), Ok(Transport::Store(text.to_owned())), "{text}");
+        }
+        assert_eq!(Transport::destination("podman"), Ok(engine(EngineName::Podman, None)));
+        assert_eq!(Transport::destination("oci:d"), Ok(Transport::Layout("d".parse().expect("a place"))));
+        for text in ["", "A", "docker:", "oci-archive:", "docker://A", "a@b"] {
+            assert!(Transport::destination(text).is_err(), "{text}");
+        }
+        assert_eq!(Transport::in_registry("a:1"), Ok(None));
+        assert_eq!(Transport::in_registry("docker://a:1"), Ok(Some("a:1".parse().expect("a name"))));
+        assert!(Transport::in_registry("docker://").is_err());
     }
 
     #[test]

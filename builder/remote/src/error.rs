@@ -1,6 +1,8 @@
 //! Why something did not come from a server, or did not get there.
 
 use hone_contract::{Digest, Reference};
+use hone_image::oci::{DocumentError, Platform};
+use hone_image::walk::MAX_MANIFESTS;
 use hone_registry::Error as RegistryError;
 use hone_store::StoreError;
 use std::io;
@@ -39,6 +41,26 @@ pub enum RemoteError {
         /// Why.
         #[source]
         source: Box<RemoteError>,
+    },
+    /// What is called a manifest or an index is none.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    /// An index of more manifests than are looked at.
+    #[error("its index names {got} manifests, want at most {MAX_MANIFESTS}")]
+    Manifests {
+        /// How many.
+        got: usize,
+    },
+    /// An index names what is no manifest.
+    #[error("its index names {0}, which is no manifest of an image")]
+    NoManifest(Digest),
+    /// There is no image for a platform.
+    #[error("no image for {platform}; it has {has}")]
+    NoImage {
+        /// The platform.
+        platform: Box<Platform>,
+        /// What there is one for.
+        has: String,
     },
     /// An index is pushed with all that it names.
     #[error("its index names {digest}, which is not here; {way}")]

@@ -136,7 +136,7 @@ impl Push<'_> {
     }
 }
 
-fn count(pushed: Pushed, sent: &mut Sent) -> &'static str {
+pub(crate) fn count(pushed: Pushed, sent: &mut Sent) -> &'static str {
     match pushed {
         Pushed::Existed => {
             sent.known += 1;

@@ -34,6 +34,7 @@ fuzz_target!(|bytes: &[u8]| {
         progress: &Silent,
         bill: None,
         created: None,
+        platforms: &[],
     };
     match from_image(&site, &pack) {
         Ok(built) => holds(&store, &built.pack, &Job::parse(&bytes[..at]).expect("a job")),

@@ -7,10 +7,11 @@ use hone_build::{Bill, BuildError, Built, Format, Site, build, from_image};
 use hone_contract::{Pinned, Reference};
 use hone_image::Pack;
 use hone_image::transport::{EngineName, Transport};
+use hone_plan::Platform;
 use hone_store::{Store, StoreError};
 use serde_json::json;
 
-use super::load;
+use super::load::{Bringing, Wanted};
 use super::pull::Pulling;
 use super::save::NO_ROOM;
 use crate::answer::Form;
@@ -20,7 +21,8 @@ use crate::external::beside;
 use crate::failure::{Failure, because, chain};
 use crate::net::{self, NetArgs};
 use crate::output;
-use crate::progress::{Mode, Progress};
+use crate::platforms::Platforms;
+use crate::progress::{Mode, ProgressArgs};
 
 /// Where built-in trainers are looked for first.
 const TRAINERS: &str = "HONE_TRAINERS";
@@ -52,14 +54,15 @@ pub struct Build {
     /// 2026-11-23T03:00:00Z [default: the start of 1970, so that the same inputs give the same digest]
     #[arg(long, value_name = "TIME")]
     created: Option<Created>,
+    /// Build for these platforms, e.g. linux/amd64,linux/arm64, whatever the Honefile says [default: its `platforms`, else
+    /// this machine's]
+    #[arg(long, value_name = "PLATFORM", value_delimiter = ',', value_parser = hone_plan::platform,
+          conflicts_with = "from_image")]
+    platform: Vec<Platform>,
     #[command(flatten)]
     net: NetArgs,
-    /// How to show progress
-    #[arg(long, value_enum, default_value = "auto")]
-    progress: Mode,
-    /// Print the image digest and nothing else
-    #[arg(short, long, conflicts_with = "json")]
-    quiet: bool,
+    #[command(flatten)]
+    progress: ProgressArgs,
     #[command(flatten)]
     form: Form,
 }
@@ -67,7 +70,7 @@ pub struct Build {
 impl Build {
     /// Builds; the store is as it was when that fails.
     pub fn run(self, store: &Store) -> Result<(), Failure> {
-        let progress = Progress::new(self.progress, self.quiet);
+        let progress = self.progress.show();
         self.output.iter().try_for_each(|output| output.check(store))?;
         if self.form.is_json() && self.output.iter().any(Output::is_stdout) {
             return Err(NO_ROOM.into());
@@ -83,6 +86,7 @@ impl Build {
             progress: &progress,
             bill: bill.transpose()?,
             created: self.created.map(|Created(seconds)| seconds),
+            platforms: &self.platform,
         };
         let built = match &self.from_image {
             Some(image) => convert(&site, image),
@@ -116,7 +120,7 @@ impl Build {
             let answer = json!({"reference": self.tag, "digest": digest, "size": size, "layers": layers.len()});
             return self.form.report(&answer, |_| String::new());
         }
-        match (self.quiet, self.progress) {
+        match (self.progress.quiet, self.progress.progress) {
             (true, _) => output::report(&format!("{digest}\n")),
             (false, Mode::Json) => {
                 output::report(&format!("{}\n", json!({"event": "built", "digest": digest, "reference": self.tag})))
@@ -143,12 +147,15 @@ fn convert(site: &Site<'_>, image: &str) -> Result<Built, Failure> {
             Transport::Registry(name) => name,
             Transport::Store(name) => name.parse::<Pinned>()?,
             elsewhere => {
-                let found = load::fetch(&ingest, &elsewhere, load::Wanted::One)?.images.into_iter().next();
+                let Site { client, progress, .. } = *site;
+                let bringing = Bringing { ingest: &ingest, client, progress, platforms: Platforms::All };
+                let found = bringing.fetch(&elsewhere, Wanted::One)?.images.into_iter().next();
                 return found.map(|(_, pack)| pack).ok_or_else(|| "it holds no image".into());
             }
         };
         let repository = site.client.repository(&wanted.reference)?;
-        let pulling = Pulling { repository: &repository, ingest: &ingest, progress: site.progress, all: true };
+        let (ingest, progress, platforms) = (&ingest, site.progress, Platforms::All);
+        let pulling = Pulling { repository: &repository, ingest, progress, platforms };
         Ok(site.store.pack(pulling.fetch(&wanted)?.digest)?)
     })();
     Ok(from_image(site, &fetched.map_err(fetching)?)?)

@@ -1,10 +1,13 @@
 //! `hone inspect`: what one image is made of.
 
+mod remote;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use clap::Args;
-use hone_image::oci::MAX_DOCUMENT_BYTES;
+use hone_image::oci::{MAX_DOCUMENT_BYTES, Platform};
+use hone_image::transport::Transport;
 use hone_image::{Digest, Layer, LayerKind, Reference, media};
 use hone_sbom::{CYCLONEDX_JSON, SPDX_JSON};
 use hone_store::versions::{State, VersionRecord};
@@ -12,14 +15,16 @@ use hone_store::{Found, Resolved, Store};
 use serde::Serialize;
 
 use crate::answer::{Form, by_template};
-use crate::failure::Failure;
+use crate::failure::{Failure, because};
+use crate::net::NetArgs;
 use crate::output;
+use crate::platforms::platform;
 use crate::template::Template;
 
 /// Arguments of `hone inspect`.
 #[derive(Debug, Args)]
 pub struct Inspect {
-    /// An image: its name, its digest, or the first digits of that
+    /// An image: its name, its digest, or the first digits of that; docker://NAME:TAG looks at a registry's
     #[arg(value_name = "REF")]
     image: String,
     #[command(flatten)]
@@ -30,6 +35,17 @@ pub struct Inspect {
     /// Print its bill of materials, as `hone build --sbom` attached it
     #[arg(long, conflicts_with_all = ["json", "format"])]
     sbom: bool,
+    /// Print the manifest or index as it is, byte for byte
+    #[arg(long, conflicts_with_all = ["json", "format", "sbom"])]
+    raw: bool,
+    /// Print the configuration of the image as it is
+    #[arg(long, conflicts_with_all = ["json", "format", "sbom", "raw"])]
+    config: bool,
+    /// Of a registry's image the one for this platform, e.g. linux/arm64 [default: this machine's]
+    #[arg(long, value_name = "PLATFORM", value_parser = platform)]
+    platform: Option<Platform>,
+    #[command(flatten)]
+    net: NetArgs,
 }
 
 /// An image, as `--json` prints it.
@@ -112,11 +128,28 @@ struct ModelView {
 impl Inspect {
     /// Shows it.
     pub fn run(self, store: &Store) -> Result<(), Failure> {
+        if let Some(name) = Transport::in_registry(&self.image)? {
+            return self.remote(&name).map_err(because(format!("inspect {}", self.image)));
+        }
+        if self.platform.is_some() {
+            return Err("--platform is for docker://NAME:TAG; what is here is shown whole".into());
+        }
         let _held = store.reading()?;
+        if self.raw || self.config {
+            let found = store.resolve(&self.image)?;
+            let bytes = match self.raw {
+                true => store.read_blob(found.descriptor.digest, MAX_DOCUMENT_BYTES)?,
+                false => found.image.config().bytes().to_vec(),
+            };
+            return output::print(&String::from_utf8_lossy(&bytes));
+        }
         if self.sbom {
             return output::print(&sbom(store, &self.image)?);
         }
-        let view = view(store, &self.image)?;
+        self.show(view(store, &self.image)?)
+    }
+
+    fn show(&self, view: View) -> Result<(), Failure> {
         match &self.format {
             // docker's inspect leaves digests whole.
             Some(template) => by_template(&[view], template, true),

@@ -4,6 +4,7 @@ pub mod build;
 pub mod commit;
 pub mod completion;
 pub mod convert;
+pub mod copy;
 pub mod images;
 pub mod inspect;
 pub mod install;
@@ -58,6 +59,7 @@ fn dispatch(verb: Verb, store: &Store, given: Option<PathBuf>) -> Result<ExitCod
         Verb::Promote(verb) => verb.run(store)?,
         Verb::Rollback(verb) => verb.run(store)?,
         Verb::Save(verb) => verb.run(store)?,
+        Verb::Copy(verb) => verb.run(store)?,
         Verb::Push(verb) => verb.run(store)?,
         Verb::Pull(verb) => verb.run(store)?,
         Verb::Login(verb) => verb.run()?,

@@ -19,7 +19,8 @@ use crate::answer::Form;
 use crate::failure::{Failure, because, chain};
 use crate::net::NetArgs;
 use crate::output;
-use crate::progress::{Mode, Progress};
+use crate::platforms::{Platforms, platform};
+use crate::progress::ProgressArgs;
 
 /// What a bill of materials is called.
 const BILLS: [&str; 2] = [SPDX_JSON, CYCLONEDX_JSON];
@@ -40,17 +41,16 @@ pub struct Pull {
     /// The name it gets here [default: the same, or a tag made of the digest]
     #[arg(short, long, value_name = "NAME:TAG")]
     tag: Option<Reference>,
-    /// Fetch every image for Linux and what builders say of them, not only the image for this machine
-    #[arg(long)]
+    /// Fetch the image for this platform, e.g. linux/arm64 or linux/arm/v7 [default: this machine's]
+    #[arg(long, value_name = "PLATFORM", value_parser = platform)]
+    platform: Option<Platform>,
+    /// Fetch every image for Linux and what builders say of them, not only the image for one platform
+    #[arg(long, conflicts_with = "platform")]
     all_platforms: bool,
     #[command(flatten)]
     net: NetArgs,
-    /// How to show progress
-    #[arg(long, value_enum, default_value = "auto")]
-    progress: Mode,
-    /// Print the digest and nothing else
-    #[arg(short, long, conflicts_with = "json")]
-    quiet: bool,
+    #[command(flatten)]
+    progress: ProgressArgs,
     #[command(flatten)]
     form: Form,
 }
@@ -60,12 +60,16 @@ impl Pull {
     pub fn run(self, store: &Store) -> Result<(), Failure> {
         let pulling = because(format!("pull {}", self.name.reference));
         let client = self.net.client();
-        let progress = Progress::new(self.progress, self.quiet);
+        let progress = self.progress.show();
+        let platforms = match (&self.platform, self.all_platforms) {
+            (Some(platform), _) => Platforms::Only(platform.clone()),
+            (None, true) => Platforms::All,
+            (None, false) => Platforms::Here,
+        };
         let pulled = (|| -> Result<(String, Digest), Failure> {
             let repository = client.repository(&self.name.reference)?;
             let ingest = store.ingest()?;
-            let pull =
-                Pulling { repository: &repository, ingest: &ingest, progress: &progress, all: self.all_platforms };
+            let pull = Pulling { repository: &repository, ingest: &ingest, progress: &progress, platforms };
             let root = pull.fetch(&self.name)?;
             pull.bills(root.digest)?;
             let mut named = root;
@@ -79,7 +83,7 @@ impl Pull {
             }
         })();
         let (name, digest) = pulled.map_err(pulling)?;
-        if self.quiet {
+        if self.progress.quiet {
             output::report(&format!("{digest}\n"))
         } else {
             let answer = serde_json::json!({"reference": name, "digest": digest});
@@ -112,8 +116,8 @@ pub struct Pulling<'a> {
     pub ingest: &'a Ingest<'a>,
     /// Shows steps.
     pub progress: &'a dyn progress::Progress,
-    /// Every image for Linux and what builders say of them, not only the image for this machine.
-    pub all: bool,
+    /// Which images of an index.
+    pub platforms: Platforms,
 }
 
 impl Pulling<'_> {
@@ -130,13 +134,24 @@ impl Pulling<'_> {
         Ok(descriptor)
     }
 
+    /// Whose image it is to be.
+    fn machine(&self) -> Platform {
+        match &self.platforms {
+            Platforms::Only(platform) => platform.clone(),
+            Platforms::Here | Platforms::All => this_machine(),
+        }
+    }
+
     /// The manifests that are wanted, each once, all of them before the first blob: what holds no image, or more than the
     /// store reads, is told before anything large comes.
     fn manifests(&self, root: Document) -> Result<Vec<Sealed<Manifest>>, Failure> {
         let mut known = BTreeSet::new();
         let mut follow = Follow::named();
         if let Document::Index(index) = &root {
-            let chosen = chosen(index.value(), &this_machine(), self.all)?.into_iter().cloned().collect();
+            let chosen = chosen(index.value(), &self.machine(), matches!(self.platforms, Platforms::All))?
+                .into_iter()
+                .cloned()
+                .collect();
             follow = follow.only(chosen).when(|manifest| known.insert(manifest.digest));
         }
         let (mut manifests, mut image) = (Vec::new(), false);
@@ -154,7 +169,7 @@ impl Pulling<'_> {
     }
 
     /// Fetches the bills of materials of what was fetched; other statements (signatures, say) are not read here.
-    fn bills(&self, subject: Digest) -> Result<(), Failure> {
+    pub fn bills(&self, subject: Digest) -> Result<(), Failure> {
         let reading = |digest: Digest| because(format!("bill of materials {digest}"));
         let listed = match self.repository.referrers(subject) {
             Ok(listed) => listed,
@@ -208,7 +223,12 @@ impl Pulling<'_> {
         if manifest.value().is_image() {
             // What cannot be an image is told before its layers are fetched.
             let config: Sealed<ImageConfig> = self.ingest.store().config(config.digest)?;
-            Image::join(manifest.clone(), config)?;
+            let has = Image::join(manifest.clone(), config)?.platform();
+            if let Platforms::Only(wanted) = &self.platforms
+                && !wanted.runs(&has)
+            {
+                return Err(format!("no image for {wanted}; it is for {has}").into());
+            }
         }
         for layer in layers {
             blob(self.ingest, self.repository, layer, self.progress)?;

@@ -11,7 +11,7 @@ use crate::answer::Form;
 use crate::failure::Failure;
 use crate::net::NetArgs;
 use crate::output;
-use crate::progress::{Mode, Progress};
+use crate::progress::ProgressArgs;
 
 /// Arguments of `hone push`.
 #[derive(Debug, Args)]
@@ -24,12 +24,8 @@ pub struct Push {
     to: Option<Reference>,
     #[command(flatten)]
     net: NetArgs,
-    /// How to show progress
-    #[arg(long, value_enum, default_value = "auto")]
-    progress: Mode,
-    /// Print the digest and nothing else
-    #[arg(short, long, conflicts_with = "json")]
-    quiet: bool,
+    #[command(flatten)]
+    progress: ProgressArgs,
     #[command(flatten)]
     form: Form,
 }
@@ -44,10 +40,9 @@ impl Push {
             None => name_of(&self.image, &found)?,
         };
         let pack = store.pack(found.descriptor.digest)?;
-        let progress = Progress::new(self.progress, self.quiet);
-        let sent = push(&self.net.client(), store, &name, &pack, &progress)?;
+        let sent = push(&self.net.client(), store, &name, &pack, &self.progress.show())?;
         let digest = pack.digest();
-        if self.quiet {
+        if self.progress.quiet {
             return output::report(&format!("{digest}\n"));
         }
         let (sent, bytes, known) = (sent.blobs, sent.bytes, sent.known);

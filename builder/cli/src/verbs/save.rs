@@ -1,7 +1,8 @@
-//! `hone save`: an image alone, to a layout, an archive, an engine or a registry.
+//! `hone save`: an image alone, to a layout, an archive, a pipe, an engine or a registry.
 
 use clap::Args;
-use hone_image::transport::WORDS;
+use hone_image::oci::Platform;
+use hone_image::transport::{STANDARD, WORDS};
 use hone_image::{Pack, Reference};
 use hone_store::{Resolved, Store};
 
@@ -9,7 +10,8 @@ use crate::answer::Form;
 use crate::deliver::{Deliver, Output};
 use crate::failure::Failure;
 use crate::net::NetArgs;
-use crate::progress::{Mode, Progress};
+use crate::platforms::{image_for, platform};
+use crate::progress::ProgressArgs;
 
 /// Two answers cannot share standard output.
 pub const NO_ROOM: &str = "--json and an archive both want standard output; write the archive to a file";
@@ -20,13 +22,18 @@ pub struct Save {
     /// An image: its name, its digest, or the first digits of that
     #[arg(value_name = "REF")]
     image: String,
-    #[arg(short, long, value_name = "WHERE", help = WORDS)]
+    #[arg(short, long, value_name = "WHERE", help = WORDS, default_value = STANDARD)]
     output: Output,
+    /// The image for this platform alone, e.g. linux/arm64 [default: all that are here, under their index]
+    #[arg(long, value_name = "PLATFORM", value_parser = platform)]
+    platform: Option<Platform>,
     /// The image for this machine alone, without the index and the model's artifact: for tools that take no index
-    #[arg(long)]
+    #[arg(long, conflicts_with = "platform")]
     no_index: bool,
     #[command(flatten)]
     net: NetArgs,
+    #[command(flatten)]
+    progress: ProgressArgs,
     #[command(flatten)]
     form: Form,
 }
@@ -41,11 +48,12 @@ impl Save {
         let _held = store.reading()?;
         let found = store.resolve(&self.image)?;
         let name = name_of(&self.image, &found)?;
-        let pack = match self.no_index {
-            true => Pack::alone(found.image),
-            false => store.pack(found.descriptor.digest)?,
+        let pack = match (&self.platform, self.no_index) {
+            (Some(wanted), _) => Pack::alone(image_for(&store.pack(found.descriptor.digest)?, wanted)?.clone()),
+            (None, true) => Pack::alone(found.image),
+            (None, false) => store.pack(found.descriptor.digest)?,
         };
-        let progress = Progress::new(Mode::Auto, true);
+        let progress = self.progress.show();
         self.output.deliver(&Deliver { store, name: &name, client: &self.net.client(), progress }, &pack)?;
         // Like docker's, it says nothing to people.
         if !self.form.is_json() {
