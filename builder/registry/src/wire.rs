@@ -24,8 +24,9 @@ const MAX_REDIRECTS: usize = 10;
 const CONNECT: Duration = Duration::from_secs(30);
 /// Longest silence of a peer that is to send or to take bytes.
 const SILENCE: Duration = Duration::from_secs(60);
-/// Longest silence of a server that has an upload to digest.
-const DIGESTING: Duration = Duration::from_secs(900);
+/// How many times longer than for the head of any answer a server that has an upload to digest is waited for. Its silence and
+/// that of one that took nothing are one when the bytes fit into the sockets between us.
+const DIGESTING: u32 = 8;
 /// Longest wait for a host to show whether it speaks TLS.
 const PROBE: Duration = Duration::from_secs(10);
 /// Size of the buffer between a file and a socket (bytes).
@@ -182,10 +183,11 @@ impl Wire {
             .body(SendBody::from_reader(stream.reader))
             .map_err(|e| task.unreachable(e.into()))?;
         let agent = self.agent(task, &ask.url)?;
+        let digesting = Some(self.pace.document.saturating_mul(DIGESTING));
         let request = agent
             .configure_request(request)
-            .timeout_per_read(Some(DIGESTING))
-            .timeout_recv_response(Some(DIGESTING))
+            .timeout_per_read(digesting)
+            .timeout_recv_response(digesting)
             .timeout_send_body(Some(self.pace.longest(Some(stream.size))))
             .build();
         let response = agent.run(request).map_err(|e| task.unreachable(e))?;
