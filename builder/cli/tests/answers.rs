@@ -67,6 +67,7 @@ fn answers_are_json_in_one_spelling() {
     let mut site = site();
     let registry = Registry::start();
     let name = format!("{}/a/b:c", registry.host);
+    let (there, auth) = (format!("docker://{name}"), site.path("auth.json").display().to_string());
     site.write("Modelfile", "FROM ./x.gguf\nTEMPLATE x\n");
     site.env("SOURCE_DATE_EPOCH", "0");
     site.stage("run2", "assistant:base", exited(0));
@@ -82,6 +83,15 @@ fn answers_are_json_in_one_spelling() {
         (&["pull", &name, "--json"], &["reference", "digest"]),
         (&["save", "assistant:base", "-o", &format!("oci:{layout}"), "--json"], &["reference", "digest", "output"]),
         (&["load", &format!("oci:{layout}"), "--json"], &["images", "left"]),
+        (&["load", &there, "--json"], &["images", "left"]),
+        (&["inspect", &there, "--json"], &["layers", "config", "platforms"]),
+        (&["copy", &there, &format!("oci:{layout}:two"), "--json"], &["digest", "from", "to"]),
+        (
+            &["login", "-u", "me", "-p", "secret", "--authfile", &auth, "--json", &registry.host],
+            &["registry", "username"],
+        ),
+        (&["login", "--get-login", "--authfile", &auth, "--json", &registry.host], &["registry", "username"]),
+        (&["logout", "--authfile", &auth, "--json", &registry.host], &["removed"]),
         (&["tag", "assistant:base", "third:base", "--json"], &["reference", "digest"]),
         (&["commit", "run2", "--json"], &["committed", "reference", "version", "config", "own_size"]),
         (&["promote", "assistant:base-v1", "--json"], &["lineage", "current"]),
@@ -150,6 +160,9 @@ fn what_cannot_be_asked_is_refused_by_name() {
         (&["images", "-q", "--json"], "cannot be used with"),
         (&["images", "--format", "{{.Nothing}}"], "no field .Nothing; there is .config"),
         (&["save", "assistant:base", "-o", "docker-archive:-", "--json"], "both want standard output"),
+        (&["save", "assistant:base", "--json"], "both want standard output"),
+        (&["copy", "assistant:base", "-", "--json"], "both want standard output"),
+        (&["load", "-q", "--json"], "cannot be used with"),
     ] {
         let output = site.command(args).output().expect("start hone");
         let said = String::from_utf8_lossy(&output.stderr);

@@ -7,7 +7,9 @@ use clap::Args;
 use hone_contract::quoted;
 use hone_registry::login::{self, Kept, Login as Credentials, Tried};
 use hone_registry::{Client, Error};
+use serde::Serialize;
 
+use crate::answer::Form;
 use crate::failure::{Failure, chain};
 use crate::net::NetArgs;
 use crate::output;
@@ -36,6 +38,15 @@ pub struct Login {
     get_login: bool,
     #[command(flatten)]
     net: NetArgs,
+    #[command(flatten)]
+    form: Form,
+}
+
+/// Who is logged in, as `--json` prints it.
+#[derive(Debug, Serialize)]
+struct Known {
+    registry: String,
+    username: Option<String>,
 }
 
 /// Arguments of `hone logout`.
@@ -49,6 +60,15 @@ pub struct Logout {
     all: bool,
     #[command(flatten)]
     net: NetArgs,
+    #[command(flatten)]
+    form: Form,
+}
+
+/// What was forgotten, as `--json` prints it.
+#[derive(Debug, Serialize)]
+struct Forgotten {
+    registry: String,
+    file: PathBuf,
 }
 
 impl Login {
@@ -58,14 +78,16 @@ impl Login {
         let files = self.net.auth_files();
         if self.get_login {
             let user = login::user(&files, &registry)?.ok_or_else(|| format!("not logged in to {registry}"))?;
-            return output::report(&format!("{user}\n"));
+            let known = Known { registry, username: Some(user.clone()) };
+            return self.form.report(&known, |_| format!("{user}\n"));
         }
         if self.password.is_some() {
             output::tell("hone: warning: a password on the command line can be read by others; use --password-stdin");
         }
         let client = self.net.client();
         if self.username.is_none() && is_known(&client, &registry)? {
-            return output::report("Login Succeeded\n");
+            let username = login::user(&files, &registry)?;
+            return self.succeeded(registry, username);
         }
         let (user, password) = self.credentials(&registry)?;
         let credentials = Credentials { registry: &registry, user: &user, password: &password };
@@ -74,7 +96,11 @@ impl Login {
         if tried == Tried::NotAsked {
             output::tell(&format!("hone: note: {registry} did not ask who you are: what is kept was not tried"));
         }
-        output::report("Login Succeeded\n")
+        self.succeeded(registry, Some(user))
+    }
+
+    fn succeeded(&self, registry: String, username: Option<String>) -> Result<(), Failure> {
+        self.form.report(&Known { registry, username }, |_| "Login Succeeded\n".to_owned())
     }
 
     fn credentials(&self, registry: &str) -> Result<(String, String), Failure> {
@@ -153,19 +179,22 @@ impl Logout {
     pub fn run(self) -> Result<(), Failure> {
         let files = self.net.auth_files();
         let one = login::registry(self.registry.as_deref())?;
-        let mut lines = Vec::new();
+        let mut removed = Vec::new();
         for file in &files {
             let registries = if self.all { login::registries(file)? } else { vec![one.clone()] };
             for registry in registries {
                 if login::forget(file, &registry)? {
-                    lines.push(format!("Removing login credentials for {registry} from {}\n", file.display()));
+                    removed.push(Forgotten { registry, file: file.clone() });
                 }
             }
         }
-        match (lines.is_empty(), self.all) {
-            (true, true) => output::report("Not logged in to any registry\n"),
-            (true, false) => output::report(&format!("Not logged in to {one}\n")),
-            (false, _) => output::report(&lines.concat()),
-        }
+        let line = |Forgotten { registry, file }: &Forgotten| {
+            format!("Removing login credentials for {registry} from {}\n", file.display())
+        };
+        self.form.report(&serde_json::json!({"removed": removed}), |_| match (removed.is_empty(), self.all) {
+            (true, true) => "Not logged in to any registry\n".to_owned(),
+            (true, false) => format!("Not logged in to {one}\n"),
+            (false, _) => removed.iter().map(line).collect(),
+        })
     }
 }
