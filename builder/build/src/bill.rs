@@ -2,6 +2,7 @@
 
 use hone_contract::Reference;
 use hone_contract::job::{Base, BaseFile, JOB_PATH, Job};
+use hone_contract::progress::Silent;
 use hone_image::oci::{Descriptor, Manifest, Sealed};
 use hone_image::{Artifact, Image, LayerKind, Pack, media};
 use hone_sbom::{CRATES_PATH, CYCLONEDX_JSON, File, ImageName, Inventory, Library, Model, SPDX_JSON, Trainer};
@@ -62,7 +63,7 @@ fn inventory(store: &Store, name: &Reference, pack: &Pack, image: &Image) -> Res
         // The weights were hashed when they were packed: the job has their digests.
         let files = match layer.kind {
             LayerKind::Trainer | LayerKind::Tokenizer | LayerKind::Job => {
-                contents::read(store, layer, &budget, &[job_path, crates_path])?
+                contents::read(store, layer, &budget, &[job_path, crates_path], &Silent)?
             }
             _ => continue,
         };

@@ -11,6 +11,7 @@ use std::path::{Component, Path, PathBuf};
 
 use hone_base::{BaseModel, Provenance, Sources, facts_of, is_weight};
 use hone_contract::job::{Base, JOB_PATH, Job, Trainer};
+use hone_contract::progress::Silent;
 use hone_contract::{Digest, identity};
 use hone_image::modelpack::ModelFacts;
 use hone_image::oci::RuntimeConfig;
@@ -90,7 +91,7 @@ fn job_of(store: &Store, image: &Image) -> Result<Job, BuildError> {
     let path = JOB_PATH.trim_start_matches('/');
     let budget = Budget::of_image(image);
     for layer in image.layers().iter().rev().filter(|l| l.descriptor.size <= LARGEST_JOB_LAYER) {
-        if let Some(bytes) = contents::read(store, layer, &budget, &[path])?.kept.get(path) {
+        if let Some(bytes) = contents::read(store, layer, &budget, &[path], &Silent)?.kept.get(path) {
             return Ok(Job::parse(bytes)?);
         }
     }

@@ -88,3 +88,14 @@ fn an_image_of_a_registry_is_looked_at_without_a_layer() {
     assert!(said.contains("no image for linux/riscv64"), "{said}");
     device.assert_empty();
 }
+
+#[test]
+fn a_verify_says_how_far_it_is() {
+    let (site, _registry, _name) = site();
+    let output = site.command(&["verify", "--progress", "json", "assistant:base"]).output().expect("hone");
+    let events = String::from_utf8(output.stderr).expect("text");
+    let weight = |event: &str| events.lines().any(|line| line.contains(event) && line.contains("verify weight"));
+    assert!(weight(r#""event":"begin""#) && weight(r#""event":"end""#), "{events}");
+    let output = site.command(&["verify", "--progress", "none", "assistant:base"]).output().expect("hone");
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}

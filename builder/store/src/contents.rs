@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 
+use hone_contract::progress::{Step, over};
 use hone_contract::{Digest, quoted_bytes};
 use hone_image::untar::{self, Kind};
 use hone_image::{Hashing, Layer, LayerKind};
@@ -69,13 +70,19 @@ pub enum Unread {
     Paths,
 }
 
-/// Reads a layer within the budget of its image; the files of `keep` whole.
+/// Reads a layer within the budget of its image; the files of `keep` whole. `step` is told how far in the tar it is.
 ///
 /// # Errors
 /// When it cannot be read to its end.
-pub fn read(store: &Store, layer: &Layer, budget: &Budget, keep: &[&str]) -> Result<Contents, ContentsError> {
+pub fn read(
+    store: &Store,
+    layer: &Layer,
+    budget: &Budget,
+    keep: &[&str],
+    step: &dyn Step,
+) -> Result<Contents, ContentsError> {
     let read = || -> Result<Contents, Unread> {
-        let mut tar = store.open_layer(layer, budget)?;
+        let mut tar = over(step, store.open_layer(layer, budget)?);
         let mut contents = Contents::default();
         untar::walk(&mut tar, untar::MAX_ENTRIES, &mut |entry| contents.add(entry, keep))?;
         Ok(contents)

@@ -73,7 +73,7 @@ fn holds(store: &Store, pack: &Pack, job: &Job) {
     assert_eq!(store.job_of(image).expect("read").as_ref(), Some(job));
     let Some(base) = &job.base else { return };
     let budget = Budget::of_image(image);
-    let read = |layer| contents::read(store, layer, &budget, &[]).expect("our own layer").files;
+    let read = |layer| contents::read(store, layer, &budget, &[], &Silent).expect("our own layer").files;
     let layers: Vec<_> = image.layers().iter().filter(|layer| layer.kind != LayerKind::Trainer).map(read).collect();
     for file in &base.files {
         let path = format!("{}/{}", base.path.trim_start_matches('/'), file.path);

@@ -7,8 +7,10 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::Args;
+use hone_contract::progress::Progress as _;
 use hone_contract::{identity, quoted};
 use hone_image::job::{Base, BaseFile, JOB_PATH, Job};
+use hone_image::layer::Compression;
 use hone_image::oci::{Descriptor, Platform};
 use hone_image::{Digest, Image, Layer, LayerKind, Pack, media, modelpack};
 use hone_remote::repair;
@@ -32,6 +34,9 @@ pub struct Verify {
     /// writes it anew
     #[arg(long)]
     repair: bool,
+    /// How to show progress
+    #[arg(long, value_enum, default_value = "auto")]
+    progress: Mode,
     #[command(flatten)]
     net: NetArgs,
     #[command(flatten)]
@@ -49,11 +54,18 @@ struct Report {
     jobs: BTreeMap<Digest, Job>,
 }
 
+/// What reading layers takes.
+struct Reading<'a> {
+    store: &'a Store,
+    budget: &'a Budget,
+    progress: Progress,
+}
+
 impl Verify {
     /// Verifies; exits with 1 when something is wrong.
     pub fn run(self, store: &Store) -> Result<ExitCode, Failure> {
+        let progress = Progress::new(self.progress, false);
         if self.repair {
-            let progress = Progress::new(Mode::Auto, false);
             mended::report(&self.image, &repair(store, &self.image, &self.net.client(), &progress)?)?;
         }
         let _held = store.reading()?;
@@ -62,7 +74,7 @@ impl Verify {
         let mut report = Report::default();
         let budget = Budget::of_pack(&pack);
         for image in pack.images() {
-            report.image(store, image, &budget);
+            report.image(&Reading { store, budget: &budget, progress }, image);
         }
         report.model(&pack);
         report.platforms(&pack);
@@ -129,10 +141,10 @@ impl Report {
         }
     }
 
-    fn image(&mut self, store: &Store, image: &Image, budget: &Budget) {
+    fn image(&mut self, from: &Reading<'_>, image: &Image) {
         for layer in image.layers() {
             if !self.layers.contains_key(&layer.descriptor.digest) {
-                match self.read(store, layer, budget) {
+                match self.read(from, layer) {
                     Ok(files) => drop(self.layers.insert(layer.descriptor.digest, files)),
                     Err(error) => self.wrong(chain(&*error)),
                 }
@@ -160,11 +172,16 @@ impl Report {
     }
 
     /// Reads a layer, and the job that it holds if it is the job's.
-    fn read(&mut self, store: &Store, layer: &Layer, budget: &Budget) -> Result<BTreeMap<String, Content>, Failure> {
+    fn read(&mut self, from: &Reading<'_>, layer: &Layer) -> Result<BTreeMap<String, Content>, Failure> {
         self.blobs += 1;
         self.bytes += layer.descriptor.size;
         let job = JOB_PATH.trim_start_matches('/');
-        let contents = contents::read(store, layer, budget, &[job])?;
+        let Reading { store, budget, progress } = *from;
+        let d = &layer.descriptor;
+        let total = (layer.compression() == Some(Compression::None)).then_some(d.size);
+        let step = progress.step(&format!("verify {} {}", layer.kind, d.digest.short()), total);
+        let contents = contents::read(store, layer, budget, &[job], &*step)?;
+        step.done(d.size, d.digest);
         if let (LayerKind::Job, Some(bytes)) = (layer.kind, contents.kept.get(job)) {
             self.jobs.insert(layer.descriptor.digest, Job::parse(bytes)?);
         }
