@@ -89,11 +89,11 @@ fn a_helper_keeps_what_is_not_for_a_file() {
     let kept = std::fs::read_to_string(dir.join("kept")).expect("kept");
     let kept: serde_json::Value = serde_json::from_str(&kept).expect("JSON");
     assert_eq!(kept, serde_json::json!({"ServerURL": "r.example", "Username": "hone", "Secret": "secret"}));
-    assert_eq!(user(&[file.clone()], "r.example").expect("user").as_deref(), Some("hone"));
+    assert_eq!(user(std::slice::from_ref(&file), "r.example").expect("user").as_deref(), Some("hone"));
     assert_eq!(registries(&file).expect("listed"), ["r.example"]);
     assert!(forget(&file, "r.example").expect("forget"));
     assert_eq!(std::fs::read_to_string(dir.join("erased")).expect("erased"), "r.example");
-    assert_eq!(user(&[file.clone()], "r.example").expect("user"), None);
+    assert_eq!(user(std::slice::from_ref(&file), "r.example").expect("user"), None);
     // One that does not work keeps nothing, and says why.
     let before = std::fs::read_to_string(&file).expect("file");
     let said = chain(&keep(&file, &login("o.example", "secret")).expect_err("broken"));

@@ -60,9 +60,7 @@ impl Registry {
     }
 
     fn serve(&self, mut stream: &TcpStream) {
-        // It speaks no TLS (RFC 8446: a handshake begins with 22), which it is asked for first.
-        let mut first = [0];
-        if stream.peek(&mut first).is_ok() && first == [22] {
+        if speaks_tls(stream) {
             return;
         }
         let mut input = BufReader::new(stream.try_clone().expect("clone"));
@@ -154,4 +152,10 @@ impl State {
         self.manifests.insert(name, (kind, body));
         (201, vec![("Docker-Content-Digest", digest)], Vec::new())
     }
+}
+
+/// A registry of this machine is asked for TLS first (RFC 8446: a handshake begins with 22), which this one has not.
+fn speaks_tls(stream: &TcpStream) -> bool {
+    let mut first = [0];
+    stream.peek(&mut first).is_ok() && first == [22]
 }
