@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use hone_files::open_regular;
-use hone_plan::{BuildPlan, MAX_HONEFILE};
+use hone_plan::{BuildPlan, MAX_HONEFILE, Platform};
 
 use crate::error::{BuildError, io_at};
 
@@ -15,8 +15,9 @@ const NAME: &str = "Honefile";
 /// long.
 const MOST: u64 = 2 * (MAX_HONEFILE as u64 + 2);
 
-/// The plan, and the directory that its paths are relative to.
-pub fn read(path: &Path) -> Result<(PathBuf, BuildPlan), BuildError> {
+/// The plan, and the directory that its paths are relative to. It is for these platforms, each once, where there are any,
+/// whatever the file says.
+pub fn read(path: &Path, platforms: &[Platform]) -> Result<(PathBuf, BuildPlan), BuildError> {
     let (file, inside) = if path.is_dir() { (path.join(NAME), true) } else { (path.to_owned(), false) };
     let reading = || io_at(format!("read Honefile {}", file.display()));
     // What is in a directory may be anybody's, and nobody waits for its other end; a path that was given may be a pipe.
@@ -24,7 +25,15 @@ pub fn read(path: &Path) -> Result<(PathBuf, BuildPlan), BuildError> {
     let mut bytes = Vec::new();
     opened.map_err(reading())?.take(MOST).read_to_end(&mut bytes).map_err(reading())?;
     let shown = file.display().to_string();
-    let plan = hone_plan::parse(&shown, &hone_plan::text(&shown, &bytes)?)?;
+    let mut plan = hone_plan::parse(&shown, &hone_plan::text(&shown, &bytes)?)?;
+    if !platforms.is_empty() {
+        plan.platforms.clear();
+    }
+    for platform in platforms {
+        if !plan.platforms.contains(platform) {
+            plan.platforms.push(platform.clone());
+        }
+    }
     let dir = file.parent().map(Path::to_owned).unwrap_or_default();
     Ok((dir, plan))
 }

@@ -77,15 +77,7 @@ pub struct Built {
 /// # Errors
 /// See [`BuildError`].
 pub fn build(site: &Site<'_>, path: &Path) -> Result<Built, BuildError> {
-    let (dir, mut plan) = honefile::read(path)?;
-    if !site.platforms.is_empty() {
-        plan.platforms.clear();
-        for platform in site.platforms {
-            if !plan.platforms.contains(platform) {
-                plan.platforms.push(platform.clone());
-            }
-        }
-    }
+    let (dir, plan) = honefile::read(path, site.platforms)?;
     let progress = site.progress;
     let ingest = site.store.ingest()?;
     let fetch = Fetch {
