@@ -139,6 +139,20 @@ fn a_server_that_takes_nothing_is_given_up() {
 }
 
 #[test]
+fn a_server_that_takes_nothing_of_what_the_sockets_hold_is_given_up() {
+    let begun = Instant::now();
+    let fake = Fake::start(Script { stall_up: Some(2 * SOON), ..Script::default() });
+    let bytes = seeded(10_000);
+    let pace = Pace { document: ms(100), ..Pace::default() };
+    let options = Options { retry: Retry { attempts: 2, ..quick() }, pace, ..Options::default() };
+    let repository = repository(&Client::new(options), &fake.host, "team/a");
+    let pushed = repository.push_blob(&described(&bytes), &opener(&bytes), &[], &mut |_| ());
+    assert!(pushed.is_err(), "{pushed:?}");
+    assert_eq!(fake.count("PUT"), 2, "it is tried again");
+    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+}
+
+#[test]
 fn a_refusal_that_drips_is_a_refusal() {
     let begun = Instant::now();
     let fake = Fake::start(Script { drip_refusals: Some(DRIP), ..Script::default() });
