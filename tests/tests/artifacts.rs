@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use hone_image::Digest;
+use hone_contract::Digest;
 use hone_tests::{Docker28, Images, Tiny, World, jsonl, needs, needs_docker28, podman, rootfs, stub};
 use serde_json::{Map, Value, json};
 

@@ -7,12 +7,13 @@ use std::io::{Cursor, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use hone_contract::{Digest, Reference};
 use hone_engines::{
     Archive, Containerd, Docker, Engine, OciShipment, Podman, ShipLayer, Shipment, write_docker_archive,
     write_oci_archive,
 };
 use hone_image::oci::{Descriptor, Manifest, Platform, Sealed};
-use hone_image::{Artifact, Digest, Image, Pack, Reference, codec, media};
+use hone_image::{Artifact, Image, Pack, codec, media};
 use hone_tests::{World, containerd, needs, rootfs, run};
 use serde_json::{Value, json};
 

@@ -7,7 +7,7 @@ use std::io::Read;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use hone_image::Digest;
+use hone_contract::Digest;
 use hone_tests::{Docker28, Images, Tiny, jsonl, needs_docker28, stub};
 use serde_json::Value;
 

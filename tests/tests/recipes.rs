@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use hone_image::Digest;
+use hone_contract::Digest;
 use hone_tests::{Tiny, World, needs};
 
 /// A hub at 127.0.0.1:8000 with the model `org/tiny`, which no directory of the world has.

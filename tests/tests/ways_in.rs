@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use hone_image::Digest;
+use hone_contract::Digest;
 use hone_tests::{World, needs};
 use serde_json::json;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use hone_image::Digest;
+use hone_contract::Digest;
 use hone_tests::{
     Tiny, World, bin, containerd, docker, needs, needs_docker28, podman, repository, rootfs, run, stub,
 };

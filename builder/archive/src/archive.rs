@@ -7,9 +7,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use hone_contract::quoted;
+use hone_contract::{Digest, quoted};
 use hone_files::open_regular;
-use hone_image::Digest;
 use hone_image::oci::{DocumentError, MAX_DOCUMENT_BYTES};
 use hone_image::untar;
 

@@ -6,11 +6,12 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 
+use hone_contract::{Digest, Hashing};
 use hone_image::image::MAX_LAYERS;
 use hone_image::layer::LayerKind;
 use hone_image::oci::{ImageConfig, Manifest, Plain, Sealed};
 use hone_image::tar::TarWriter;
-use hone_image::{Digest, Hashing, Image, Layer, Pack, media};
+use hone_image::{Image, Layer, Pack, media};
 use serde::Deserialize;
 
 use crate::archive::{ArchiveError, Source, format_of};

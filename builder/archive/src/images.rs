@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hone_image::{Artifact, Digest, Pack, Reference};
+use hone_contract::{Digest, Reference};
+use hone_image::{Artifact, Pack};
 
 use crate::table::Place;
 

@@ -11,10 +11,10 @@ use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use hone_contract::quoted;
+use hone_contract::{Digest, Reference, quoted};
 use hone_files::open_regular;
+use hone_image::Pack;
 use hone_image::oci::{Descriptor, DocumentError, MAX_DOCUMENT_BYTES};
-use hone_image::{Digest, Pack, Reference};
 use hone_store::{Store, StoreError};
 use serde::Deserialize;
 

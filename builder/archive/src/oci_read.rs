@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use hone_contract::Digest;
 use hone_image::oci::{Descriptor, Manifest, Plain, Sealed};
 use hone_image::walk::{Documents, Follow, MAX_BYTES, MAX_MANIFESTS, Refusal, Standing, Walk};
-use hone_image::{Artifact, Digest, Image, document, media};
+use hone_image::{Artifact, Image, document, media};
 
 use crate::archive::{ArchiveError, Source, same_size};
 use crate::images::Contents;

@@ -5,9 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hone_contract::{Digest, Reference};
 use hone_image::oci::{Descriptor, Manifest, Sealed};
 use hone_image::walk::{Documents, Follow, Kind, Node, Part, Refusal, Walk};
-use hone_image::{Digest, Pack, Reference, media};
+use hone_image::{Pack, media};
 
 use crate::shipment::Open;
 

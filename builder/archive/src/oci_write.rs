@@ -6,10 +6,10 @@
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 
+use hone_contract::{Digest, Reference};
 use hone_image::media;
 use hone_image::oci::{Index, Manifest, Sealed};
 use hone_image::tar::TarWriter;
-use hone_image::{Digest, Reference};
 
 use crate::docker::bytes;
 use crate::layout::{INDEX, MARK, MARKED};

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use hone_image::Digest;
+use hone_contract::Digest;
 use hone_image::oci::ImageConfig;
 use hone_image::tar::TarError;
 

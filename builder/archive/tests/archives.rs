@@ -8,8 +8,9 @@ use hone_archive::{
     Archive, ArchiveError, OciRoot, OciShipment, ShipLayer, Shipment, ShipmentError, write_docker_archive,
     write_oci_archive,
 };
+use hone_contract::{Digest, Reference};
 use hone_image::oci::{Descriptor, Index, Manifest, Sealed};
-use hone_image::{Artifact, Digest, Image, Pack, Reference, media};
+use hone_image::{Artifact, Image, Pack, media};
 use serde_json::{Value, json};
 
 type Entries = Vec<(tar::Header, Vec<u8>)>;

@@ -5,7 +5,7 @@ use std::fs::{self, DirEntry, File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom, Take};
 use std::path::{Path, PathBuf};
 
-use hone_image::rules::MOST_FILES;
+use hone_contract::rules::MOST_FILES;
 
 use crate::BaseError;
 

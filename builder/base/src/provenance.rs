@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use hone_contract::Digest;
+use hone_contract::job::Base;
 use hone_image::hub::Model;
-use hone_image::job::Base;
+use hone_image::media;
 use hone_image::modelpack::ModelFacts;
-use hone_image::{Digest, media};
 use hone_plan::{BasePlan, ModelSource, Origin};
 
 /// Where a model comes from.

@@ -6,8 +6,8 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use hone_base::{BaseModel, Links, Sources, understand};
-use hone_image::Digest;
-use hone_image::job::BaseFile;
+use hone_contract::Digest;
+use hone_contract::job::BaseFile;
 use hone_plan::BuildPlan;
 
 const OWN_TRAINER: &str = "trainer: {rootfs: root, command: [train]}\n";

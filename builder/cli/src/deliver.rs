@@ -6,9 +6,10 @@ use std::path::Path;
 use std::str::FromStr;
 
 use hone_archive::{Delivery, file, layout, write_docker_archive, write_oci_archive};
+use hone_contract::Reference;
 use hone_contract::progress::{Progress as _, Step, over};
+use hone_image::Pack;
 use hone_image::transport::{ArchiveFile, BadTransport, EngineName, Place, STANDARD, Transport};
-use hone_image::{Pack, Reference};
 use hone_registry::Client;
 use hone_remote::push;
 use hone_ship::{deliver, local_image, oci_shipment, shipment};

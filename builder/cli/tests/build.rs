@@ -360,7 +360,7 @@ fn a_file_that_oras_pushed_is_the_model() {
     let site = Site::new();
     let gguf = Gguf::llama(16, 16).bytes();
     let blob = |bytes: &[u8]| {
-        let digest = hone_image::Digest::of(bytes);
+        let digest = hone_contract::Digest::of(bytes);
         site.write(&format!("l/blobs/sha256/{}", digest.hex()), bytes);
         (digest, bytes.len())
     };

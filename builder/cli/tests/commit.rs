@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Command;
 
 use common::{Site, exited, golden};
-use hone_image::run::{Engine, ExitRecord, Outcome};
+use hone_contract::run::{Engine, ExitRecord, Outcome};
 use serde_json::{Value, json};
 
 fn site() -> Site {

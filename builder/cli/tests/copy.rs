@@ -6,7 +6,7 @@ mod common;
 
 use common::Site;
 use common::registry::Registry;
-use hone_image::Digest;
+use hone_contract::Digest;
 
 fn site() -> (Site, Registry, String) {
     let (mut site, registry) = (Site::new(), Registry::start());

@@ -11,8 +11,8 @@ use std::process::Output;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::{Site, exited};
-use hone_image::Digest;
-use hone_image::run::Outcome;
+use hone_contract::Digest;
+use hone_contract::run::Outcome;
 use serde_json::Value;
 
 fn site() -> Site {

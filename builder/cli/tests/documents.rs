@@ -9,9 +9,10 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use common::Site;
+use hone_contract::Digest;
 use hone_image::image::BaseImage;
 use hone_image::oci::{Descriptor, ImageConfig, Index, Manifest, Platform, RuntimeConfig, Sealed};
-use hone_image::{Digest, Image, LayerKind, Pack, media};
+use hone_image::{Image, LayerKind, Pack, media};
 use hone_store::Store;
 use serde_json::json;
 

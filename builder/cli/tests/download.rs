@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use common::Site;
 use common::gguf::Gguf;
-use hone_image::Digest;
+use hone_contract::Digest;
 use servers::fake::{Fake, Script};
 
 /// A server with a model, and a Honefile that names it.

@@ -41,7 +41,7 @@ fn docker_is_the_one_that_the_user_s_docker_talks_to() {
     assert!(said.contains("nothing is at /nowhere/d.sock now"), "{said}");
     ours.ok(&uninstall);
     let lab = site(&[("DOCKER_CONTEXT", "lab")]);
-    let hash = hone_image::Digest::of(b"lab").hex();
+    let hash = hone_contract::Digest::of(b"lab").hex();
     let meta = format!("home/.docker/contexts/meta/{hash}/meta.json");
     lab.write(&meta, r#"{"Name":"lab","Endpoints":{"docker":{"Host":"ssh://u@lab"}}}"#);
     let said = lab.fails(&install);

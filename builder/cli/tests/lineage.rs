@@ -8,11 +8,12 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use common::{Site, exited};
+use hone_contract::run::{Engine, RunRecord};
+use hone_contract::{Digest, Reference};
 use hone_image::image::is_version;
 use hone_image::media::{LABEL_BASE_CONFIG, LABEL_BASE_NAME, LABEL_VERSION};
 use hone_image::oci::{ImageConfig, Manifest, RuntimeConfig, Sealed};
-use hone_image::run::{Engine, RunRecord};
-use hone_image::{Digest, Image, Layer, LayerKind, Reference, media};
+use hone_image::{Image, Layer, LayerKind, media};
 use serde_json::{Value, json};
 
 fn site() -> Site {

@@ -7,9 +7,10 @@ use std::process::Command;
 
 use common::registry::Registry;
 use common::{Site, exited};
+use hone_contract::Reference;
+use hone_contract::run::Engine;
 use hone_image::image::VersionOf;
-use hone_image::run::Engine;
-use hone_image::{Layer, LayerKind, Reference};
+use hone_image::{Layer, LayerKind};
 use serde_json::{Value, json};
 
 /// `assistant:base`, and `assistant:base-v1` of it, which is the current version.

@@ -113,7 +113,7 @@ fn a_tag_without_room_for_modelpack_is_pushed_without_it_and_says_so_first() {
 /// A manifest, index or blob of a registry's repository `a/b`.
 fn put(registry: &Registry, name: &str, document: &Value) -> Value {
     let bytes = serde_json::to_vec(document).expect("JSON");
-    let digest = hone_image::Digest::of(&bytes).to_string();
+    let digest = hone_contract::Digest::of(&bytes).to_string();
     let kind = document["mediaType"].as_str().unwrap_or_default().to_owned();
     let mut state = registry.state();
     for name in [name, &digest] {
@@ -123,7 +123,7 @@ fn put(registry: &Registry, name: &str, document: &Value) -> Value {
 }
 
 fn blob(registry: &Registry, kind: &str, bytes: &[u8]) -> Value {
-    let digest = hone_image::Digest::of(bytes).to_string();
+    let digest = hone_contract::Digest::of(bytes).to_string();
     registry.state().blobs.insert(digest.clone(), bytes.to_vec());
     serde_json::json!({"mediaType": kind, "digest": digest, "size": bytes.len()})
 }

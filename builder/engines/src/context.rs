@@ -79,7 +79,7 @@ impl Client {
     pub(crate) fn host_of(&self, context: &str) -> Result<Option<String>, Error> {
         let Some(dir) = &self.dir else { return Ok(None) };
         // docker files a context under the hash of its name.
-        let hash = hone_image::Digest::of(context.as_bytes()).hex();
+        let hash = hone_contract::Digest::of(context.as_bytes()).hex();
         let meta: Option<Meta> = json(&dir.join("contexts/meta").join(hash).join("meta.json"))?;
         Ok(meta.map(|meta| meta.endpoints.docker.host))
     }

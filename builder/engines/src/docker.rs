@@ -12,8 +12,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use hone_contract::run::ImageRef;
 use hone_docker::Daemon;
-use hone_image::run::ImageRef;
 
 use crate::archive::{self, Archive};
 use crate::command::{feed, output, output_within};

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use hone_image::Digest;
-use hone_image::run::{self, ImageRef};
+use hone_contract::Digest;
+use hone_contract::run::{self, ImageRef};
 
 use crate::archive::Archive;
 pub use crate::archive::Delivery;

@@ -95,7 +95,7 @@ pub enum Error {
     #[error("containerd's {digest}")]
     Document {
         /// Which.
-        digest: hone_image::Digest,
+        digest: hone_contract::Digest,
         /// Why.
         #[source]
         source: Box<hone_image::walk::Refusal>,
@@ -107,7 +107,7 @@ pub enum Error {
         command: String,
         /// What was found instead.
         #[source]
-        source: hone_image::digest::BadDigest,
+        source: hone_contract::digest::BadDigest,
     },
     /// A layer of the image could not be read, or the temporary copy not written.
     #[error("send image {reference}: {object}")]
@@ -125,7 +125,7 @@ pub enum Error {
     Name {
         /// Which, and why.
         #[source]
-        source: hone_image::reference::BadReference,
+        source: hone_contract::reference::BadReference,
     },
     /// A manifest cannot be made of what was given and what the engine has.
     #[error("send image {reference}")]

@@ -2,9 +2,9 @@
 //!
 //! Both speak the same JSON but for ids, which podman gives without `sha256:`.
 
-use hone_image::Digest;
-use hone_image::digest::BadDigest;
-use hone_image::run::ImageRef;
+use hone_contract::Digest;
+use hone_contract::digest::BadDigest;
+use hone_contract::run::ImageRef;
 use serde::Deserialize;
 
 use crate::engine::Found;

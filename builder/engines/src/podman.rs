@@ -7,8 +7,8 @@ use std::path::Path;
 use std::process::Command;
 
 use hone_archive::layout::write_partial;
-use hone_image::Digest;
-use hone_image::run::ImageRef;
+use hone_contract::Digest;
+use hone_contract::run::ImageRef;
 
 use crate::archive::Archive;
 use crate::command::{output, output_within};

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 
 use hone_base::{Provenance, refuse_pickled};
-use hone_contract::{Pinned, chain};
+use hone_contract::{Digest, Pinned, chain};
+use hone_image::hub;
 use hone_image::oci::{ImageConfig, MAX_DOCUMENT_BYTES, Sealed};
-use hone_image::{Digest, hub};
 use hone_plan::{BuildPlan, JobParts, MAX_HONEFILE, ModelSource, Platform};
 use serde::de::DeserializeOwned;
 use serde_json::json;

@@ -1,7 +1,7 @@
 //! Why an image cannot be built. What BuildKit says is passed on as it is.
 
+use hone_contract::reference::BadReference;
 use hone_image::oci::DocumentError;
-use hone_image::reference::BadReference;
 use hone_plan::HonefileError;
 use tonic::Status;
 

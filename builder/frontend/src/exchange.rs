@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hone_image::Digest;
-use hone_image::job::{Base, BaseFile};
+use hone_contract::Digest;
+use hone_contract::job::{Base, BaseFile};
 use serde::{Deserialize, Serialize};
 
 /// Largest answer read (bytes): a model has at most ten thousand files, and their names have at most 1024 bytes.

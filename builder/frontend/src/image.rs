@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use hone_base::parents;
+use hone_contract::job::{JOB_PATH, Job, OUT_DIR, TOKENIZER_DIR};
 use hone_image::image::BaseImage;
-use hone_image::job::{JOB_PATH, Job, OUT_DIR, TOKENIZER_DIR};
 use hone_image::oci::{History, Sealed};
 use hone_image::{Image, LayerKind};
 

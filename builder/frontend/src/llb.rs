@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use hone_image::Digest;
+use hone_contract::Digest;
 use prost::Message;
 
 use crate::proto::ops::{

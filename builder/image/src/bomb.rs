@@ -104,7 +104,8 @@ impl<R: Read> Read for Expanded<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Digest, LayerKind};
+    use crate::LayerKind;
+    use hone_contract::Digest;
 
     fn stored(seed: &[u8], size: u64) -> Layer {
         Layer::zstd(LayerKind::Other, Digest::of(seed), size, Digest::of(seed))

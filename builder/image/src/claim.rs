@@ -8,11 +8,11 @@
 use hone_contract::quoted;
 use serde_json::{Map, Value};
 
-use crate::digest::Digest;
-use crate::job::AdapterSpec;
 use crate::media;
 use crate::oci::{ImageConfig, RuntimeConfig};
-use crate::reference::Reference;
+use hone_contract::digest::Digest;
+use hone_contract::job::AdapterSpec;
+use hone_contract::reference::Reference;
 
 /// Versions of one lineage that anybody makes; who says more does not mean a number.
 const MOST_VERSIONS: u64 = 1_000_000;

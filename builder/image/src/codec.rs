@@ -22,7 +22,7 @@ pub fn encoder<W: Write>(writer: W) -> io::Result<zstd::Encoder<'static, W>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::Digest;
+    use hone_contract::digest::Digest;
 
     fn compress(chunks: &[&[u8]]) -> Vec<u8> {
         let mut encoder = encoder(Vec::new()).expect("encoder");

@@ -266,7 +266,7 @@ fn name_of(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Digest;
+    use hone_contract::Digest;
 
     fn artifact(kind: Option<&str>, config: &str, layers: &[(&str, Option<&str>)]) -> Manifest {
         let layer = |(media_type, path): &(&str, Option<&str>)| {

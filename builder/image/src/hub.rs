@@ -4,12 +4,11 @@
 use std::io::{self, Read};
 use std::str::FromStr;
 
-use hone_contract::quoted;
+use hone_contract::{Digest, quoted};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use sha1::Digest as _;
 
-use crate::Digest;
 use crate::oci::MAX_DOCUMENT_BYTES;
 use crate::tar::check_path;
 

@@ -4,10 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::digest::Digest;
 use crate::layer::{Layer, LayerKind};
 use crate::media;
 use crate::oci::{Descriptor, History, ImageConfig, Manifest, Platform, RootFs, RuntimeConfig, Sealed};
+use hone_contract::digest::Digest;
 
 /// The creation time of everything Hone makes, unless somebody asks for another.
 pub(crate) const EPOCH: &str = "1970-01-01T00:00:00Z";
@@ -113,7 +113,7 @@ impl Image {
     pub fn base(base: BaseImage) -> Self {
         let mut config = base.config;
         let labels = config.labels.get_or_insert_default();
-        labels.insert(media::LABEL_CONTRACT.to_owned(), crate::job::CONTRACT.to_string());
+        labels.insert(media::LABEL_CONTRACT.to_owned(), hone_contract::job::CONTRACT.to_string());
         labels.insert(media::LABEL_NAME.to_owned(), base.name);
         let document = ImageConfig {
             created: Some(EPOCH.to_owned()),

@@ -4,9 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::digest::Digest;
 use crate::media;
 use crate::oci::Descriptor;
+use hone_contract::digest::Digest;
 
 /// What a layer holds; written as the annotation [`media::LAYER_KIND`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -25,7 +25,7 @@ pub mod walk;
 pub mod whiteout;
 
 pub use document::Document;
-pub use hone_contract::{Digest, Hashing, Reference, digest, job, json, reference, rules, run};
+
 pub use image::Image;
 pub use layer::{Layer, LayerKind};
 pub use pack::{Artifact, Pack};

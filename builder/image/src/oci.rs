@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use crate::digest::Digest;
 pub use crate::sealed::{DocumentError, MAX_DOCUMENT_BYTES, Plain, Sealed};
 use crate::{layer, media};
+use hone_contract::digest::Digest;
 
 /// A content descriptor (image-spec, descriptor.md).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::digest::Digest;
 use crate::image::Image;
 use crate::layer::Layer;
 use crate::media;
 use crate::oci::{Descriptor, Index, Manifest, Platform, Sealed};
 use crate::platform::best;
+use hone_contract::digest::Digest;
 
 /// A manifest that is no image, with its configuration.
 #[derive(Debug, Clone, PartialEq)]

@@ -5,10 +5,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::digest::Digest;
-use crate::json::BadJson;
 use crate::oci::{Descriptor, ImageConfig};
 use crate::spelling;
+use hone_contract::digest::Digest;
+use hone_contract::json::BadJson;
 
 /// A document larger than this is refused unread (bytes).
 pub const MAX_DOCUMENT_BYTES: u64 = 8 << 20;

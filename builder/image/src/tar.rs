@@ -335,7 +335,7 @@ fn ascii_prefix(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::Digest;
+    use hone_contract::digest::Digest;
 
     fn weight(path: &str, data: &[u8]) -> Vec<u8> {
         let mut bytes = weight_prefix(path, data.len() as u64).expect("prefix");

@@ -14,11 +14,11 @@
 //!
 //! What is followed is a value ([`Follow`]). Nothing here reads: the caller's [`Documents`] do.
 
-use crate::digest::Digest;
 use crate::document::Document;
 use crate::image::{Image, ImageError};
 use crate::oci::{Descriptor, DocumentError, ImageConfig, Index, Manifest, Sealed};
 use crate::pack::{Artifact, Pack};
+use hone_contract::digest::Digest;
 
 /// Manifests of one index; ours have a handful, multi-platform images a dozen.
 pub const MAX_MANIFESTS: usize = 256;

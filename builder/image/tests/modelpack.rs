@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use hone_contract::Digest;
 use hone_image::image::{BaseImage, VersionOf, version_config};
 use hone_image::modelpack::{ModelFacts, artifact, with_adapter};
 use hone_image::oci::RuntimeConfig;
-use hone_image::{Artifact, Digest, Image, Layer, LayerKind, media};
+use hone_image::{Artifact, Image, Layer, LayerKind, media};
 use serde_json::{Map, Value, json};
 
 fn must(fits: bool, why: impl Into<String>) -> Result<(), String> {

@@ -5,10 +5,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use hone_contract::Digest;
 use hone_image::image::{BaseImage, VersionOf, version_config};
 use hone_image::modelpack::{self, ModelFacts};
 use hone_image::oci::{Descriptor, ImageConfig, Index, Manifest, Platform, RuntimeConfig, Sealed};
-use hone_image::{Digest, Document, Image, Layer, LayerKind, Pack, document, media};
+use hone_image::{Document, Image, Layer, LayerKind, Pack, document, media};
 use oci_spec::image as spec;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};

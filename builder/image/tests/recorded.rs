@@ -1,7 +1,7 @@
 //! An image that `hone build` made when contract 1 was new, as it was recorded: whatever is changed here, such images stay
 //! what they are.
 
-use hone_image::job::Job;
+use hone_contract::job::Job;
 use hone_image::oci::{ImageConfig, Sealed};
 use hone_image::{Image, LayerKind, media};
 

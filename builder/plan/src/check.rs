@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use hone_contract::job::{Dataset, Finetune, Resources};
 use hone_contract::quoted;
-use hone_image::job::{Dataset, Finetune, Resources};
-use hone_image::rules::{self, Amount, BUILT_IN, Choice, TARGETS, Whole};
+use hone_contract::rules::{self, Amount, BUILT_IN, Choice, TARGETS, Whole};
 use serde_saphyr::Spanned;
 
 use crate::address;
@@ -314,7 +314,7 @@ impl Check<'_> {
     fn adapter(&self, raw: raw::Adapter) -> Result<AdapterPlan, HonefileError> {
         let commit = self.switch("adapter.commit", &raw.commit, "true")?;
         let Some(tag) = raw.tag else {
-            return Ok(AdapterPlan { commit, tag: hone_image::job::USUAL_TAG.to_owned() });
+            return Ok(AdapterPlan { commit, tag: hone_contract::job::USUAL_TAG.to_owned() });
         };
         rules::tag(&tag.value).map_err(|why| self.wrong("adapter.tag", &tag, why))?;
         Ok(AdapterPlan { commit, tag: tag.value })

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use hone_contract::job::{AdapterSpec, Base, CONTRACT, Job, Trainer};
+use hone_contract::rules::{MOST_UNKNOWN_ADAPTER, largest};
 use hone_contract::unknown::Unknown;
-use hone_image::job::{AdapterSpec, Base, CONTRACT, Job, Trainer};
-use hone_image::rules::{MOST_UNKNOWN_ADAPTER, largest};
 
 use crate::BuildPlan;
 
@@ -67,6 +67,6 @@ mod tests {
 
     #[test]
     fn the_targets_of_the_rules_are_those_of_the_models() {
-        assert_eq!(hone_image::rules::TARGETS, hone_model::TARGETS);
+        assert_eq!(hone_contract::rules::TARGETS, hone_model::TARGETS);
     }
 }

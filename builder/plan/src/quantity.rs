@@ -1,7 +1,7 @@
 //! Numbers as people write them: counts, amounts, byte sizes. Each error says what would have been right, in the words of
-//! the rule ([`hone_image::rules`]).
+//! the rule ([`hone_contract::rules`]).
 
-use hone_image::rules::{Amount, MEMORY, Whole};
+use hone_contract::rules::{Amount, MEMORY, Whole};
 
 /// A whole number between `least` and `most`; `_` may group digits.
 pub(crate) fn whole(text: &str, least: u64, most: u64) -> Result<u64, String> {

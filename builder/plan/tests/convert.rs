@@ -1,6 +1,6 @@
 //! Files of other tools that become Honefiles: each fixture whole, each mistake with its place, and nothing that panics.
 
-use hone_image::job::Finetune;
+use hone_contract::job::Finetune;
 use hone_plan::convert::{Converted, Dialect, Options, aikit, detect, modelfile};
 use hone_plan::{BuildPlan, ModelSource, parse};
 

@@ -1,6 +1,6 @@
 //! Honefiles that are right, with every default; and mistakes, each with its whole message.
 
-use hone_image::job::Resources;
+use hone_contract::job::Resources;
 use hone_image::transport::Place;
 use hone_plan::{BuildPlan, ModelSource, TrainerPlan, TrainerSource, parse};
 

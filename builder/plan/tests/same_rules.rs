@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use hone_image::Digest;
-use hone_image::job::{Base, BaseFile, Job, Trainer};
-use hone_image::run::{Engine, RunRecord};
+use hone_contract::Digest;
+use hone_contract::job::{Base, BaseFile, Job, Trainer};
+use hone_contract::run::{Engine, RunRecord};
 use hone_plan::{JobParts, parse};
 use serde_json::{Value, json};
 

@@ -6,8 +6,8 @@
 use std::fmt;
 use std::io;
 
+use hone_contract::digest::Digest;
 use hone_contract::quoted;
-use hone_image::digest::Digest;
 use hone_image::walk::Refusal;
 
 use crate::parse::RegistryError;

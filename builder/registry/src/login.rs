@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use hone_contract::quoted;
-use hone_image::reference::Reference;
+use hone_contract::reference::Reference;
 use serde_json::json;
 use serde_json::value::RawValue;
 use ureq::http::Method;

@@ -1,7 +1,7 @@
 //! What refers to a manifest (distribution-spec 1.1, "Listing referrers"): the API, or the tag that stands in
 //! for it where a registry has no such API.
 
-use hone_image::digest::Digest;
+use hone_contract::digest::Digest;
 use hone_image::media;
 use hone_image::oci::{Descriptor, MAX_DOCUMENT_BYTES};
 use serde::Deserialize;

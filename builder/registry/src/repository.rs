@@ -4,10 +4,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use hone_image::digest::Digest;
+use hone_contract::digest::Digest;
+use hone_contract::reference::Reference;
 use hone_image::media;
 use hone_image::oci::{Descriptor, MAX_DOCUMENT_BYTES};
-use hone_image::reference::Reference;
 use ureq::http::{HeaderName, Method, header};
 
 use crate::answer::Answer;

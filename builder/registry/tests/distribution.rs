@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use common::distribution::Distribution;
 use common::{again, client, described, opener, quick, read, repository, seeded};
-use hone_image::digest::Digest;
+use hone_contract::digest::Digest;
 use hone_image::media;
 use hone_image::oci::{Descriptor, Manifest, Sealed};
 use hone_registry::{Client, Error, Options, Pushed};

@@ -7,7 +7,7 @@ mod common;
 use common::fake::{Canned, Fake, Script, Seen};
 use common::{client, described, opener, quick, read, repository, seeded};
 use hone_contract::chain;
-use hone_image::digest::Digest;
+use hone_contract::digest::Digest;
 use hone_image::media;
 use hone_registry::{Client, Error, Options, Pushed, Repository};
 

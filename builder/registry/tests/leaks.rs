@@ -6,7 +6,7 @@ mod common;
 
 use common::fake::{Canned, Fake, Script, Seen};
 use common::{again, described, opener, quick, read, repository, seeded};
-use hone_image::digest::Digest;
+use hone_contract::digest::Digest;
 use hone_image::media;
 use hone_registry::hub::Name;
 use hone_registry::{Client, Error, Options, Repository};

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use common::fake::{Fake, Script};
 use common::slow::Drip;
 use common::{described, opener, quick, read, repository, seeded};
-use hone_image::digest::Digest;
+use hone_contract::digest::Digest;
 use hone_registry::hub::Name;
 use hone_registry::{Client, Options, Pace, Repository, Retry};
 

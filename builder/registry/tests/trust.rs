@@ -12,7 +12,7 @@ use std::sync::Mutex;
 use common::fake::{Fake, Script};
 use common::quick;
 use hone_contract::chain;
-use hone_image::digest::Digest;
+use hone_contract::digest::Digest;
 use hone_image::media;
 use hone_registry::{Client, Error, Options, Unverified};
 use tls::{Door, dir};

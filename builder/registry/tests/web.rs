@@ -6,7 +6,7 @@ mod common;
 
 use common::fake::{Canned, Fake, Script};
 use common::{client, read, seeded};
-use hone_image::digest::Digest;
+use hone_contract::digest::Digest;
 use hone_registry::Error;
 use hone_registry::hub::{GitVerified, Identity, Name};
 

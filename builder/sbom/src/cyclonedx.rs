@@ -1,6 +1,6 @@
 //! CycloneDX 1.6 as JSON (<https://cyclonedx.org/docs/1.6/json/>, schema bom-1.6).
 
-use hone_image::Digest;
+use hone_contract::Digest;
 use serde::Serialize;
 
 use super::license::License;

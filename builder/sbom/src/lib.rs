@@ -9,9 +9,9 @@ mod cyclonedx;
 mod license;
 mod spdx;
 
-use hone_image::Digest;
+use hone_contract::Digest;
+use hone_contract::json::BadJson;
 use hone_image::hub::UNRESERVED;
-use hone_image::json::BadJson;
 use percent_encoding::utf8_percent_encode;
 use serde::{Deserialize, Serialize};
 

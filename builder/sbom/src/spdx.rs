@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use hone_image::Digest;
+use hone_contract::Digest;
 use serde::Serialize;
 
 use super::license::License;

@@ -5,9 +5,9 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
+use hone_contract::{Digest, Hashing};
 use hone_files::open_regular;
 use hone_image::oci::Descriptor;
-use hone_image::{Digest, Hashing};
 use tempfile::NamedTempFile;
 
 use crate::{Ingest, Store, StoreError, files, intact};

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 
-use hone_image::Digest;
+use hone_contract::Digest;
 use rustix::fs::{fstat, fstatfs};
 use serde::{Deserialize, Serialize};
 

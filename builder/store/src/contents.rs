@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use hone_contract::progress::{Step, over};
-use hone_contract::{Digest, quoted_bytes};
+use hone_contract::{Digest, Hashing, quoted_bytes};
 use hone_image::untar::{self, Kind};
-use hone_image::{Hashing, Layer, LayerKind};
+use hone_image::{Layer, LayerKind};
 
 use crate::{Budget, Store, StoreError};
 

@@ -3,8 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use hone_contract::quoted;
-use hone_image::{Digest, Reference};
+use hone_contract::{Digest, Reference, quoted};
 
 /// A failure of the store; it is then as it was before.
 #[derive(Debug, thiserror::Error)]

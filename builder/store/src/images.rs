@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use hone_contract::{chain, quoted};
+use hone_contract::{Digest, Reference, chain, quoted};
 use hone_image::oci::{Descriptor, ImageConfig, MAX_DOCUMENT_BYTES, Manifest, Plain, Sealed};
 use hone_image::walk::{Documents, Follow, Refusal, Standing, Walk};
-use hone_image::{Artifact, Digest, Image, Pack, Reference, document, media};
+use hone_image::{Artifact, Image, Pack, document, media};
 
 use crate::{Ingest, Store, StoreError, this_machine};
 

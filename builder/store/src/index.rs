@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use hone_contract::quoted;
+use hone_contract::{Reference, quoted};
 use hone_image::oci::{self, Descriptor};
-use hone_image::{Reference, document, media};
+use hone_image::{document, media};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
+use hone_contract::Digest;
 use hone_files::open_regular;
-use hone_image::Digest;
 use rustix::fs::fstat;
 use serde::{Deserialize, Serialize};
 

@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use hone_contract::chain;
-use hone_image::job::{JOB_PATH, Job, JobError, MAX_JOB_BYTES};
+use hone_contract::job::{JOB_PATH, Job, JobError, MAX_JOB_BYTES};
 use hone_image::{Image, LayerKind, untar};
 
 use crate::{Budget, Store, StoreError};

@@ -2,10 +2,10 @@
 
 use std::io::{self, Read, Write};
 
-use hone_contract::quoted;
+use hone_contract::{Digest, Hashing, quoted};
 use hone_image::layer::Compression;
 use hone_image::tar::TarWriter;
-use hone_image::{Digest, Hashing, Layer, LayerKind, codec};
+use hone_image::{Layer, LayerKind, codec};
 
 use crate::blob::{BlobWriter, Verified};
 use crate::{Budget, Ingest, Store, StoreError};

@@ -1,11 +1,12 @@
 //! Which lineage an image belongs to, as far as this store can tell: by its own records, else by the layers of a base that
 //! is here. What an image's labels say counts for nothing by itself ([`hone_image::claim`]).
 
+use hone_contract::job::AdapterSpec;
+use hone_contract::{Digest, Reference};
 use hone_image::claim::Claim;
-use hone_image::job::AdapterSpec;
 use hone_image::oci::ImageConfig;
 use hone_image::untar::{self, Kind};
-use hone_image::{Digest, Image, Layer, LayerKind, Pack, Reference};
+use hone_image::{Image, Layer, LayerKind, Pack};
 
 use crate::{Budget, Store, StoreError};
 

@@ -1,7 +1,8 @@
 //! Giving names and taking them away.
 
+use hone_contract::{Digest, Reference};
+use hone_image::media;
 use hone_image::oci::Descriptor;
-use hone_image::{Digest, Reference, media};
 
 use crate::{Store, StoreError};
 

@@ -8,11 +8,10 @@ use std::collections::HashSet;
 use std::io::{self, Read};
 use std::path::Path;
 
-use hone_contract::{chain, quoted};
+use hone_contract::run::{OUTCOME_FILE, Outcome};
+use hone_contract::{Digest, chain, quoted};
 use hone_files::open_regular;
-use hone_image::Digest;
 use hone_image::oci::{Descriptor, MAX_DOCUMENT_BYTES, Manifest, Sealed};
-use hone_image::run::{OUTCOME_FILE, Outcome};
 use hone_image::walk::{Follow, Node, Part, Unread, Walk};
 use serde::de::DeserializeOwned;
 

@@ -10,9 +10,8 @@ use std::io::{self, Seek, SeekFrom, Sink, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use hone_contract::{chain, quoted_path};
+use hone_contract::{Digest, Hashing, chain, quoted_path};
 use hone_image::oci::Descriptor;
-use hone_image::{Digest, Hashing};
 use rustix::fs::fstatvfs;
 use rustix::process::geteuid;
 

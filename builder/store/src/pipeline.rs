@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, Scope, ScopedJoinHandle};
 
+use hone_contract::Digest;
 use hone_hash::Twin;
-use hone_image::Digest;
 use hone_image::tar::{END, WEIGHT_OFFSET};
 use rustix::fs::{Advice, OFlags, fadvise};
 

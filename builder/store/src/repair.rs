@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::fs::File;
 
+use hone_contract::Digest;
 use hone_files::open_regular;
-use hone_image::Digest;
 use hone_image::oci::Descriptor;
 use hone_image::walk::{Follow, Node, Part, Unread, Walk};
 

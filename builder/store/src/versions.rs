@@ -6,10 +6,10 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use hone_contract::chain;
+use hone_contract::{Digest, Reference, chain};
 use hone_image::image::VersionOf;
 use hone_image::oci::{Descriptor, ImageConfig, Sealed};
-use hone_image::{Digest, Layer, Pack, Reference};
+use hone_image::{Layer, Pack};
 use serde::{Deserialize, Serialize};
 
 use crate::index::Names;

@@ -5,9 +5,10 @@ use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
 
+use hone_contract::Digest;
 use hone_files::open_regular;
 use hone_image::tar::{END, TarError, WEIGHT_OFFSET, padding, weight_layer_len, weight_prefix};
-use hone_image::{Digest, Layer, LayerKind, media};
+use hone_image::{Layer, LayerKind, media};
 use rustix::fs::{FallocateFlags, copy_file_range, fallocate, fstat, fstatfs};
 
 use crate::cache::{Identity, Known};

@@ -8,10 +8,11 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 
 use common::site;
+use hone_contract::{Digest, Reference};
 use hone_image::oci::{Descriptor, Index, Manifest, Platform, Sealed};
 use hone_image::untar;
 use hone_image::walk::MAX_MANIFESTS;
-use hone_image::{Digest, Image, Layer, LayerKind, Reference, media};
+use hone_image::{Image, Layer, LayerKind, media};
 use hone_store::job_layer::{JobLayerError, job_in};
 use hone_store::{Budget, Ingest, Store, StoreError};
 

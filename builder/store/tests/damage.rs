@@ -7,8 +7,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use common::{image_of, name, site};
+use hone_contract::Digest;
 use hone_image::oci::{Descriptor, Index, Manifest, Sealed};
-use hone_image::{Artifact, Digest, Image, Pack, media};
+use hone_image::{Artifact, Image, Pack, media};
 use hone_store::{Ingest, Store, StoreError};
 use serde_json::{Value, json};
 

@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use common::{image_of, name, site};
+use hone_contract::Digest;
 use hone_image::oci::Descriptor;
-use hone_image::{Digest, Image, media};
+use hone_image::{Image, media};
 use hone_store::{Ingest, Store, StoreError, WeightFile};
 
 /// An image of one layer, decided by `seed`, under a name.

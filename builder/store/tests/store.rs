@@ -8,10 +8,11 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use common::{name, site};
+use hone_contract::Digest;
 use hone_image::image::{BaseImage, Image, VersionOf, version_config};
 use hone_image::oci::RuntimeConfig;
 use hone_image::tar::Entry;
-use hone_image::{Digest, Layer, LayerKind, Pack};
+use hone_image::{Layer, LayerKind, Pack};
 use hone_store::versions::{Made, NewVersion, State, VersionRecord};
 use hone_store::{Ingest, Store, StoreError, WeightFile};
 

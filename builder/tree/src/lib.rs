@@ -285,7 +285,7 @@ fn elf_machine(program: File) -> io::Result<Option<u16>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hone_image::Digest;
+    use hone_contract::Digest;
     use std::os::unix::fs::symlink;
 
     fn pack(root: &Path) -> Result<Vec<u8>, TreeError> {

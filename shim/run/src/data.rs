@@ -4,8 +4,8 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use hone_image::job::DATA_DIRS;
-use hone_image::{Digest, Hashing};
+use hone_contract::job::DATA_DIRS;
+use hone_contract::{Digest, Hashing};
 
 use crate::error::RunError;
 use crate::user::User;

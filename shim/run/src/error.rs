@@ -3,8 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use hone_contract::{quoted, quoted_path};
-use hone_image::Digest;
+use hone_contract::{Digest, quoted, quoted_path};
 use hone_store::StoreError;
 
 /// A run that did not come about.

@@ -1,6 +1,6 @@
 //! Which run this is: the same image, name and data make the same run, and find the same checkpoint.
 
-use hone_image::Digest;
+use hone_contract::Digest;
 
 use crate::data::DataFile;
 

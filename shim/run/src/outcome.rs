@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use hone_image::run::{ExitRecord, Outcome};
-use hone_image::{Image, LayerKind, Reference};
+use hone_contract::Reference;
+use hone_contract::run::{ExitRecord, Outcome};
+use hone_image::{Image, LayerKind};
 use hone_store::Store;
 use hone_store::staging::Staged;
 
@@ -96,8 +97,8 @@ fn stopped(ended: &Ended<'_>, exit: Option<ExitRecord>) -> String {
 
 /// Removes what an earlier attempt left that would be taken for this one's.
 pub(crate) fn forget_attempt(staging: &Path) -> Result<(), RunError> {
-    let stale: [PathBuf; 3] =
-        [hone_image::run::EXIT_FILE, hone_image::run::OUTCOME_FILE, "out/adapter"].map(|name| staging.join(name));
+    let stale: [PathBuf; 3] = [hone_contract::run::EXIT_FILE, hone_contract::run::OUTCOME_FILE, "out/adapter"]
+        .map(|name| staging.join(name));
     for path in stale {
         hone_files::remove(&path).map_err(RunError::io("remove", &path))?;
     }

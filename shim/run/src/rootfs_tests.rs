@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hone_image::Digest;
+use hone_contract::Digest;
 use tar::EntryType;
 
 use super::*;

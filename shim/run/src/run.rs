@@ -3,8 +3,8 @@
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
-use hone_contract::quoted_path;
-use hone_image::{Image, Reference, claim};
+use hone_contract::{Reference, quoted_path};
+use hone_image::{Image, claim};
 use hone_store::{Reading, Store, this_machine};
 
 use crate::bundle::{self, Process};

@@ -14,7 +14,8 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use hone_image::{Digest, Image, Layer};
+use hone_contract::Digest;
+use hone_image::{Image, Layer};
 use hone_store::{Budget, Store};
 
 use crate::error::RunError;

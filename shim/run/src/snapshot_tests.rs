@@ -128,7 +128,7 @@ fn root_of_an_image_that_fails_nothing_is_left_but_what_was_there() {
     let good = image(&store, &[tar("a", b"a"), tar("b", b"b")]);
     let (first, second) = (good.layers()[0].clone(), good.layers()[1].clone());
     let broken = image(&store, &[b"no tar".repeat(200)]).layers()[0].clone();
-    let mut reference: hone_image::Reference = "good:latest".parse().unwrap();
+    let mut reference: hone_contract::Reference = "good:latest".parse().unwrap();
     let one = of_layers(vec![first.clone()]);
     store.ingest().unwrap().put_image(&reference, &one).unwrap();
     drop(prepare(&store, &one).unwrap());

@@ -14,7 +14,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
-use hone_image::Digest;
+use hone_contract::Digest;
 use hone_image::bomb::FREE;
 use hone_image::untar::{self, Entry, Kind};
 use hone_image::whiteout::{Whiteout, whiteout};

@@ -1,7 +1,7 @@
 //! The list of crates in a trainer, and the bills of materials that are made of it.
 #![no_main]
 
-use hone_image::Digest;
+use hone_contract::Digest;
 use hone_sbom::{self as sbom, File, ImageName, Inventory, Trainer};
 use libfuzzer_sys::fuzz_target;
 

@@ -9,7 +9,7 @@ use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Mutex, OnceLock};
 
-use hone_image::run::Engine;
+use hone_contract::run::Engine;
 use hone_keeper::engine::image_of;
 use libfuzzer_sys::fuzz_target;
 

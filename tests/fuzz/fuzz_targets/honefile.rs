@@ -1,7 +1,7 @@
 //! A Honefile: any text is a plan or one error, and a plan makes a job that is read back.
 #![no_main]
 
-use hone_image::job::Job;
+use hone_contract::job::Job;
 use hone_plan::JobParts;
 use libfuzzer_sys::fuzz_target;
 

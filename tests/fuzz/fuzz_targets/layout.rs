@@ -10,7 +10,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use hone_archive::layout::{Entry, Layout};
-use hone_image::{Digest, Reference};
+use hone_contract::{Digest, Reference};
 use hone_store::{Budget, Store};
 use libfuzzer_sys::fuzz_target;
 use rustix::fs::{CWD, Mode, mkfifoat};

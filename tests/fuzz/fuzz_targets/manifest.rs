@@ -1,11 +1,12 @@
 //! Manifests, indexes, configurations, jobs and references, as another tool or a registry may write them.
 #![no_main]
 
+use hone_contract::job::{AdapterSpec, Job};
+use hone_contract::{Digest, Reference};
 use hone_image::foreign::parts;
 use hone_image::image::VersionOf;
-use hone_image::job::{AdapterSpec, Job};
 use hone_image::oci::{ImageConfig, Manifest, Sealed};
-use hone_image::{Digest, Document, Image, Layer, LayerKind, Reference, document};
+use hone_image::{Document, Image, Layer, LayerKind, document};
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};
 

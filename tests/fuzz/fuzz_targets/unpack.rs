@@ -5,7 +5,7 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 
-use hone_image::Digest;
+use hone_contract::Digest;
 use libfuzzer_sys::fuzz_target;
 
 // `hone-run` is a program: its modules are compiled in here.

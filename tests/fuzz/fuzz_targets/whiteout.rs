@@ -5,7 +5,7 @@
 
 use std::fs;
 
-use hone_image::Digest;
+use hone_contract::Digest;
 use hone_image::whiteout::{Whiteout, whiteout};
 use libfuzzer_sys::fuzz_target;
 

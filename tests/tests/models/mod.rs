@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use hone_image::Digest;
+use hone_contract::Digest;
 use hone_store::Store;
 use hone_tests::{Tiny, World};
 use serde_json::{Value, json};

@@ -10,8 +10,9 @@ use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use hone_contract::{Digest, Reference};
 use hone_image::oci::{Descriptor, Index};
-use hone_image::{Artifact, Digest, Reference, media};
+use hone_image::{Artifact, media};
 use hone_store::{Store, Verified, store_around};
 use rustix::fs::{FlockOperation, flock};
 use serde::Deserialize;

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use hone_contract::quoted;
+use hone_contract::{Digest, Reference, quoted};
 use hone_image::oci::Descriptor;
-use hone_image::{Digest, Pack, Reference, document, media};
+use hone_image::{Pack, document, media};
 use hone_store::Store;
 use serde::Deserialize;
 use serde_json::Value;

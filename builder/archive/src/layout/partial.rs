@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
-use hone_image::Digest;
+use hone_contract::Digest;
 use serde_json::{Value, json};
 
 use super::{INDEX, MARK, MARKED};

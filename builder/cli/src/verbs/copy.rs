@@ -3,10 +3,10 @@
 //! From registry to registry nothing is kept here; every other pair goes by way of the store.
 
 use clap::Args;
-use hone_contract::{Pinned, chain};
+use hone_contract::{Digest, Pinned, Reference, chain};
+use hone_image::Pack;
 use hone_image::oci::Platform;
 use hone_image::transport::{ArchiveFile, EngineName, Transport, WORDS};
-use hone_image::{Digest, Pack, Reference};
 use hone_remote::Between;
 use hone_store::{Ingest, Store};
 use serde_json::json;

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use clap::Args;
+use hone_contract::{Digest, Reference};
 use hone_image::oci::{MAX_DOCUMENT_BYTES, Platform};
 use hone_image::transport::Transport;
-use hone_image::{Digest, Layer, LayerKind, Reference, media};
+use hone_image::{Layer, LayerKind, media};
 use hone_sbom::{CYCLONEDX_JSON, SPDX_JSON};
 use hone_store::versions::{State, VersionRecord};
 use hone_store::{Found, Resolved, Store};

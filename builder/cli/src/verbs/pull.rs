@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::io::{self, Read};
 
 use clap::Args;
-use hone_contract::{Pinned, progress, quoted};
+use hone_contract::{Digest, Pinned, Reference, progress, quoted};
 use hone_image::image::MAX_LAYERS;
 use hone_image::oci::{Descriptor, ImageConfig, Index, MAX_DOCUMENT_BYTES, Manifest, Platform, Sealed};
 use hone_image::platform::best;
 use hone_image::walk::{Follow, Kind, Part, Walk};
-use hone_image::{Artifact, Digest, Document, Image, Reference, document, media};
+use hone_image::{Artifact, Document, Image, document, media};
 use hone_registry::Repository;
 use hone_remote::blob;
 use hone_sbom::{CYCLONEDX_JSON, SPDX_JSON};

@@ -1,7 +1,7 @@
 //! `hone push`: an image of the store into a registry.
 
 use clap::Args;
-use hone_image::Reference;
+use hone_contract::Reference;
 use hone_remote::push;
 use hone_store::Store;
 use serde_json::json;

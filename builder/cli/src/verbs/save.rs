@@ -1,9 +1,10 @@
 //! `hone save`: an image alone, to a layout, an archive, a pipe, an engine or a registry.
 
 use clap::Args;
+use hone_contract::Reference;
+use hone_image::Pack;
 use hone_image::oci::Platform;
 use hone_image::transport::{STANDARD, WORDS};
-use hone_image::{Pack, Reference};
 use hone_store::{Resolved, Store};
 
 use crate::answer::Form;

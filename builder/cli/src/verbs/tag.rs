@@ -1,7 +1,7 @@
 //! `hone tag`: another name for an image.
 
 use clap::Args;
-use hone_image::Reference;
+use hone_contract::Reference;
 use hone_store::Store;
 
 use crate::answer::Form;

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use hone_archive::layout::{self, Adding, Layout};
+use hone_contract::Reference;
 use hone_image::image::BaseImage;
 use hone_image::oci::RuntimeConfig;
 use hone_image::transport::Place;
-use hone_image::{Image, Layer, LayerKind, Reference};
+use hone_image::{Image, Layer, LayerKind};
 use hone_sbom::{CRATES_PATH, MAX_CRATES};
 use hone_store::Store;
 use hone_tree::Tree;

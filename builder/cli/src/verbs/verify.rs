@@ -7,12 +7,12 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::Args;
+use hone_contract::job::{Base, BaseFile, JOB_PATH, Job};
 use hone_contract::progress::Progress as _;
-use hone_contract::{identity, quoted};
-use hone_image::job::{Base, BaseFile, JOB_PATH, Job};
+use hone_contract::{Digest, identity, quoted};
 use hone_image::layer::Compression;
 use hone_image::oci::{Descriptor, Platform};
-use hone_image::{Digest, Image, Layer, LayerKind, Pack, media, modelpack};
+use hone_image::{Image, Layer, LayerKind, Pack, media, modelpack};
 use hone_remote::repair;
 use hone_store::contents::{self, Content};
 use hone_store::{Budget, Store};

@@ -10,9 +10,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use hone_image::job::Job;
-use hone_image::run::{EXIT_FILE, Engine, ExitRecord, ImageRef, RUN_FILE, RunRecord};
-use hone_image::{Digest, Reference};
+use hone_contract::job::Job;
+use hone_contract::run::{EXIT_FILE, Engine, ExitRecord, ImageRef, RUN_FILE, RunRecord};
+use hone_contract::{Digest, Reference};
 use hone_store::Store;
 use serde_json::Value;
 

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use hone_image::Digest;
+use hone_contract::Digest;
 
 /// What is in it; names as in a request (`a/b/manifests/tag`, `blobs/sha256:...`).
 #[derive(Default)]

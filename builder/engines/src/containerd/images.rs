@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::rc::Rc;
 
+use hone_contract::Digest;
 use hone_image::oci::{Descriptor, ImageConfig, Index, Manifest, Platform, Sealed};
 use hone_image::platform::best;
 use hone_image::walk::{Documents, Follow, Node, Part, Refusal, Walk};
-use hone_image::{Digest, Document, Image};
+use hone_image::{Document, Image};
 
 use super::client::{Blob, Client};
 use crate::engine::Found;

@@ -17,10 +17,11 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+use hone_contract::run::ImageRef;
+use hone_contract::{Digest, Reference};
 use hone_image::oci::{Descriptor, Manifest, Platform, Sealed};
 use hone_image::platform::goarch;
-use hone_image::run::ImageRef;
-use hone_image::{Digest, Image, Reference, media};
+use hone_image::{Image, media};
 
 use crate::archive::{Archive, write_oci_archive};
 use crate::engine::{Delivery, Engine, Found};

@@ -93,7 +93,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let docker = dir.path().join(".docker");
         for (name, host) in contexts {
-            let hash = hone_image::Digest::of(name.as_bytes()).hex();
+            let hash = hone_contract::Digest::of(name.as_bytes()).hex();
             let meta = docker.join("contexts/meta").join(hash);
             fs::create_dir_all(&meta).unwrap();
             let text = serde_json::json!({ "Name": name, "Endpoints": { "docker": { "Host": host } } });

@@ -4,10 +4,9 @@ use std::io;
 use std::path::Path;
 
 use hone_base::{Links, SourceFile, Sources};
-use hone_contract::quoted;
-use hone_image::Hashing;
+use hone_contract::job::BaseFile;
+use hone_contract::{Hashing, quoted};
 use hone_image::hub::GitVerified;
-use hone_image::job::BaseFile;
 
 use super::{StepError, document};
 use crate::exchange::{GIT_BLOBS, GitBlobs, Hashed, REQUEST};

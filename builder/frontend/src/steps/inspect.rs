@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use hone_base::{Links, Provenance, SourceFile, Sources, understand};
-use hone_image::job::TOKENIZER_DIR;
+use hone_contract::job::TOKENIZER_DIR;
 
 use super::{StepError, answer_of, document};
 use crate::exchange::{DOWNLOAD, HASHES, HONEFILE, Hashed, Inspected, ORIGIN, Placed, REQUEST};

@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::time::SystemTime;
 
-use hone_image::Hashing;
+use hone_contract::Hashing;
 use hone_image::tar::TarWriter;
 use hone_tree::{Tree, TreeKind};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};

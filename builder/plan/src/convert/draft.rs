@@ -2,8 +2,7 @@
 
 use std::fmt::Write as _;
 
-use hone_contract::quoted;
-use hone_image::Reference;
+use hone_contract::{Reference, quoted};
 
 use super::{Converted, Note, Options, yaml};
 use crate::error::HonefileError;

@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn referrer_lists() {
-        let digest = hone_image::digest::Digest::of(b"x");
+        let digest = hone_contract::digest::Digest::of(b"x");
         let text = format!(
             r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"m","digest":"{digest}","size":1,"artifactType":"t/x"}}]}}"#
         );

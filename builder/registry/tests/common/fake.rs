@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use hone_image::digest::Digest;
+use hone_contract::digest::Digest;
 
 use super::slow::{Drip, dripped};
 

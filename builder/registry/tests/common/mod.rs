@@ -9,7 +9,7 @@ pub mod slow;
 use std::io::{self, Cursor, Read};
 use std::time::Duration;
 
-use hone_image::digest::Digest;
+use hone_contract::digest::Digest;
 use hone_image::oci::Descriptor;
 use hone_registry::{Client, Options, Repository, Retry};
 

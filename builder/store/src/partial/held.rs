@@ -7,7 +7,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hone_image::Digest;
+use hone_contract::Digest;
 use rustix::fs::{FlockOperation, OFlags, flock};
 
 use super::PartialError;

@@ -4,9 +4,10 @@
 
 use std::collections::BTreeMap;
 
+use hone_contract::Reference;
 use hone_image::image::{BaseImage, Image};
 use hone_image::oci::RuntimeConfig;
-use hone_image::{Layer, LayerKind, Reference};
+use hone_image::{Layer, LayerKind};
 use hone_store::{Ingest, Store};
 
 /// A store where nothing is yet, in a directory that goes with its handle.

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
-use hone_contract::Pinned;
+use hone_contract::{Digest, Pinned, Reference};
 use hone_image::oci::{Descriptor, MAX_DOCUMENT_BYTES, Sealed};
-use hone_image::{Digest, Document, Image, Reference, document};
+use hone_image::{Document, Image, document};
 use hone_registry::Repository;
 use hone_remote::image_of;
 use hone_store::{Verified, this_machine};

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use containerd_client::services::v1::{ReadContentRequest, ReadContentResponse};
 use containerd_client::tonic::Streaming;
-use hone_image::Digest;
+use hone_contract::Digest;
 use hone_image::oci::{DocumentError, MAX_DOCUMENT_BYTES};
 
 use super::Client;

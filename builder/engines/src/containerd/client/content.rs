@@ -12,7 +12,7 @@ use containerd_client::services::v1::{
 };
 use containerd_client::tonic::transport::Channel;
 use containerd_client::tonic::{Code, Status, Streaming};
-use hone_image::Digest;
+use hone_contract::Digest;
 use hone_image::oci::Descriptor;
 use prost_types::FieldMask;
 use tokio::sync::mpsc;

@@ -187,8 +187,8 @@ impl Instructions<'_> {
             return Ok(());
         };
         // The limits are the Honefile's own; said here, they have the Modelfile's place.
-        if one.value.len() > hone_image::rules::MOST_SYSTEM || one.value.contains('\0') {
-            let why = format!("{}: want at most {} bytes without a NUL", one.name, hone_image::rules::MOST_SYSTEM);
+        if one.value.len() > hone_contract::rules::MOST_SYSTEM || one.value.contains('\0') {
+            let why = format!("{}: want at most {} bytes without a NUL", one.name, hone_contract::rules::MOST_SYSTEM);
             return Err(wrong(self.source, one.place.clone(), why));
         }
         draft.key(Part::Dataset, "system", &one.value);
