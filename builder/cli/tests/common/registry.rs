@@ -96,10 +96,8 @@ impl Registry {
         let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         let head =
             format!("HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n", bytes.len());
-        let sent = stream.write_all(head.as_bytes());
-        if method != "HEAD" {
-            let _ = sent.and_then(|()| stream.write_all(&bytes));
-        }
+        let body: &[u8] = if method == "HEAD" { &[] } else { &bytes };
+        let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
     }
 }
 
