@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{Read, Seek, Write};
 
 use hone_archive::{
-    Archive, ArchiveError, OciRoot, OciShipment, ShipLayer, Shipment, ShipmentError, write_docker_archive,
+    Archive, ArchiveError, OciBlob, OciRoot, OciShipment, ShipLayer, Shipment, ShipmentError, write_docker_archive,
     write_oci_archive,
 };
 use hone_contract::{Digest, Reference};
@@ -431,6 +431,33 @@ fn a_shipment_holds_all_that_it_names() {
     assert!(matches!(missing, ShipmentError::Missing { digest, .. } if digest == Digest::of(&layers()[0])));
     let missing = OciShipment::new(root(), [], []).err().expect("the manifest is missing");
     assert_eq!(missing.to_string(), format!("ship {}: index.json names it, and it was not given", image.digest()));
+}
+
+#[test]
+fn a_shipment_takes_what_readers_take() {
+    let image = image("amd64");
+    let ship = |manifests: Vec<Descriptor>| {
+        let index = Sealed::new(Index::new(manifests));
+        let root = OciRoot { reference: Some(name()), descriptor: index.descriptor(media::INDEX) };
+        let documents = [index.bytes(), image.manifest().bytes(), image.config().bytes()].map(<[u8]>::to_vec);
+        let open = || -> std::io::Result<Box<dyn Read>> { Ok(Box::new(std::io::empty())) };
+        let blobs = image.layers().iter().map(|l| OciBlob { descriptor: l.descriptor.clone(), open: Box::new(open) });
+        OciShipment::new(vec![root], documents, blobs).map(|shipment| {
+            let (descriptor, children) = shipment.document(index.digest()).expect("the index");
+            (descriptor.is_index(), children.len(), shipment.contents(true).0.len())
+        })
+    };
+    // Whoever labels the index finds all that it names, and what is elsewhere, or deeper, is not sent.
+    let deeper = Descriptor::of(media::INDEX, Digest::of(b"deeper"), 6);
+    let elsewhere = Descriptor::of(media::MANIFEST, Digest::of(b"elsewhere"), 9);
+    assert_eq!(ship(vec![image.descriptor(), deeper, elsewhere]).expect("a shipment"), (true, 3, 3));
+    assert_eq!(ship(vec![image.descriptor(); 256]).expect("as wide as may be"), (true, 256, 3));
+    let wide = ship(vec![image.descriptor(); 257]).expect_err("too wide");
+    assert!(
+        matches!(&wide, ShipmentError::Document { source, .. } if source.to_string().contains("names 257 manifests"))
+    );
+    let shorter = Descriptor { size: 1, ..image.descriptor() };
+    assert!(matches!(ship(vec![shorter]), Err(ShipmentError::Size { want: 1, .. })));
 }
 
 #[test]
