@@ -62,12 +62,19 @@ fn in_snake_case(value: &Value, verb: &str) {
     }
 }
 
+fn answers(site: &Site, args: &[&str], keys: &[&str]) {
+    let answer = site.json(args);
+    in_snake_case(&answer, args[0]);
+    for key in keys {
+        assert!(answer.get(key).is_some(), "{args:?}: no {key} in {answer}");
+    }
+}
+
 #[test]
 fn answers_are_json_in_one_spelling() {
     let mut site = site();
     let registry = Registry::start();
     let name = format!("{}/a/b:c", registry.host);
-    let (there, auth) = (format!("docker://{name}"), site.path("auth.json").display().to_string());
     site.write("Modelfile", "FROM ./x.gguf\nTEMPLATE x\n");
     site.env("SOURCE_DATE_EPOCH", "0");
     site.stage("run2", "assistant:base", exited(0));
@@ -83,15 +90,6 @@ fn answers_are_json_in_one_spelling() {
         (&["pull", &name, "--json"], &["reference", "digest"]),
         (&["save", "assistant:base", "-o", &format!("oci:{layout}"), "--json"], &["reference", "digest", "output"]),
         (&["load", &format!("oci:{layout}"), "--json"], &["images", "left"]),
-        (&["load", &there, "--json"], &["images", "left"]),
-        (&["inspect", &there, "--json"], &["layers", "config", "platforms"]),
-        (&["copy", &there, &format!("oci:{layout}:two"), "--json"], &["digest", "from", "to"]),
-        (
-            &["login", "-u", "me", "-p", "secret", "--authfile", &auth, "--json", &registry.host],
-            &["registry", "username"],
-        ),
-        (&["login", "--get-login", "--authfile", &auth, "--json", &registry.host], &["registry", "username"]),
-        (&["logout", "--authfile", &auth, "--json", &registry.host], &["removed"]),
         (&["tag", "assistant:base", "third:base", "--json"], &["reference", "digest"]),
         (&["commit", "run2", "--json"], &["committed", "reference", "version", "config", "own_size"]),
         (&["promote", "assistant:base-v1", "--json"], &["lineage", "current"]),
@@ -103,11 +101,29 @@ fn answers_are_json_in_one_spelling() {
         (&["rm", "third:base", "--json"], &["removed", "freed"]),
         (&["prune", "--json"], &["freed", "size"]),
     ] {
-        let answer = site.json(args);
-        in_snake_case(&answer, args[0]);
-        for key in keys {
-            assert!(answer.get(key).is_some(), "{args:?}: no {key} in {answer}");
-        }
+        answers(&site, args, keys);
+    }
+}
+
+#[test]
+fn answers_of_what_is_in_registries_are_json() {
+    let (site, registry) = (site(), Registry::start());
+    let name = format!("{}/a/b:c", registry.host);
+    site.ok(&["push", "-q", "assistant:base", &name]);
+    let (there, layout) = (format!("docker://{name}"), format!("oci:{}:two", site.path("layout").display()));
+    let auth = site.path("auth.json").display().to_string();
+    for (args, keys) in [
+        (&["load", &there, "--json"][..], &["images", "left"][..]),
+        (&["inspect", &there, "--json"], &["layers", "config", "platforms"]),
+        (&["copy", &there, &layout, "--json"], &["digest", "from", "to"]),
+        (
+            &["login", "-u", "me", "-p", "secret", "--authfile", &auth, "--json", &registry.host],
+            &["registry", "username"],
+        ),
+        (&["login", "--get-login", "--authfile", &auth, "--json", &registry.host], &["registry", "username"]),
+        (&["logout", "--authfile", &auth, "--json", &registry.host], &["removed"]),
+    ] {
+        answers(&site, args, keys);
     }
 }
 
