@@ -260,7 +260,7 @@ fn root_docker_28_loads_and_runs_an_oci_archive() {
         let build = "HONE_ROOT=$PWD/hone hone build -q -t assistant:base -o oci-archive:a.tar tiny";
         let digest = docker.world.sh(build).ok();
         let view = docker.world.sh("HONE_ROOT=$PWD/hone hone inspect --json assistant:base").json();
-        assert_eq!(view["layers"][0]["mediaType"], "application/vnd.oci.image.layer.v1.tar+zstd");
+        assert_eq!(view["layers"][0]["media_type"], "application/vnd.oci.image.layer.v1.tar+zstd");
         docker.run("docker load -i a.tar").says("Loaded image: assistant:base").ok();
         // One calls an image by its configuration, the other by what the name stands for.
         let want = if images == Images::InGraph { view["config"].clone() } else { json!(digest) };
