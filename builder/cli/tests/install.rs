@@ -80,6 +80,50 @@ fn podman_is_told_in_the_file_that_it_reads() {
 }
 
 #[test]
+fn all_that_was_told_of_this_program_is_taken_back_and_no_other() {
+    let site = site(&[]);
+    let program = site.write("lib/hone-runtime", "");
+    std::os::unix::fs::symlink(site.path("lib"), site.path("link")).expect("link");
+    let (own, linked) = (program.display().to_string(), site.path("link/hone-runtime").display().to_string());
+    let files = ["a.json", "own/daemon.json", "b.json"];
+    for (file, program) in files.into_iter().zip([own.as_str(), &linked, "/bin/true"]) {
+        let engine = if file == "a.json" { "docker=unix:///run/user/7/d.sock" } else { "docker=unix:///d.sock" };
+        site.ok(&["install", engine, "--config", file, "--runtime", program]);
+    }
+    let uninstall = ["uninstall", "docker", "--all", "--runtime", &own];
+    // One that cannot be read keeps no other from it, and is told.
+    fs::write(site.path("own/daemon.json"), "{").expect("write");
+    let said = site.fails(&uninstall);
+    assert!(said.starts_with("hone: uninstall docker: ") && said.contains("own/daemon.json: not JSON"), "{said}");
+    assert!(!site.path("a.json").exists());
+    fs::remove_file(site.path("own/daemon.json")).expect("remove");
+    site.ok(&["install", "docker=unix:///d.sock", "--config", "own/daemon.json", "--runtime", &linked]);
+    site.ok(&["install", "docker=unix:///run/user/7/d.sock", "--config", "a.json", "--runtime", &own]);
+    let said = site.ok(&uninstall);
+    assert!(!site.path("a.json").exists() && !site.path("own").exists());
+    assert!(said.contains("systemctl --user reload docker") && said.contains("systemctl reload docker"), "{said}");
+    assert!(said.contains("it names /bin/true, of another installation"), "{said}");
+    assert_eq!(runtime(&site.path("b.json"))["path"], "/bin/true");
+    site.ok(&["uninstall", "docker", "--all", "--runtime", "/bin/true"]);
+    assert!(!site.path("b.json").exists() && !site.root().exists());
+}
+
+#[test]
+fn podman_s_launcher_goes_with_the_last_of_all() {
+    let site = site(&[]);
+    for file in ["a.conf", "b.conf"] {
+        site.ok(&["install", "podman", "--config", file, "--runtime", "/bin/true"]);
+    }
+    let said = site.ok(&["uninstall", "podman", "--all", "--runtime", "/bin/false"]);
+    assert_eq!(said.matches("it names /bin/true, of another installation").count(), 2, "{said}");
+    let said = site.ok(&["uninstall", "podman", "--all", "--runtime", "/bin/true", "--json"]);
+    let said: Value = serde_json::from_str(&said).expect("JSON");
+    let changed = |at: usize| (said[at]["changed"].as_bool(), said[at]["next"].as_str());
+    assert_eq!((changed(0), changed(1)), ((Some(true), Some("")), (Some(true), Some(""))));
+    assert!(!site.path("a.conf").exists() && !site.root().exists());
+}
+
+#[test]
 fn no_engine_s_configuration_is_in_a_store() {
     let site = site(&[]);
     drop(site.store().ingest().expect("store"));

@@ -7,11 +7,11 @@ use clap::Args;
 use hone_engines::install::{self, Done, Target};
 use hone_image::transport::EngineName;
 use hone_store::Store;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::answer::Form;
 use crate::external::beside;
-use crate::failure::{Failure, because};
+use crate::failure::{Failure, because, chain};
 use crate::layout::outside_of_stores;
 
 /// Arguments of `hone install`.
@@ -26,6 +26,9 @@ pub struct Install {
 pub struct Uninstall {
     #[command(flatten)]
     place: Place,
+    /// Every configuration file that was told of this program hone-runtime, whichever it is
+    #[arg(long, conflicts_with = "config")]
+    all: bool,
 }
 
 #[derive(Debug, Args)]
@@ -57,7 +60,19 @@ impl Install {
 impl Uninstall {
     /// Undoes what install did.
     pub fn run(self, store: &Store) -> Result<(), Failure> {
-        report("removed", &self.place, &self.place.resolve(store, false)?.uninstall()?)
+        let install = self.place.resolve(store, false)?;
+        if !self.all {
+            return report("removed", &self.place, &install.uninstall()?);
+        }
+        let (done, failed): (Vec<_>, Vec<_>) = install.uninstall_all()?.into_iter().partition(Result::is_ok);
+        let done: Vec<_> = done.into_iter().flatten().collect();
+        let answers: Vec<_> = done.iter().map(|done| answer(&self.place, done)).collect();
+        self.place.form.report(&answers, |_| done.iter().map(|done| text("removed", &self.place, done)).collect())?;
+        let failed: Vec<_> = failed.iter().filter_map(|done| done.as_ref().err()).map(|e| chain(e)).collect();
+        match failed.is_empty() {
+            true => Ok(()),
+            false => Err(format!("uninstall {}: {}", self.place.engine, failed.join("; ")).into()),
+        }
     }
 }
 
@@ -96,8 +111,15 @@ impl Place {
 }
 
 fn report(what: &str, place: &Place, done: &Done) -> Result<(), Failure> {
+    place.form.report(&answer(place, done), |_| text(what, place, done))
+}
+
+fn answer(place: &Place, done: &Done) -> Value {
+    json!({"engine": place.engine, "config": done.config, "changed": done.changed, "next": done.next})
+}
+
+fn text(what: &str, place: &Place, done: &Done) -> String {
     let (engine, file) = (&place.engine, done.config.display());
-    let answer = json!({"engine": engine, "config": done.config, "changed": done.changed, "next": done.next});
     let mut text = match done.changed {
         true => format!("{engine}: runtime hone {what} in {file}\n"),
         false => format!("{engine}: nothing to change in {file}\n"),
@@ -105,5 +127,5 @@ fn report(what: &str, place: &Place, done: &Done) -> Result<(), Failure> {
     if !done.next.is_empty() {
         text.push_str(&format!("{}\n", done.next));
     }
-    place.form.report(&answer, |_| text)
+    text
 }

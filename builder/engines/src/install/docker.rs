@@ -5,13 +5,15 @@
 //! runtime `hone` of somebody else is refused, and so is to take away the one that is docker's default: docker would not
 //! start.
 
+use std::path::PathBuf;
+
 use serde_json::{Value, json};
 
 use super::record::Record;
-use super::{Install, files, json};
+use super::{DOCKER_HOST, Install, files, json};
 use crate::error::Error;
 
-const ENGINE: &str = "docker";
+pub(super) const ENGINE: &str = "docker";
 const RUNTIMES: &str = "runtimes";
 const POINTER: &str = "/runtimes/hone";
 /// By this argument Hone knows its own entry.
@@ -59,6 +61,15 @@ pub(super) fn uninstall(install: &Install) -> Result<bool, Error> {
     }
     Record::forget(record, install, ENGINE)?;
     Ok(changed)
+}
+
+/// The program that the file names as Hone's, and the daemon that it was told for.
+pub(super) fn registered(install: &Install) -> Result<Option<(PathBuf, String)>, Error> {
+    let value = checked(install, files::read(install.config())?.as_deref())?;
+    let Some(entry) = value.pointer(POINTER).filter(|entry| is_ours(entry)) else { return Ok(None) };
+    let text = |pointer| entry.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let host = text("/runtimeArgs/3").strip_prefix("docker=").unwrap_or(DOCKER_HOST);
+    Ok(Some((text("/path").into(), host.to_owned())))
 }
 
 /// Whether `hone install` wrote this runtime.

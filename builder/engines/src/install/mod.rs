@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 pub use daemon::{docker_config, docker_host};
 use hone_contract::quoted_path;
+use record::Record;
 
 use crate::error::Error;
 
@@ -95,10 +96,61 @@ impl Install {
     /// # Errors
     /// As [`Install::install`]; when the engine would not start without the runtime.
     pub fn uninstall(&self) -> Result<Done, Error> {
-        let changed = match &self.target {
-            Target::Docker { .. } => docker::uninstall(self)?,
-            Target::Podman { .. } => podman::uninstall(self)?,
+        let changed = self.take_back()?;
+        Ok(self.done(changed, self.reload(changed).into_iter().chain(self.kept()?)))
+    }
+
+    /// The same of every configuration file of this engine that there is a record of below the root, and that names this
+    /// very program; else of the one that [`Install::config`] says. One that fails keeps no other from it.
+    ///
+    /// # Errors
+    /// When the record cannot be read; each file's own as [`Install::uninstall`].
+    pub fn uninstall_all(&self) -> Result<Vec<Result<Done, Error>>, Error> {
+        let engine = match &self.target {
+            Target::Docker { .. } => docker::ENGINE,
+            Target::Podman { .. } => podman::ENGINE,
         };
+        let told = Record::configs(self, engine)?.into_iter().map(|file| Self { config: Some(file), ..self.clone() });
+        let mut told: Vec<_> = told.collect();
+        if told.is_empty() {
+            told.push(self.clone());
+        }
+        let mut done: Vec<_> = told.iter().cloned().map(Self::uninstall_own).collect();
+        // Of podman's launcher, which is of all of them, when all are done.
+        if let (Some(install), Some(Ok(last))) = (told.last(), done.last_mut()) {
+            let next: Vec<_> = Some(last.next.clone()).filter(|next| !next.is_empty()).into_iter().collect();
+            last.next = [next, install.kept()?].concat().join("\n");
+        }
+        Ok(done)
+    }
+
+    /// One of [`Install::uninstall_all`]'s files.
+    fn uninstall_own(mut self) -> Result<Done, Error> {
+        let named = match &self.target {
+            Target::Podman { .. } => podman::registered(&self)?,
+            Target::Docker { .. } => docker::registered(&self)?.map(|(program, host)| {
+                self.target = Target::Docker { host };
+                program
+            }),
+        };
+        let own = files::canonical(&self.runtime);
+        if let Some(other) = named.filter(|named| files::canonical(named) != own) {
+            let left = format!("left as it is: it names {}, of another installation", quoted_path(&other));
+            return Ok(self.done(false, std::iter::once(left)));
+        }
+        let changed = self.take_back()?;
+        Ok(self.done(changed, self.reload(changed).into_iter()))
+    }
+
+    fn take_back(&self) -> Result<bool, Error> {
+        match &self.target {
+            Target::Docker { .. } => docker::uninstall(self),
+            Target::Podman { .. } => podman::uninstall(self),
+        }
+    }
+
+    /// Why podman's launcher is there still.
+    fn kept(&self) -> Result<Vec<String>, Error> {
         let kept = match &self.target {
             Target::Docker { .. } => Vec::new(),
             Target::Podman { .. } => podman::named_by(self)?,
@@ -111,7 +163,7 @@ impl Install {
             };
             format!("the launcher stays, because {shown} names it still: {way}")
         });
-        Ok(self.done(changed, self.reload(changed).into_iter().chain(kept)))
+        Ok(kept.collect())
     }
 
     fn done(&self, changed: bool, next: impl Iterator<Item = String>) -> Done {

@@ -9,7 +9,7 @@ use super::record::Record;
 use super::{Install, Target, files, toml};
 use crate::error::Error;
 
-const ENGINE: &str = "podman";
+pub(super) const ENGINE: &str = "podman";
 /// The first line of the drop-in: by it Hone knows its own file.
 const MARK: &str = "# Written by `hone install podman`; `hone uninstall podman` removes it.";
 
@@ -63,6 +63,13 @@ pub(super) fn uninstall(install: &Install) -> Result<bool, Error> {
     }
     Record::forget(record, install, ENGINE)?;
     Ok(changed)
+}
+
+/// The program that the launcher calls.
+pub(super) fn registered(install: &Install) -> Result<Option<PathBuf>, Error> {
+    let script = files::read(&launcher(install))?.unwrap_or_default();
+    let word = script.split_once("exec '").and_then(|(_, rest)| rest.split_once("' --hone-root "));
+    Ok(word.map(|(word, _)| word.replace(r"'\''", "'").into()))
 }
 
 /// Files that `hone install` has told of the launcher, and that name it still: without it podman would refuse them.

@@ -42,6 +42,11 @@ impl Record {
         Ok(Self::all(install, engine)?.into_iter().find(|record| record.is_of(install)))
     }
 
+    /// The configuration files that there are records of.
+    pub(super) fn configs(install: &Install, engine: &str) -> Result<Vec<PathBuf>, Error> {
+        Ok(Self::all(install, engine)?.into_iter().map(|record| record.config).collect())
+    }
+
     /// The other configuration files that there are records of.
     pub(super) fn others(install: &Install, engine: &str) -> Result<Vec<PathBuf>, Error> {
         let others = Self::all(install, engine)?.into_iter().filter(|record| !record.is_of(install));
