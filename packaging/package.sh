@@ -52,10 +52,16 @@ package() {
     for_arch "${1:-$HOST}"
     case $ARCH in x86_64 | aarch64) ;; *) die "package $ARCH: want x86_64 or aarch64" ;; esac
     # What packs a trainer and writes the manual is this machine's.
-    [ -z "$CROSS" ] || (for_arch "$HOST" && setup && programs)
+    if [ -n "$CROSS" ]; then
+        (
+            for_arch "$HOST"
+            setup
+            programs
+        )
+    fi
     setup
     packages zstd
-    cargo_tool deb
+    cargo_tool deb $CARGO_DEB
     build
     pack
     ls "$TARGET/packages/$ARCH"/*
