@@ -1,9 +1,18 @@
 # Sourced by */make-chroot: a Debian root (forky, or SUITE), made once, and commands in it. Expects `root`, the folder;
 # needs root.
 
-mirror() { # the one this machine already uses
-  awk '/^deb / { for (i = 2; i <= NF; i++) if ($i ~ /^https?:/) { print $i; exit } } /^URIs:/ { print $2; exit }' \
-    /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | head -n 1
+mirror() { # the one this machine already uses, where it has the suite
+  local used
+  # awk gives up at a file that is not there
+  used=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null |
+    awk '/^deb / { for (i = 2; i <= NF; i++) if ($i ~ /^https?:/) { print $i; exit } } /^URIs:/ { print $2; exit }' || true)
+  if [ -n "$used" ] && /usr/lib/apt/apt-helper -qq -o APT::Sandbox::User= download-file \
+    "$used/dists/$1/Release" "$root.release" >/dev/null 2>&1; then
+    echo "$used"
+  else
+    echo http://deb.debian.org/debian # of Ubuntu, say, whose mirrors have none of Debian's
+  fi
+  rm -f "$root.release"
 }
 
 # in_root COMMAND...: in a mount namespace that ends with it. The current folder is /work there; or, with CHROOT_BINDS
@@ -44,7 +53,7 @@ make_root() {
   rm -rf --one-file-system "$root"
   mkdir -p "$root"
   # bookworm's debootstrap does not know forky by name; its script is sid's, and every suite's.
-  debootstrap --variant=minbase --merged-usr "${SUITE:-forky}" "$root" "$(mirror)" /usr/share/debootstrap/scripts/sid >/dev/null
+  debootstrap --variant=minbase --merged-usr "${SUITE:-forky}" "$root" "$(mirror "${SUITE:-forky}")" /usr/share/debootstrap/scripts/sid >/dev/null
   same_packages
   if [ $# != 0 ]; then
     in_root apt-get update -qq
