@@ -5,12 +5,17 @@ PROGRAMS="hone hone-run hone-runtime hone-keeper"
 # Those of them that people and engines call.
 COMMANDS="hone hone-run hone-runtime"
 
+# By name: what else a user has in these folders, such as data of one's own, is nobody's.
+DOCS="README.md LICENSE docs/ARCHITECTURE.md docs/build.md docs/cli.md docs/contract.md docs/honefile.md docs/packages.md
+    docs/performance.md docs/runtime.md docs/store.md docs/testing.md docs/transports.md examples/quickstart/Honefile
+    examples/quickstart/data/captain.jsonl"
+
 # tree DIR: all that a PREFIX gets: programs, trainer and frontend in lib/hone, links in bin, manual, completions, docs.
 tree() (
     umask 022
     rm -rf "$1"
     lib=$1/lib/hone doc=$1/share/doc/hone
-    mkdir -p "$1/bin" "$lib" "$1/share/man/man1" "$1/share/man/man8" "$doc/docs" "$doc/examples"
+    mkdir -p "$1/bin" "$lib" "$1/share/man/man1" "$1/share/man/man8"
     for program in $PROGRAMS; do install -m 755 "$BIN/$program" "$lib/$program"; done
     cp -R "$BIN/trainers" "$BIN/frontend" "$lib/"
     for command in $COMMANDS; do ln -s "../lib/hone/$command" "$1/bin/$command"; done
@@ -22,9 +27,8 @@ tree() (
     "$hone" completion bash | install -D -m 644 /dev/stdin "$1/share/bash-completion/completions/hone"
     "$hone" completion zsh | install -D -m 644 /dev/stdin "$1/share/zsh/site-functions/_hone"
     "$hone" completion fish | install -D -m 644 /dev/stdin "$1/share/fish/vendor_completions.d/hone.fish"
-    install -m 644 README.md LICENSE "$doc/"
-    install -m 644 docs/*.md "$doc/docs/"
-    cp -R examples/quickstart "$doc/examples/"
+    for file in $DOCS; do install -D -m 644 "$file" "$doc/$file"; done
+    install -m 644 packaging/debian/copyright "$doc/copyright"
     # Whoever made it, and with whatever umask.
     find "$1" -type d -exec chmod 755 {} + -o -type f -perm /111 -exec chmod 755 {} + -o -type f -exec chmod 644 {} +
 )
