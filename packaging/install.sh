@@ -26,12 +26,15 @@ uninstall_from() {
     prefix=${1:-/usr/local}
     to=$(place "$prefix")
     [ -e "$to/lib/hone/installed" ] || die "uninstall $to: nothing was installed there"
-    for store in "${HONE_ROOT:-/var/lib/hone}" "$HOME/.local/share/hone"; do
-        [ -d "$store" ] || continue
-        # A tree below DESTDIR is for another machine; this one's engines do not know it.
-        [ -n "${DESTDIR:-}" ] || for_place "$store" env HONE_ROOT="$store" HONE_PREFIX="$prefix" \
-            "$HERE/packaging/debian/prerm" remove
-        say "left: $store, images and versions"
+    system=${HONE_ROOT:-/var/lib/hone} own=$HOME/.local/share/hone
+    # A tree below DESTDIR is for another machine; this one's engines do not know it. Where PREFIX is root's, all users'.
+    if [ -z "${DESTDIR:-}" ]; then
+        if [ -d "$system" ]; then where=$system; else where=$to/lib/hone; fi
+        for_place "$where" env HONE_ROOT="$system" HONE_PREFIX="$prefix" "$HERE/packaging/debian/prerm" remove
+        HONE_ROOT=$own HONE_PREFIX=$prefix "$HERE/packaging/debian/prerm" remove
+    fi
+    for store in "$system" "$own"; do
+        [ ! -d "$store" ] || say "left: $store, images and versions"
     done
     for_place "$to/lib/hone" "$HERE/packaging/take" "$to"
 }
