@@ -97,6 +97,7 @@ fn root_the_deb_installs_does_the_main_job_and_leaves_nothing() {
         "share/fish/vendor_completions.d/hone.fish",
         "share/doc/hone/copyright",
         "share/doc/hone/docs/cli.md",
+        "share/doc/hone/examples/quickstart/data/captain.jsonl",
     ] {
         assert!(there.contains(&format!("/usr/{file}")), "{file}: {there:?}");
     }
@@ -106,6 +107,7 @@ fn root_the_deb_installs_does_the_main_job_and_leaves_nothing() {
     assert!(!answer.is_empty());
     debian.sh("hone verify assistant:base-v1").ok();
     debian.sh("hone install docker && grep -q /usr/lib/hone/hone-runtime /etc/docker/daemon.json").ok();
+    debian.sh("hone install docker --config /opt/docker/daemon.json").ok();
 
     // The programs go, docker is told, and what the user made stays; purging takes that too.
     debian.sh("dpkg --remove hone").ok();
@@ -176,22 +178,41 @@ fn below(dir: &Path) -> Vec<String> {
     paths
 }
 
+/// A directory with a tree to put, and a PREFIX with somebody's file.
+struct Scratch(tempfile::TempDir);
+
+impl Scratch {
+    fn new() -> Self {
+        let scratch = Self(tempfile::tempdir().expect("tempdir"));
+        for file in ["tree/lib/hone/hone", "tree/share/man/man1/hone.1.gz", "prefix/bin/other"] {
+            scratch.write(file, "x");
+        }
+        fs::create_dir(scratch.path().join("tree/bin")).expect("make directory");
+        symlink("../lib/hone/hone", scratch.path().join("tree/bin/hone")).expect("link");
+        scratch
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        let path = self.path().join(path);
+        fs::create_dir_all(path.parent().expect("a directory")).expect("make directory");
+        fs::write(path, text).expect("write");
+    }
+
+    /// Runs `put` or `take`.
+    fn sh(&self, program: &str, args: &[&str]) -> Ran {
+        run(Command::new(repository().join("packaging").join(program)).args(args).current_dir(self.path()))
+    }
+}
+
 #[test]
 fn what_was_put_is_taken_and_nothing_else() {
-    let dir = tempfile::tempdir().expect("tempdir");
-    let write = |path: &str| {
-        let path = dir.path().join(path);
-        fs::create_dir_all(path.parent().expect("a directory")).expect("make directory");
-        fs::write(path, "x").expect("write");
-    };
-    let sh = |program: &str, args: &[&str]| {
-        run(Command::new(repository().join("packaging").join(program)).args(args).current_dir(dir.path()))
-    };
-    write("tree/lib/hone/hone");
-    write("tree/share/man/man1/hone.1.gz");
-    fs::create_dir(dir.path().join("tree/bin")).expect("make directory");
-    symlink("../lib/hone/hone", dir.path().join("tree/bin/hone")).expect("link");
-    write("prefix/bin/other");
+    let dir = Scratch::new();
+    let write = |path: &str| dir.write(path, "x");
+    let sh = |program: &str, args: &[&str]| dir.sh(program, args);
     let to = dir.path().join("prefix");
     let before = below(&to);
 
@@ -219,6 +240,140 @@ fn what_was_put_is_taken_and_nothing_else() {
     sh("put", &["tree", "new/prefix"]).ok();
     sh("take", &["new/prefix"]).ok();
     assert_eq!(below(&dir.path().join("new")), [""; 0]);
+}
+
+#[test]
+fn what_became_another_s_since_is_left_and_told() {
+    let dir = Scratch::new();
+    let to = dir.path().join("prefix");
+    let installed = || fs::read_to_string(to.join("lib/hone/installed")).expect("the list");
+    dir.sh("put", &["tree", "prefix"]).ok();
+    // A file that is another now, and a directory in the place of one.
+    dir.write("prefix/lib/hone/hone", "mine");
+    fs::remove_file(to.join("bin/hone")).expect("remove");
+    dir.write("prefix/bin/hone/mine", "x");
+    let before = below(&to);
+    assert!(dir.sh("put", &["tree", "prefix"]).fails(1).contains("prefix/bin/hone is there, and none of Hone's"));
+    assert_eq!(below(&to), before);
+    let said = dir.sh("take", &["prefix"]);
+    said.ok();
+    for left in ["prefix/bin/hone", "prefix/lib/hone/hone"] {
+        said.says(&format!("left: {left}, which is not what was put there"));
+    }
+    let mine = ["./bin", "./bin/hone", "./bin/hone/mine", "./bin/other", "./lib", "./lib/hone", "./lib/hone/hone"];
+    assert_eq!(below(&to), mine);
+    fs::remove_dir_all(to.join("bin/hone")).expect("remove");
+    fs::remove_dir_all(to.join("lib")).expect("remove");
+
+    // A directory that an earlier version made, and that was not empty when it went, goes with the last.
+    dir.sh("put", &["tree", "prefix"]).ok();
+    dir.write("prefix/share/man/mine", "x");
+    fs::remove_dir_all(dir.path().join("tree/share")).expect("remove");
+    dir.sh("put", &["tree", "prefix"]).says("left: prefix/share/man/, which is not empty").ok();
+    assert!(installed().contains("./share/man/\n") && !installed().contains("man1"), "{}", installed());
+    fs::remove_file(to.join("share/man/mine")).expect("remove");
+    dir.sh("take", &["prefix"]).ok();
+    assert_eq!(below(&to), ["./bin", "./bin/other"]);
+    // What was cut off in the middle is taken away, too.
+    dir.sh("put", &["tree", "prefix"]).ok();
+    fs::remove_file(to.join("bin/hone")).expect("remove");
+    dir.write("prefix/lib/hone/.new/bin/hone", "x");
+    dir.sh("take", &["prefix"]).ok();
+    assert_eq!(below(&to), ["./bin", "./bin/other"]);
+}
+
+/// Runs a script as root, with /home and /var/lib of its own; what is in packaging/debian is in /mnt.
+fn alone(script: &str) -> Ran {
+    let script = format!(
+        "set -e; mount -t tmpfs t /mnt; cp $0/* /mnt; mount -t tmpfs t /home; mount -t tmpfs t /var/lib; {script}"
+    );
+    let debian = repository().join("packaging/debian");
+    run(Command::new("unshare").args(["--mount", "sh", "-c", &script]).arg(debian).env_remove("HONE_ROOT"))
+}
+
+#[test]
+fn root_a_package_that_goes_is_forgotten_in_every_store_and_each_user_s_as_the_user() {
+    if !needs(&["unshare", "setpriv"]) {
+        return;
+    }
+    let said = alone(
+        "hone=/var/lib/prefix/lib/hone/hone; mkdir -p $(dirname $hone); chmod 755 /var/lib /home
+         printf '#!/bin/sh\necho $(id -u):$(id -g) $HOME \"$@\"\n[ $2 = /var/lib/hone ]\n' >$hone; chmod 755 $hone
+         for at in /var/lib/hone /home/sailor/.local/share/hone /home/root/.local/share/hone; do
+             mkdir -p $at/install; touch $at/install/docker.json
+         done
+         touch /var/lib/hone/install/podman.json; chown -R 1234:1235 /home/sailor
+         export HOME=/root HONE_PREFIX=/var/lib/prefix; /mnt/prerm upgrade; /mnt/prerm remove",
+    );
+    let want = "0:0 /root --root /var/lib/hone uninstall docker --all\n\
+                0:0 /root --root /var/lib/hone uninstall podman --all\n\
+                1234:1235 /home/sailor --root /home/sailor/.local/share/hone uninstall docker --all";
+    assert_eq!(said.ok(), want);
+    // What fails is told, and stops no removal.
+    assert_eq!(
+        said.stderr.matches("docker still names the runtime /var/lib/prefix/lib/hone/hone-runtime").count(),
+        1
+    );
+}
+
+#[test]
+fn root_purging_empties_a_store_wherever_it_is() {
+    if !needs(&["unshare"]) {
+        return;
+    }
+    let purge = |script: &str| alone(&format!("mkdir -p /var/lib/hone/blobs; touch /var/lib/hone/blobs/x; {script}"));
+    let find = "/mnt/postrm purge; find /var/lib -mindepth 1";
+    assert_eq!(purge(find).ok(), "");
+    let mounted = purge(&format!("mount -t tmpfs t /var/lib/hone; touch /var/lib/hone/x; {find}"));
+    assert_eq!(mounted.says("left: /var/lib/hone").ok(), "/var/lib/hone");
+    // What is mounted below it is somebody's.
+    let below = purge(&format!("mount -t tmpfs t /var/lib/hone/blobs; touch /var/lib/hone/blobs/mine; {find}"));
+    assert_eq!(below.says("left: /var/lib/hone").ok().lines().last(), Some("/var/lib/hone/blobs/mine"));
+    assert_eq!(
+        purge(&format!("mv /var/lib/hone /var/lib/big; ln -s big /var/lib/hone; {find}")).ok(),
+        "/var/lib/big"
+    );
+}
+
+#[test]
+fn the_documents_that_are_packed_are_the_repository_s() {
+    let named = run(Command::new("sh").args(["-c", ". packaging/package.sh; echo $DOCS"]).current_dir(repository()));
+    let mut git = Command::new("git");
+    git.args(["ls-files", "README.md", "LICENSE", "docs", "examples/quickstart"]).current_dir(repository());
+    let set = |text: String| text.split_whitespace().map(str::to_owned).collect::<BTreeSet<_>>();
+    assert_eq!(set(named.ok()), set(run(&mut git).ok()));
+}
+
+#[test]
+fn what_fails_while_setting_up_is_the_end_of_it() {
+    let copy = copy();
+    let programs = [
+        ("cargo", "echo cargo $*"),
+        ("rustc", "echo /"),
+        ("dpkg-query", "exit 1"),
+        ("sudo", "exec \"$@\""),
+        ("apt-get", "exit 1"),
+    ];
+    for (name, script) in programs {
+        let path = copy.path().join("fake/bin").join(name);
+        fs::create_dir_all(path.parent().expect("a directory")).expect("make directory");
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("write");
+        run(Command::new("chmod").arg("+x").arg(path)).ok();
+    }
+    let fake = copy.path().join("fake");
+    let other = if std::env::consts::ARCH == "x86_64" { "aarch64" } else { "x86_64" };
+    for args in [&["setup"][..], &["build"], &["lint"], &["package"], &["package", other], &["install", "/nowhere"]] {
+        let path = format!("{}/bin:{}", fake.display(), std::env::var("PATH").expect("PATH"));
+        let ran = run(x(copy.path()).args(args).env("CARGO_HOME", &fake).env("PATH", path));
+        assert!(ran.fails(1).contains("installing"), "{ran}");
+        assert!(!ran.text().contains("libseccomp 2.6.0") && !ran.text().contains("cargo build"), "{ran}");
+    }
+    // A wheel's member is there whole or not at all, whether or not the shell stops at what fails.
+    let script = "eval \"$(sed -n '/^member() {/,/^}/p' x)\"
+        python3 -c 'import zipfile; zipfile.ZipFile(\"good.whl\", \"w\").writestr(\"a\", \"x\" * 99999)'
+        (head -c 9999 good.whl; printf y; tail -c +10001 good.whl) >bad.whl
+        member good.whl a out/good && ! member bad.whl a out/bad && ls out/good && ! ls out/bad";
+    run(Command::new("sh").args(["-c", script]).current_dir(copy.path())).ok();
 }
 
 #[test]
