@@ -145,6 +145,9 @@ fn slow_two_directories_make_the_same_packages() {
     fs::create_dir_all(&release).expect("make directory");
     let built = ["hone", "hone-run", "hone-runtime", "hone-keeper", "trainers", "frontend"];
     run(Command::new("cp").arg("-R").args(built.map(|name| bin().join(name))).arg(&release)).ok();
+    // The same cargo-deb, where `./x` has one of its own.
+    fs::create_dir(copy.path().join(".cache")).expect("make directory");
+    symlink(repository().join(".cache/tools"), copy.path().join(".cache/tools")).expect("link");
     // Whatever umask it was made with.
     run(Command::new("chmod").args(["-R", "go=", "."]).current_dir(copy.path())).ok();
     run(x(copy.path()).arg("pack")).ok();
