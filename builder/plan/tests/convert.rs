@@ -305,6 +305,23 @@ fn words_of_the_file_are_shown_escaped_and_cut() {
 }
 
 #[test]
+fn a_licence_is_one_where_a_bill_of_materials_reads_one() {
+    let of = |license: &str| plan(&format!("FROM a\nLICENSE {license}\n")).base.expect("base").origin.licenses;
+    for (written, want) in [
+        ("apache-2.0", "Apache-2.0"),
+        ("Apache-2.0/MIT", "Apache-2.0 OR MIT"),
+        ("(MIT OR Apache-2.0) AND Unicode-3.0", "(MIT OR Apache-2.0) AND Unicode-3.0"),
+    ] {
+        assert_eq!(of(written).as_deref(), Some(want), "{written}");
+        assert!(notes(&format!("FROM a\nLICENSE {written}\n")).is_empty(), "{written}");
+    }
+    for text in ["see AND that", "llama3.2", "MIT OR", "the MIT licence"] {
+        assert_eq!(of(text), None, "{text}");
+        assert_eq!(notes(&format!("FROM a\nLICENSE {text}\n")), ["2 LICENSE"], "{text}");
+    }
+}
+
+#[test]
 fn many_instructions_stay_one_note_each() {
     let mut text = "FROM a\n".to_owned();
     for i in 0..15_000 {

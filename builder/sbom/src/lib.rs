@@ -16,6 +16,7 @@ use percent_encoding::utf8_percent_encode;
 use serde::{Deserialize, Serialize};
 
 pub use cyclonedx::cyclonedx;
+pub use license::License;
 pub use spdx::spdx;
 
 /// Media type of [`spdx()`]'s document.

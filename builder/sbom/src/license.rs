@@ -8,10 +8,12 @@ use spdx::identifiers::{EXCEPTIONS, LICENSES};
 
 /// Who says so says nothing; crate `spdx` has it in the list all the same.
 const NOASSERTION: &str = "NOASSERTION";
+/// A longer text is no expression (bytes): a Honefile's licence is no longer either.
+const MAX_EXPRESSION: usize = 1024;
 
 /// What a licence is called.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum License {
+pub enum License {
     /// One identifier.
     Id(&'static str),
     /// Several, with operators (SPDX 2.3, annex D).
@@ -21,17 +23,24 @@ pub(super) enum License {
 }
 
 impl License {
-    /// Reads a manifest's, a hub's or a person's word for it.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    /// Reads a manifest's, a hub's or a person's word for it; `None` when it says nothing.
+    pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         if text.is_empty() || text == NOASSERTION {
             return None;
+        }
+        if text.len() > MAX_EXPRESSION {
+            return Some(Self::named(text));
         }
         // Cargo once wrote OR as `/`; hubs write identifiers in lower case.
         let spaced = text.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
         let words: Option<Vec<String>> = spaced.split_whitespace().map(spelled).collect();
         let known = words.and_then(|words| expression(&words));
-        Some(known.unwrap_or_else(|| Self::Named(text.replace(char::is_control, " "))))
+        Some(known.unwrap_or_else(|| Self::named(text)))
+    }
+
+    fn named(text: &str) -> Self {
+        Self::Named(text.replace(char::is_control, " "))
     }
 
     /// The identifier under which SPDX keeps a name that is not on its list.
@@ -87,6 +96,8 @@ mod tests {
             assert_eq!(License::parse(text), Some(want), "{text}");
         }
         assert_eq!((License::parse("  "), License::parse(NOASSERTION)), (None, None));
+        let long = ["MIT"; 200].join(" OR ");
+        assert_eq!(License::parse(&long), Some(License::Named(long.clone())));
         assert_eq!(License::reference("llama 3.2/x"), "LicenseRef-llama-3.2-x");
         for license in LICENSES.iter().filter(|license| license.name != NOASSERTION) {
             let parsed = License::parse(&license.name.to_lowercase());

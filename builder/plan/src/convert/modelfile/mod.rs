@@ -6,6 +6,7 @@ mod parse;
 use std::collections::BTreeMap;
 
 use hone_contract::quoted;
+use hone_sbom::License;
 
 use self::parse::{INSTRUCTIONS, Instruction, instructions, wrong};
 use super::draft::{Draft, Part, SHOWN};
@@ -51,8 +52,6 @@ const OPTIONS: [&str; 33] = [
     "rope_frequency_scale",
     "embedding_only",
 ];
-/// A licence longer than this is a text and no name (bytes).
-const MAX_LICENSE: usize = 128;
 
 /// Whether a word, in any case, begins an instruction.
 pub(super) fn is_instruction(word: &str) -> bool {
@@ -122,10 +121,15 @@ impl Instructions<'_> {
     /// A licence's name is an annotation of the image; its text is a file.
     fn license(&self, draft: &mut Draft) {
         let all: Vec<&Instruction> = self.named("LICENSE").collect();
-        match all.as_slice() {
-            [] => {}
-            [one] if is_expression(one.value.trim()) => draft.key(Part::Base, "license", one.value.trim()),
-            [first, ..] => {
+        let known = match all.as_slice() {
+            [one] => License::parse(&one.value),
+            _ => None,
+        };
+        match (known, all.first()) {
+            (_, None) => {}
+            (Some(License::Id(id)), _) => draft.key(Part::Base, "license", id),
+            (Some(License::Expression(expression)), _) => draft.key(Part::Base, "license", expression),
+            (Some(License::Named(_)) | None, Some(first)) => {
                 let way_out = "give its SPDX expression as base.license, and put the text as LICENSE into the model's directory";
                 draft.note(Part::Base, first.line, "LICENSE", "base.license holds a name, and no text", way_out);
             }
@@ -242,16 +246,4 @@ fn option(one: &Instruction) -> String {
         "num_gpu" | "main_gpu" | "low_vram" => "nothing is to be done: Hone computes on processors".to_owned(),
         _ => "nothing is to be done: `generate` takes the likeliest token".to_owned(),
     }
-}
-
-/// An SPDX licence expression, by its shape: identifiers, joined by operators (SPDX 2.3, annex D).
-fn is_expression(text: &str) -> bool {
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let operator = |word: &str| matches!(word, "AND" | "OR" | "WITH");
-    let identifier = |word: &str| {
-        let word = word.trim_start_matches('(').trim_end_matches(')');
-        !word.is_empty() && !operator(word) && word.chars().all(|c| c.is_ascii_alphanumeric() || ".-+:".contains(c))
-    };
-    let placed = |(i, word): (usize, &&str)| if i % 2 == 1 { operator(word) } else { identifier(word) };
-    text.len() <= MAX_LICENSE && words.len() % 2 == 1 && words.iter().enumerate().all(placed)
 }
