@@ -7,7 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::Digest;
-use crate::reference::{BadReference, Reference};
+use crate::reference::{BadReference, Reference, split_tag};
 
 /// A name, and perhaps which of its contents.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,17 +49,17 @@ impl FromStr for Pinned {
 
     fn from_str(text: &str) -> Result<Self, BadReference> {
         let bad = |why| BadReference { text: text.to_owned(), why };
-        let (name, digest) = match text.split_once('@') {
-            Some((name, digest)) => {
-                let digest = digest.parse().map_err(|_| bad("want NAME@sha256:<64 hex digits>"))?;
-                (name, Some(digest))
-            }
-            None => (text, None),
-        };
+        let (name, digest) = split_digest(text);
+        let digest = digest.map(str::parse).transpose();
+        let digest = digest.map_err(|_| bad("want NAME@sha256:<64 hex digits>"))?;
         let reference = name.parse::<Reference>().map_err(|error| bad(error.why))?;
-        let tagged = name.rsplit('/').next().is_some_and(|last| last.contains(':'));
-        Ok(Self { reference, digest, tagged })
+        Ok(Self { reference, digest, tagged: split_tag(name).1.is_some() })
     }
+}
+
+/// `NAME[:TAG]` and the digest as they are written, unchecked.
+pub fn split_digest(text: &str) -> (&str, Option<&str>) {
+    text.split_once('@').map_or((text, None), |(name, digest)| (name, Some(digest)))
 }
 
 /// As it is typed: in docker's familiar form, the tag where one was written or nothing else is said.

@@ -15,7 +15,7 @@ const DEFAULT_DOMAIN: &str = "docker.io";
 /// The namespace that docker assumes on its own registry.
 const DEFAULT_NAMESPACE: &str = "library";
 /// The tag that docker assumes.
-const DEFAULT_TAG: &str = "latest";
+pub const DEFAULT_TAG: &str = "latest";
 /// Longest name without the tag, in bytes (distribution-spec).
 const MAX_NAME: usize = 255;
 /// Longest tag, in bytes (distribution-spec).
@@ -168,6 +168,7 @@ fn parse(text: &str) -> Result<Reference, &'static str> {
         return Err("a digest is not a tag, want NAME:TAG");
     }
     let (name, tag) = split_tag(text);
+    let tag = tag.unwrap_or(DEFAULT_TAG);
     check_tag(tag)?;
     let (domain, path) = split_domain(name);
     if !is_domain(&domain) {
@@ -180,11 +181,12 @@ fn parse(text: &str) -> Result<Reference, &'static str> {
     Ok(Reference { domain, path, tag: tag.to_owned() })
 }
 
-/// The last colon starts a tag unless a slash follows it: then it was a port.
-fn split_tag(text: &str) -> (&str, &str) {
+/// A name and its tag as they are written, unchecked, a pattern perhaps. The last colon starts a tag unless a slash follows
+/// it: then it was a port.
+pub fn split_tag(text: &str) -> (&str, Option<&str>) {
     match text.rsplit_once(':') {
-        Some((name, tag)) if !tag.contains('/') => (name, tag),
-        _ => (text, DEFAULT_TAG),
+        Some((name, tag)) if !tag.contains('/') => (name, Some(tag)),
+        _ => (text, None),
     }
 }
 

@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use hone_contract::reference::BadReference;
+use hone_contract::reference::{BadReference, split_tag};
 use hone_contract::{Pinned, Reference, quoted};
 
 /// Standard input or output, as every tool of the field names it.
@@ -58,6 +58,17 @@ pub struct Place {
     pub dir: PathBuf,
     /// The name of an image in it.
     pub tag: Option<String>,
+}
+
+/// Of the entries of a layout those that `tag` names: what is called just so, else what is called `NAME:tag`.
+pub fn called<'e, T>(entries: &'e [T], tag: &str, name: impl Fn(&T) -> Option<&str>) -> Vec<&'e T> {
+    let named = |fits: &dyn Fn(&str) -> bool| -> Vec<&'e T> {
+        entries.iter().filter(|entry| name(entry).is_some_and(fits)).collect()
+    };
+    match named(&|name| name == tag) {
+        none if none.is_empty() => named(&|name| split_tag(name).1 == Some(tag)),
+        some => some,
+    }
 }
 
 /// An archive, and which image of it: `FILE[:NAME]`.
@@ -272,6 +283,17 @@ mod tests {
 
     fn archive(path: &str, name: Option<&str>) -> ArchiveFile {
         ArchiveFile { path: path.into(), name: name.map(|name| name.parse().expect(name)) }
+    }
+
+    #[test]
+    fn a_whole_name_comes_before_the_end_of_one() {
+        let find = |tag: &str, all: &[&'static str]| -> Vec<&str> {
+            called(all, tag, |name| Some(*name).filter(|name| !name.is_empty())).into_iter().copied().collect()
+        };
+        assert_eq!(find("base", &["a:base", "base", "", "r.test:1/b:base"]), ["base"]);
+        assert_eq!(find("base", &["a:base", "a:base-v1", "", "r.test:1/b:base"]), ["a:base", "r.test:1/b:base"]);
+        assert_eq!(find("a:base", &["a:base", "b:base"]), ["a:base"]);
+        assert!(find("1/b", &["r.test:1/b"]).is_empty(), "a port is no tag");
     }
 
     #[test]

@@ -11,6 +11,8 @@ mod spdx;
 
 use hone_contract::Digest;
 use hone_contract::json::BadJson;
+use hone_contract::pinned::split_digest;
+use hone_contract::reference::split_tag;
 use hone_image::hub::UNRESERVED;
 use percent_encoding::utf8_percent_encode;
 use serde::{Deserialize, Serialize};
@@ -202,11 +204,8 @@ fn uuid(digest: Digest) -> String {
 
 /// The last part of a reference's name, and its tag: `registry/team/assistant:base` -> (`assistant`, `base`).
 fn short(reference: &str) -> (&str, Option<&str>) {
-    let last = reference.rsplit('/').next().unwrap_or(reference);
-    match last.split_once([':', '@']) {
-        Some((name, tag)) => (name, Some(tag)),
-        None => (last, None),
-    }
+    let (name, tag) = split_tag(split_digest(reference).0);
+    (name.rsplit('/').next().unwrap_or(name), tag)
 }
 
 /// A package URL part: everything but what may stand in it as itself is written in hex (purl-spec, "Character encoding").

@@ -171,6 +171,7 @@ fn names_are_written_as_package_urls_have_them() {
     let hex = Digest::of(b"").hex();
     assert_eq!(name("localhost:5000/team/Assistant:v1"), format!("pkg:oci/assistant@sha256%3A{hex}?tag=v1"));
     assert_eq!(name("assistant"), format!("pkg:oci/assistant@sha256%3A{hex}"));
+    assert_eq!(name("a/b:v1@sha256:00"), format!("pkg:oci/b@sha256%3A{hex}?tag=v1"));
     assert_eq!(crate_purl(&of_crate("serde", None)), "pkg:cargo/serde@1.2.3%2Bx");
     assert_eq!(uuid(Digest::of(b"")), "e3b0c442-98fc-8c14-9afb-f4c8996fb924");
     for text in ["hf://a/b", "https://a b", "https://", "https://\"", "x", "https://\u{e9}"] {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use hone_contract::{Digest, Reference, chain, quoted};
 use hone_image::oci::{Descriptor, ImageConfig, MAX_DOCUMENT_BYTES, Manifest, Plain, Sealed};
+use hone_image::transport::called;
 use hone_image::walk::{Documents, Follow, Refusal, Standing, Walk};
 use hone_image::{Artifact, Image, Pack, document, media};
 
@@ -200,19 +201,17 @@ impl Store {
     /// # Errors
     /// When there is none, or more than one.
     pub fn only(&self, tag: Option<&str>) -> Result<Descriptor, StoreError> {
-        let named = |d: &&Descriptor| match (tag, d.annotations.get(media::REF_NAME)) {
-            (None, _) => true,
-            (Some(tag), Some(name)) => name == tag || name.rsplit_once(':').is_some_and(|(_, t)| t == tag),
-            (Some(_), None) => false,
-        };
         if !self.root.join("oci-layout").is_file() {
             let why = "it is no OCI layout: there is no file oci-layout in it".to_owned();
             return Err(StoreError::Record { path: self.root.clone(), why });
         }
         let entries = self.descriptors()?;
         let all: Vec<&Descriptor> = entries.iter().filter(|d| d.is_manifest() || d.is_index()).collect();
-        let mut found: Vec<&&Descriptor> = all.iter().filter(|d| named(d)).collect();
-        alone(&mut found, tag);
+        let mut found = match tag {
+            Some(tag) => called(&all, tag, |d| name_of(d)),
+            None => all.iter().collect(),
+        };
+        alone(&mut found);
         match found.as_slice() {
             [only] => Ok((**only).clone()),
             others => {
@@ -290,17 +289,17 @@ impl Documents for Store {
 /// Characters of a tag in a message.
 const LONGEST_TAG: usize = 100;
 
-/// Of several entries those that are meant: the one that is called just so; without what goes along with an image of the
-/// same layout, its model under a name of its own (docs/store.md) and statements about it.
-fn alone(found: &mut Vec<&&Descriptor>, tag: Option<&str>) {
-    fn name<'d>(d: &&&'d Descriptor) -> Option<&'d str> {
-        d.annotations.get(media::REF_NAME).map(String::as_str)
-    }
-    if tag.is_some() && found.iter().any(|d| name(d) == tag) {
-        found.retain(|d| name(d) == tag);
-    }
-    let images: BTreeSet<&str> = found.iter().filter(|d| d.artifact_type.is_none()).filter_map(name).collect();
-    let goes_along = |d: &&&Descriptor| match name(d) {
+/// What a layout calls it.
+fn name_of(descriptor: &Descriptor) -> Option<&str> {
+    descriptor.annotations.get(media::REF_NAME).map(String::as_str)
+}
+
+/// Of several entries those that are meant: without what goes along with an image of the same layout, its model under a
+/// name of its own (docs/store.md) and statements about it.
+fn alone(found: &mut Vec<&&Descriptor>) {
+    let images = found.iter().filter(|d| d.artifact_type.is_none()).filter_map(|d| name_of(d));
+    let images: BTreeSet<&str> = images.collect();
+    let goes_along = |d: &&&Descriptor| match name_of(d) {
         _ if d.artifact_type.is_none() => false,
         Some(name) => name.strip_suffix("-modelpack").is_some_and(|image| images.contains(image)),
         None => true,
@@ -315,7 +314,7 @@ const SHOWN_TAGS: usize = 8;
 
 /// Which tags there are, for a message.
 fn tags(all: &[&Descriptor]) -> String {
-    let names = all.iter().filter_map(|d| d.annotations.get(media::REF_NAME));
+    let names = all.iter().filter_map(|d| name_of(d));
     let names: Vec<String> = names.map(|name| quoted(name).at_most(LONGEST_TAG).to_string()).collect();
     let shown = names[..names.len().min(SHOWN_TAGS)].join(", ");
     match names.len() {

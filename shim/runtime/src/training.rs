@@ -159,7 +159,8 @@ fn on_host(maps: &[LinuxIdMapping], id: u32) -> Option<u32> {
     map.host_id().checked_add(id - map.container_id())
 }
 
-/// `NAME:TAG@sha256:...`: the name as the user gave it, and the digest of the image's configuration.
+/// `REF@sha256:...`: what the user called the image, which may be the digits of a digest or have one itself, and the digest
+/// of the image's configuration. So it is no `Pinned`, and the last `@` counts.
 fn image_ref(text: &str) -> Result<ImageRef> {
     let bad = || RuntimeError::Usage(format!("read --hone-image {text:?}: want NAME:TAG@sha256:<config digest>"));
     let (reference, digest) = text.rsplit_once('@').ok_or_else(bad)?;

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use hone_contract::{Digest, Reference, quoted};
 use hone_image::oci::Descriptor;
+use hone_image::transport::called;
 use hone_image::{Pack, document, media};
 use hone_store::Store;
 use serde::Deserialize;
@@ -105,13 +106,7 @@ impl Layout {
     /// When not one has it.
     pub fn chosen(&self, tag: Option<&str>) -> Result<Vec<Entry>, LayoutError> {
         let Some(tag) = tag else { return Ok(self.all(self.entries.iter())) };
-        let whole = |line: &&Line| line.name() == Some(tag);
-        let end = |line: &&Line| line.name().and_then(|name| name.rsplit_once(':')).is_some_and(|(_, t)| t == tag);
-        let mut found: Vec<&Line> = self.entries.iter().filter(whole).collect();
-        if found.is_empty() {
-            found = self.entries.iter().filter(end).collect();
-        }
-        match self.all(found.iter().copied()) {
+        match self.all(called(&self.entries, tag, Line::name).into_iter()) {
             one if one.len() == 1 => Ok(one),
             others => Err(LayoutError::Tag { tag: tag.to_owned(), got: others.len(), names: self.names() }),
         }

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use clap::Args;
 use glob::{MatchOptions, Pattern};
+use hone_contract::reference::split_tag;
 use hone_contract::{Digest, Reference};
 use hone_store::versions::VersionRecord;
 use hone_store::{Store, this_machine};
@@ -55,11 +56,7 @@ impl FromStr for ByName {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let pattern = |text: &str| Pattern::new(text).map_err(|error| error.to_string());
-        // A colon before a slash is a registry's port.
-        let (name, tag) = match text.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')) {
-            Some((name, tag)) => (name, Some(tag)),
-            None => (text, None),
-        };
+        let (name, tag) = split_tag(text);
         Ok(Self { name: pattern(name)?, tag: tag.map(pattern).transpose()? })
     }
 }

@@ -1,5 +1,7 @@
 //! What FROM means: a path, a model of Ollama's library or of another registry, a repository of the hub.
 
+use hone_contract::reference::{DEFAULT_TAG, split_tag};
+
 use super::super::Options;
 
 /// Ollama's registry, and the namespace of names that have none.
@@ -60,12 +62,10 @@ fn of_hub(repository: &str) -> Base {
     Base { model: format!("hf://{repository}"), name, quantization }
 }
 
-/// `[[HOST/]NAMESPACE/]NAME[:TAG]`.
+/// `[[HOST/]NAMESPACE/]NAME[:TAG]`. Ollama tells a host by the number of slashes, and not by its looks as docker does.
 fn of_registry(from: &str) -> Base {
-    let (path, tag) = match from.rsplit_once(':') {
-        Some((path, tag)) if !tag.contains('/') => (path, tag),
-        _ => (from, "latest"),
-    };
+    let (path, tag) = split_tag(from);
+    let tag = tag.unwrap_or(DEFAULT_TAG);
     let name = path.rsplit('/').next().unwrap_or_default().to_owned();
     let whole = match path.matches('/').count() {
         0 => format!("{REGISTRY}/library/{path}"),
