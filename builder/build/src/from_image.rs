@@ -14,10 +14,10 @@ use hone_contract::job::{Base, JOB_PATH, Job, Trainer};
 use hone_contract::progress::Silent;
 use hone_contract::{Digest, identity};
 use hone_image::modelpack::ModelFacts;
-use hone_image::oci::RuntimeConfig;
+use hone_image::oci::{Platform, RuntimeConfig};
 use hone_image::untar::{self, Kind};
 use hone_image::{Image, Layer, LayerKind, Pack};
-use hone_plan::{Platform, ROOTFS};
+use hone_plan::ROOTFS;
 use hone_store::{Budget, Ingest, Store, contents};
 use hone_tree::Tree;
 
@@ -82,7 +82,7 @@ fn one(site: &Site<'_>, ingest: &Ingest<'_>, image: &Image) -> Result<(Assembly,
         None => Vec::new(),
     };
     let config = image.config().value();
-    let platform = Platform { architecture: config.architecture.clone(), variant: config.variant.clone() };
+    let platform = Platform::linux(&config.architecture, config.variant.as_deref());
     Ok((Assembly { trainer, base: base_layers, job, dirs, config: own_config(&config.config), platform }, facts))
 }
 

@@ -5,7 +5,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use hone_files::open_regular;
-use hone_plan::{BuildPlan, MAX_HONEFILE, Platform};
+use hone_image::oci::Platform;
+use hone_plan::{BuildPlan, MAX_HONEFILE};
 
 use crate::error::{BuildError, io_at};
 

@@ -25,10 +25,10 @@ use hone_contract::job::{JOB_PATH, Job};
 use hone_contract::progress::Progress;
 use hone_image::image::{BaseImage, MAX_LAYERS};
 use hone_image::modelpack::{self, ModelFacts};
-use hone_image::oci::RuntimeConfig;
+use hone_image::oci::{Platform, RuntimeConfig};
 use hone_image::tar::Entry;
 use hone_image::{Image, Layer, LayerKind, Pack};
-use hone_plan::{BuildPlan, JobParts, Platform};
+use hone_plan::{BuildPlan, JobParts};
 use hone_registry::Client;
 use hone_store::{Ingest, Reading, Store};
 

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use hone_contract::job::Trainer;
 use hone_contract::progress::Progress;
 use hone_contract::{Digest, Pinned};
-use hone_image::oci::{self, Descriptor, RuntimeConfig};
+use hone_image::oci::{Descriptor, Platform, RuntimeConfig};
 use hone_image::platform::best;
 use hone_image::walk::{Follow, Part, Walk};
 use hone_image::{Document, Image, Layer, LayerKind};
-use hone_plan::{Platform, TrainerPlan, TrainerSource};
+use hone_plan::{TrainerPlan, TrainerSource};
 use hone_registry::Repository;
 use hone_store::{Budget, Ingest, Store, this_machine};
 use hone_tree::Tree;
@@ -72,7 +72,7 @@ impl Fetch<'_> {
 
     fn platforms_or(&self, architecture: &str) -> Vec<Platform> {
         match self.plan.platforms.as_slice() {
-            [] => vec![Platform { architecture: architecture.to_owned(), variant: None }],
+            [] => vec![Platform::linux(architecture, None)],
             some => some.to_vec(),
         }
     }
@@ -132,7 +132,7 @@ impl Fetch<'_> {
         let tree = Tree::scan(dir)?;
         tree.refuse_reserved()?;
         let architecture = tree.architecture()?.unwrap_or(NO_PROGRAM);
-        let own = Platform { architecture: architecture.to_owned(), variant: None };
+        let own = Platform::linux(architecture, None);
         let name = || dir.display().to_string();
         match self.plan.platforms.as_slice() {
             [] => Ok(Found::Tree(tree, own)),
@@ -159,13 +159,13 @@ impl Fetch<'_> {
         &self,
         name: &str,
         all: &'t [T],
-        platform: impl Fn(&T) -> Option<oci::Platform>,
+        platform: impl Fn(&T) -> Option<Platform>,
     ) -> Result<Vec<&'t T>, BuildError> {
-        let wanted: Vec<oci::Platform> = match self.plan.platforms.as_slice() {
+        let wanted = match self.plan.platforms.as_slice() {
             [] => vec![this_machine()],
-            some => some.iter().map(Platform::oci).collect(),
+            some => some.to_vec(),
         };
-        let pick = |want: &oci::Platform| {
+        let pick = |want: &Platform| {
             best(want, all, &platform).ok_or_else(|| {
                 let has = all.iter().filter_map(&platform).filter(|p| !p.is_nobody());
                 let has: Vec<String> = has.map(|p| p.to_string()).collect();
@@ -218,7 +218,7 @@ impl FoundTrainer {
 
 fn platform_of(image: &Image) -> Platform {
     let config = image.config().value();
-    Platform { architecture: config.architecture.clone(), variant: config.variant.clone() }
+    Platform::linux(&config.architecture, config.variant.as_deref())
 }
 
 /// Brings an image's layers into the store, each verified: its digest as it comes, its diff id after.

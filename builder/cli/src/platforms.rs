@@ -3,6 +3,7 @@
 use hone_image::oci::Platform;
 use hone_image::platform::best;
 use hone_image::{Image, Pack};
+pub use hone_plan::platform;
 
 use crate::failure::Failure;
 
@@ -16,11 +17,6 @@ pub enum Platforms {
     Only(Platform),
     /// Every image for Linux and what builders say of them.
     All,
-}
-
-/// `linux/arm64`, `linux/arm/v7`: as a Honefile names them.
-pub fn platform(text: &str) -> Result<Platform, String> {
-    hone_plan::platform(text).map(|platform| platform.oci())
 }
 
 /// The image of a pack for a platform, or what the pack has.

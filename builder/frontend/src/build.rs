@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use hone_base::{Provenance, refuse_pickled};
 use hone_contract::{Digest, Pinned, chain};
 use hone_image::hub;
-use hone_image::oci::{ImageConfig, MAX_DOCUMENT_BYTES, Sealed};
-use hone_plan::{BuildPlan, JobParts, MAX_HONEFILE, ModelSource, Platform};
+use hone_image::oci::{ImageConfig, MAX_DOCUMENT_BYTES, Platform, Sealed};
+use hone_plan::{BuildPlan, JobParts, MAX_HONEFILE, ModelSource};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
@@ -188,7 +188,7 @@ impl Build<'_> {
         let job = self.plan.job(parts);
         // A trainer's image may say no command; what is found out on the device is found out too late.
         job.check().map_err(|error| FrontendError::Refused(error.to_string()))?;
-        let platform = Platform { architecture: trainer.architecture.clone(), variant: trainer.variant.clone() };
+        let platform = Platform::linux(&trainer.architecture, trainer.variant.as_deref());
         let assembly = Assembly { build: self, trainer: &trainer, model, job: &job };
         let (output, config) = (assembly.output()?, assembly.config());
         let files = self.bridge.solve(&output, false).await?;
@@ -287,7 +287,7 @@ fn result(images: Vec<Built>, several: bool, annotations: &BTreeMap<String, Stri
     let list: Vec<_> = images
         .iter()
         .map(|image| {
-            let Platform { architecture, variant } = &image.platform;
+            let Platform { architecture, variant, .. } = &image.platform;
             let mut platform = json!({"architecture": architecture, "os": "linux"});
             if let Some(variant) = variant {
                 platform["variant"] = json!(variant);
@@ -318,7 +318,7 @@ mod tests {
     use super::*;
 
     fn built(architecture: &str) -> Built {
-        let platform = Platform { architecture: architecture.to_owned(), variant: None };
+        let platform = Platform::linux(architecture, None);
         Built { platform, files: Reference { id: format!("id-{architecture}") }, config: architecture.into() }
     }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use hone_image::hub::ENDPOINT;
+use hone_image::oci::Platform;
 use hone_image::platform::goarch;
-use hone_plan::Platform;
 use serde::Deserialize;
 
 use crate::error::FrontendError;
@@ -154,11 +154,11 @@ fn first_linux(json: &str) -> Option<Platform> {
     let workers: Vec<Worker> = serde_json::from_str(json).ok()?;
     let mut all = workers.into_iter().flat_map(|worker| worker.platforms);
     let found = all.find(|platform| platform.os == "linux")?;
-    Some(Platform { architecture: found.architecture, variant: found.variant.filter(|v| !v.is_empty()) })
+    Some(Platform::linux(&found.architecture, found.variant.as_deref().filter(|v| !v.is_empty())))
 }
 
 fn own() -> Platform {
-    Platform { architecture: goarch(std::env::consts::ARCH).to_owned(), variant: None }
+    Platform::linux(goarch(std::env::consts::ARCH), None)
 }
 
 #[cfg(test)]

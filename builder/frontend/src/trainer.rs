@@ -3,8 +3,8 @@
 
 use hone_contract::Pinned;
 use hone_contract::job::Trainer;
-use hone_image::oci::RuntimeConfig;
-use hone_plan::{OwnTrainer, Platform, TrainerPlan, TrainerSource};
+use hone_image::oci::{Platform, RuntimeConfig};
+use hone_plan::{OwnTrainer, TrainerPlan, TrainerSource};
 
 use crate::build::{Build, image, resolve};
 use crate::context;

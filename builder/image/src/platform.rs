@@ -117,10 +117,9 @@ impl<'a> Processor<'a> {
         let variant = platform.variant.as_deref().unwrap_or_default();
         // Normalized as containerd does: what `uname -m` and Debian say, and what is meant when nothing is said.
         let (architecture, variant) = match (goarch(&platform.architecture), variant) {
-            ("amd64", "") => ("amd64", "v1"),
-            ("arm64", "") => ("arm64", "v8"),
             ("armel", _) => ("arm", "v6"),
             ("armhf", _) | ("arm", "") => ("arm", "v7"),
+            (known, "") => (known, unwritten(known).unwrap_or_default()),
             known => known,
         };
         let level = ["amd64", "arm64", "arm"].contains(&architecture).then(|| level(architecture, variant)).flatten();
@@ -137,6 +136,15 @@ fn level(architecture: &str, variant: &str) -> Option<u32> {
     match architecture {
         "arm64" if major >= 9 => Some(800 + (major - 9) * 10 + minor + 5),
         _ => Some(major * 100 + minor),
+    }
+}
+
+/// The variant that is meant when none is written, and that nobody writes (containerd platforms.Normalize).
+pub fn unwritten(goarch: &str) -> Option<&'static str> {
+    match goarch {
+        "amd64" => Some("v1"),
+        "arm64" => Some("v8"),
+        _ => None,
     }
 }
 

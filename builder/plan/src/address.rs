@@ -3,10 +3,11 @@
 use hone_contract::reference::BadReference;
 use hone_contract::{Digest, Pinned, quoted};
 use hone_image::hub::{BadName, Name};
-use hone_image::platform::goarch;
+use hone_image::oci::Platform;
+use hone_image::platform::{goarch, unwritten};
 use hone_image::transport::{BadTransport, Place};
 
-use crate::plan::{ModelSource, Platform};
+use crate::plan::ModelSource;
 
 /// Longest address (bytes).
 const MAX_ADDRESS: usize = 2048;
@@ -75,7 +76,7 @@ pub fn platform(text: &str) -> Result<Platform, String> {
     let word = |p: &&str| !p.is_empty() && p.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
     let (architecture, variant) = match parts.as_slice() {
         ["linux", architecture] => (architecture, None),
-        ["linux", architecture, variant] => (architecture, Some((*variant).to_owned())),
+        ["linux", architecture, variant] => (architecture, Some(*variant)),
         _ => return Err(format!("want linux/ARCHITECTURE, e.g. linux/arm64, got `{}`", quoted(text))),
     };
     // Go's names; what `uname -m` prints is the usual slip.
@@ -86,9 +87,8 @@ pub fn platform(text: &str) -> Result<Platform, String> {
     if !parts.iter().all(word) {
         return Err(format!("want linux/ARCHITECTURE in lower case, e.g. linux/arm64, got `{}`", quoted(text)));
     }
-    // What is meant when nothing is written (containerd platforms.Normalize): written or not, one platform.
-    let variant = variant.filter(|v| ![("arm64", "v8"), ("amd64", "v1")].contains(&(known, v)));
-    Ok(Platform { architecture: known.to_owned(), variant })
+    // Written or not, one platform.
+    Ok(Platform::linux(known, variant.filter(|variant| unwritten(known) != Some(*variant))))
 }
 
 #[cfg(test)]

@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use hone_contract::job::{Dataset, Finetune, Resources};
 use hone_contract::quoted;
 use hone_contract::rules::{self, Amount, BUILT_IN, Choice, TARGETS, Whole};
+use hone_image::oci::Platform;
 use serde_saphyr::Spanned;
 
 use crate::address;
 use crate::error::{HonefileError, Source, did_you_mean};
-use crate::plan::{AdapterPlan, BasePlan, BuildPlan, Origin, OwnTrainer, Platform, Said, TrainerPlan, TrainerSource};
+use crate::plan::{AdapterPlan, BasePlan, BuildPlan, Origin, OwnTrainer, Said, TrainerPlan, TrainerSource};
 use crate::quantity::{amount, memory, whole};
 use crate::raw::{self, Raw, Text};
 

@@ -26,9 +26,7 @@ mod trainer;
 pub use check::API_VERSION;
 pub use error::HonefileError;
 pub use job_parts::JobParts;
-pub use plan::{
-    AdapterPlan, BasePlan, BuildPlan, ModelSource, Origin, OwnTrainer, Platform, Said, TrainerPlan, TrainerSource,
-};
+pub use plan::{AdapterPlan, BasePlan, BuildPlan, ModelSource, Origin, OwnTrainer, Said, TrainerPlan, TrainerSource};
 
 pub use address::platform;
 pub use text::text;

@@ -1,9 +1,8 @@
 //! The checked Honefile: what to build, every default resolved.
 
-use std::fmt;
-
 use hone_contract::job::{Finetune, Resources};
 use hone_contract::{Digest, Pinned};
+use hone_image::oci::Platform;
 use hone_image::transport::Place;
 
 /// What to build.
@@ -91,29 +90,6 @@ pub struct Origin {
     pub revision: Option<String>,
     /// `org.opencontainers.image.licenses`, an SPDX expression.
     pub licenses: Option<String>,
-}
-
-/// What an image runs on; the operating system is always Linux.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Platform {
-    /// GOARCH.
-    pub architecture: String,
-    /// GOARCH variant, e.g. `v7`.
-    pub variant: Option<String>,
-}
-
-impl Platform {
-    /// The same as images have it.
-    pub fn oci(&self) -> hone_image::oci::Platform {
-        hone_image::oci::Platform::linux(&self.architecture, self.variant.as_deref())
-    }
-}
-
-impl fmt::Display for Platform {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "linux/{}", self.architecture)?;
-        self.variant.as_ref().map_or(Ok(()), |variant| write!(f, "/{variant}"))
-    }
 }
 
 /// Who trains.

@@ -6,8 +6,8 @@ use clap::Args;
 use hone_build::{Bill, BuildError, Built, Format, Site, build, from_image};
 use hone_contract::{Pinned, Reference};
 use hone_image::Pack;
+use hone_image::oci::Platform;
 use hone_image::transport::{EngineName, Transport};
-use hone_plan::Platform;
 use hone_store::{Store, StoreError};
 use serde_json::json;
 
