@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
+use hone_contract::size::in_units;
 
 /// Runs an image of the local store: trains, or generates, or whatever its arguments say.
 #[derive(Debug, Clone, Parser)]
@@ -20,7 +21,7 @@ pub struct Args {
     /// Name of the container; default: made up.
     #[arg(long, value_parser = name)]
     pub name: Option<String>,
-    /// Memory limit: bytes, or with k, m, g.
+    /// Memory limit: bytes, or with k, m, g, t.
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub memory: Option<u64>,
     /// Processors, e.g. 1.5.
@@ -94,15 +95,8 @@ fn name(text: &str) -> Result<String, String> {
 }
 
 fn size(text: &str) -> Result<u64, String> {
-    let lower = text.to_ascii_lowercase();
-    let lower = lower.strip_suffix('b').unwrap_or(&lower);
-    let (digits, shift) = match lower.as_bytes().last() {
-        Some(b'k') => (&lower[..lower.len() - 1], 10),
-        Some(b'm') => (&lower[..lower.len() - 1], 20),
-        Some(b'g') => (&lower[..lower.len() - 1], 30),
-        _ => (lower, 0),
-    };
-    let number: u64 = digits.parse().map_err(|_| "want bytes, or a number with k, m or g".to_owned())?;
+    let number = in_units(text).and_then(|(number, shift)| Some((number.parse::<u64>().ok()?, shift)));
+    let (number, shift) = number.ok_or("want bytes, or a whole number with k, m, g or t")?;
     number
         .checked_mul(1 << shift)
         .filter(|bytes| *bytes > 0)

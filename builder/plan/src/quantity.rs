@@ -2,6 +2,7 @@
 //! the rule ([`hone_contract::rules`]).
 
 use hone_contract::rules::{Amount, MEMORY, Whole};
+use hone_contract::size::in_units;
 
 /// A whole number between `least` and `most`; `_` may group digits.
 pub(crate) fn whole(text: &str, least: u64, most: u64) -> Result<u64, String> {
@@ -20,17 +21,8 @@ pub(crate) fn amount(text: &str, most: f64) -> Result<f64, String> {
 /// Bytes, with docker's suffixes: `b`, `k`, `m`, `g` (powers of 1024, also `Ki`, `MiB` and the like).
 pub(crate) fn memory(text: &str) -> Result<u64, String> {
     let want = || MEMORY.want(text);
-    let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let shift = match unit.to_ascii_lowercase().as_str() {
-        "" | "b" => 0,
-        "k" | "kb" | "ki" | "kib" => 10,
-        "m" | "mb" | "mi" | "mib" => 20,
-        "g" | "gb" | "gi" | "gib" => 30,
-        "t" | "tb" | "ti" | "tib" => 40,
-        _ => return Err(want()),
-    };
-    let number: f64 = number.trim().parse().map_err(|_| want())?;
+    let (number, shift) = in_units(text).ok_or_else(want)?;
+    let number: f64 = number.parse().map_err(|_| want())?;
     let bytes = number * f64::from(1u32 << (shift / 2)) * f64::from(1u32 << (shift - shift / 2));
     if bytes.is_finite() && bytes >= MEMORY.least as f64 && bytes <= MEMORY.most as f64 {
         Ok(bytes as u64)

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use hone_contract::Reference;
 use hone_contract::run::{ExitRecord, Outcome};
+use hone_contract::{Reference, size};
 use hone_image::{Image, LayerKind};
 use hone_store::Store;
 use hone_store::staging::Staged;
@@ -105,27 +105,9 @@ pub(crate) fn forget_attempt(staging: &Path) -> Result<(), RunError> {
     Ok(())
 }
 
-/// Bytes as people read them.
-fn size(bytes: u64) -> String {
-    match bytes as f64 {
-        b if b < 1e3 => format!("{bytes} B"),
-        b if b < 1e6 => format!("{:.1} kB", b / 1e3),
-        b if b < 100e6 => format!("{:.1} MB", b / 1e6),
-        b if b < 1e9 => format!("{:.0} MB", b / 1e6),
-        b => format!("{:.1} GB", b / 1e9),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_read_well() {
-        for (bytes, text) in [(7, "7 B"), (1_800, "1.8 kB"), (1_800_000, "1.8 MB"), (133_000_000, "133 MB")] {
-            assert_eq!(size(bytes), text);
-        }
-    }
 
     #[test]
     fn an_earlier_attempt_is_forgotten_but_not_its_checkpoint() {

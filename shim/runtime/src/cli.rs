@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use hone_contract::size::in_units;
 
 /// An OCI runtime for containers and for training containers
 #[derive(Debug, Parser)]
@@ -356,16 +357,8 @@ pub struct SpecArgs {
 
 /// Bytes: `64M`, `1g`, `1024`, `-1`.
 pub fn bytes(text: &str) -> Option<i64> {
-    let lower = text.trim().to_ascii_lowercase();
-    let lower = lower.strip_suffix("ib").or_else(|| lower.strip_suffix('b')).unwrap_or(&lower);
-    let (digits, shift) = match lower.chars().last()? {
-        'k' => (&lower[..lower.len() - 1], 10),
-        'm' => (&lower[..lower.len() - 1], 20),
-        'g' => (&lower[..lower.len() - 1], 30),
-        't' => (&lower[..lower.len() - 1], 40),
-        _ => (lower, 0),
-    };
-    digits.trim().parse::<i64>().ok()?.checked_mul(1 << shift)
+    let (number, shift) = in_units(text.trim())?;
+    number.parse::<i64>().ok()?.checked_mul(1 << shift)
 }
 
 #[cfg(test)]
