@@ -13,7 +13,7 @@ use hone_engines::{
     write_oci_archive,
 };
 use hone_image::oci::{Descriptor, Manifest, Platform, Sealed};
-use hone_image::{Artifact, Image, Pack, codec, media};
+use hone_image::{Artifact, Image, Pack, media};
 use hone_tests::{World, containerd, needs, rootfs, run};
 use serde_json::{Value, json};
 
@@ -123,7 +123,7 @@ impl Made {
 }
 
 fn zstd(tar: &[u8]) -> Vec<u8> {
-    let mut encoder = codec::encoder(Vec::new()).expect("encoder");
+    let mut encoder = hone_store::zstd_writer(Vec::new()).expect("encoder");
     encoder.write_all(tar).expect("compress");
     encoder.finish().expect("compress")
 }

@@ -1,11 +1,10 @@
-//! Images, layers, digests and the run contract, as values.
+//! Images, layers, documents and tars, as values.
 //!
 //! This crate is pure: it touches no file, clock, network, environment or randomness. Bytes that own a digest
 //! are kept as they are and never serialized again ([`oci::Sealed`]).
 
 pub mod bomb;
 pub mod claim;
-pub mod codec;
 pub mod document;
 pub mod foreign;
 pub mod hub;

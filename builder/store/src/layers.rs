@@ -5,13 +5,11 @@ use std::io::{self, Read, Write};
 use hone_contract::{Digest, Hashing, quoted};
 use hone_image::layer::Compression;
 use hone_image::tar::TarWriter;
-use hone_image::{Layer, LayerKind, codec};
+use hone_image::{Layer, LayerKind};
 
 use crate::blob::{BlobWriter, Verified};
+use crate::codec::{zstd_reader, zstd_writer};
 use crate::{Budget, Ingest, Store, StoreError};
-
-/// Largest window a zstd layer may ask for, as a power of two: 128 MiB, what `zstd -d` allows by default.
-const WINDOW_LOG_MAX: u32 = 27;
 
 /// A layer being written under zstd, entry by entry.
 pub struct LayerWriter<'a> {
@@ -53,7 +51,7 @@ impl Ingest<'_> {
     /// # Errors
     /// When no file can be made.
     pub fn layer(&self, kind: LayerKind) -> Result<LayerWriter<'_>, StoreError> {
-        let encoder = codec::encoder(self.blob()?).map_err(StoreError::at("start zstd for", "layer".as_ref()))?;
+        let encoder = zstd_writer(self.blob()?).map_err(StoreError::at("start zstd for", "layer".as_ref()))?;
         Ok(LayerWriter { kind, tar: TarWriter::new(Hashing::new(encoder)) })
     }
 
@@ -112,16 +110,6 @@ impl Store {
             }
         }
     }
-}
-
-/// Unpacks zstd, with a bounded window.
-///
-/// # Errors
-/// When zstd cannot allocate its state.
-pub fn zstd_reader<R: Read + Send>(blob: R) -> io::Result<impl Read + Send> {
-    let mut decoder = zstd::Decoder::new(blob)?;
-    decoder.window_log_max(WINDOW_LOG_MAX)?;
-    Ok(decoder)
 }
 
 #[cfg(test)]

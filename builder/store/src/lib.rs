@@ -29,6 +29,7 @@
 mod blob;
 mod buffer;
 mod cache;
+mod codec;
 pub mod contents;
 mod error;
 mod files;
@@ -59,10 +60,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 pub use blob::{BlobWriter, Verified};
+pub use codec::{zstd_reader, zstd_writer};
 pub use error::StoreError;
 pub use garbage::{Removed, Swept};
 pub use hone_image::bomb::Budget;
-pub use layers::{LayerWriter, TarLayer, zstd_reader};
+pub use layers::{LayerWriter, TarLayer};
 pub use lineage::Foreign;
 pub use machine::{this_machine, this_processor};
 pub use partial::{Partial, PartialError};

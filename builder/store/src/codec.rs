@@ -1,22 +1,36 @@
-//! The one zstd encoder: level and parameters pinned, because a layer's digest is taken of its output.
+//! zstd: the one encoder, with level and parameters pinned because a layer's digest is taken of its output;
+//! the one decoder, with a bounded window.
 //!
 //! The library's version is pinned too (`zstd` is an exact dependency): another encoder may find other matches
 //! for the same input, and every image would get a new digest.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
+
+/// Largest window a zstd layer may ask for, as a power of two: 128 MiB, what `zstd -d` allows by default.
+const WINDOW_LOG_MAX: u32 = 27;
 
 /// Compression level of text and program layers. Higher ones gain little on shared libraries and cost minutes
 /// on an edge device.
-pub const LEVEL: i32 = 6;
+const LEVEL: i32 = 6;
 
 /// An encoder in front of `writer`; call `finish` on it.
 ///
 /// # Errors
 /// When zstd cannot allocate its state.
-pub fn encoder<W: Write>(writer: W) -> io::Result<zstd::Encoder<'static, W>> {
+pub fn zstd_writer<W: Write>(writer: W) -> io::Result<zstd::Encoder<'static, W>> {
     let mut encoder = zstd::Encoder::new(writer, LEVEL)?;
     encoder.include_checksum(true)?;
     Ok(encoder)
+}
+
+/// Unpacks zstd, with a bounded window.
+///
+/// # Errors
+/// When zstd cannot allocate its state.
+pub fn zstd_reader<R: Read + Send>(blob: R) -> io::Result<impl Read + Send> {
+    let mut decoder = zstd::Decoder::new(blob)?;
+    decoder.window_log_max(WINDOW_LOG_MAX)?;
+    Ok(decoder)
 }
 
 #[cfg(test)]
@@ -25,7 +39,7 @@ mod tests {
     use hone_contract::digest::Digest;
 
     fn compress(chunks: &[&[u8]]) -> Vec<u8> {
-        let mut encoder = encoder(Vec::new()).expect("encoder");
+        let mut encoder = zstd_writer(Vec::new()).expect("encoder");
         for chunk in chunks {
             encoder.write_all(chunk).expect("write");
         }
