@@ -1,7 +1,6 @@
-//! What every program of Hone agrees on, as values: digests and names, the job and the records of a run, what
-//! a base and a trainer are by content, what a LoRA
-//! adapter is, how a stranger's words and sizes are shown, how an error is said with its causes, how far long work is, and
-//! how messages are told.
+//! What every program of Hone agrees on, as values: digests and names, the job and the records of a run, what a base
+//! and a trainer are by content, what a LoRA adapter is, how a stranger's words and sizes are shown, how an error is
+//! said with its causes, how far long work is, and how messages are told.
 //!
 //! This crate is pure, and uses no other of Hone's: it touches no file, clock, network, environment or randomness.
 
