@@ -70,21 +70,25 @@ impl<F: Read + Seek> Source for Placed<'_, F> {
 pub(super) struct Input<'r> {
     from: Box<dyn Source + 'r>,
     at: u64,
+    /// Where the content ends.
+    end: u64,
     /// Where the next header begins.
     next: u64,
 }
 
 impl<'r> Input<'r> {
     pub(super) fn new(from: Box<dyn Source + 'r>) -> Self {
-        Self { from, at: 0, next: 0 }
+        Self { from, at: 0, end: 0, next: 0 }
     }
 
-    /// Passes over what is left of an entry.
+    /// Passes over what is left of an entry. What fills the last block of a tar may be missing: umoci leaves it out.
     pub(super) fn pass(&mut self) -> io::Result<()> {
-        let left = self.next - self.at;
+        let left = self.end.saturating_sub(self.at);
         if left > 0 && !self.from.skip(left)? {
             return Err(Refused::Short.into());
         }
+        self.at = self.at.max(self.end);
+        self.from.skip(self.next - self.at)?;
         self.at = self.next;
         Ok(())
     }
@@ -101,7 +105,7 @@ impl<'r> Input<'r> {
                 Err(error) => return Err(error),
             }
         }
-        self.next = self.at;
+        (self.end, self.next) = (self.at, self.at);
         Ok(Some(block))
     }
 
@@ -109,6 +113,7 @@ impl<'r> Input<'r> {
     pub(super) fn content(&mut self, size: u64) -> io::Result<u64> {
         let end = self.at.checked_add(size).filter(|end| self.from.reaches(*end)).ok_or(Refused::Short)?;
         self.next = end.checked_next_multiple_of(BLOCK as u64).ok_or(Refused::Short)?;
+        self.end = end;
         Ok(self.at)
     }
 

@@ -151,8 +151,12 @@ fn links_directories_and_devices_have_no_content() {
 #[test]
 fn a_size_ends_within_the_tar() {
     let cut = |tar: Vec<u8>, length: usize| vec![tar[..length].to_vec()];
-    for length in [1, 511, 513, 600, 1023] {
+    for length in [1, 511, 513, 600, 611] {
         refused(&cut(entry(b'0', "f", &[1; 100]), length), "beyond the archive's end");
+    }
+    // What fills the last block is nobody's content, and umoci leaves it out.
+    for length in [612, 613, 1023, 1024] {
+        names(&cut(entry(b'0', "f", &[1; 100]), length), &["f"]);
     }
     for field in [*b"77777777777\0", *b"777777777777", *b"\x80\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff"] {
         let mut lying = header(b'0', "f", 0);
