@@ -12,7 +12,8 @@ use common::Site;
 use hone_contract::Digest;
 use hone_image::image::BaseImage;
 use hone_image::oci::{Descriptor, ImageConfig, Index, Manifest, Platform, RuntimeConfig, Sealed};
-use hone_image::{Image, LayerKind, Pack, media};
+use hone_image::tar::Entry;
+use hone_image::{Image, Layer, LayerKind, Pack, media};
 use hone_store::Store;
 use serde_json::json;
 
@@ -171,4 +172,34 @@ fn a_build_takes_the_best_trainer_for_each_platform() {
     );
     let said = site.fails(&["build", ".", "-t", "tiny:base"]);
     assert!(said.contains("there is none for linux/arm64; it has windows/arm/v7, linux/arm/v5"), "{said}");
+}
+
+#[test]
+fn what_is_not_known_of_a_job_is_named_where_the_image_is_looked_at() {
+    let mut site = Site::new();
+    site.llama_image();
+    assert_eq!(ends(&site, &["inspect", "assistant:base"]), (true, String::new()));
+    let store = site.store();
+    let image = store.resolve("assistant:base").expect("built").image;
+    let job = store.job_of(&image).expect("a job's layer").expect("a job").to_bytes();
+    let job = String::from_utf8(job).expect("text").replacen('{', "{\"later\": [1],", 1);
+    let ingest = store.ingest().expect("ingest");
+    let mut layer = ingest.tar_layer(LayerKind::Job).expect("layer");
+    layer.tar().add("hone", Entry::Dir).expect("entry");
+    layer.tar().file("hone/job.json", false, job.len() as u64, &mut job.as_bytes()).expect("entry");
+    let layer = layer.finish().expect("layer");
+    let ours = |old: &Layer| if old.kind == LayerKind::Job { layer.clone() } else { old.clone() };
+    let config = image.config().value();
+    let later = Image::base(BaseImage {
+        name: "later".to_owned(),
+        architecture: config.architecture.clone(),
+        variant: None,
+        config: config.config.clone(),
+        layers: image.layers().iter().map(ours).collect(),
+        annotations: BTreeMap::new(),
+    });
+    ingest.put_image(&"later:base".parse().expect("name"), &later).expect("put");
+    drop(ingest);
+    let (done, said) = ends(&site, &["inspect", "later:base"]);
+    assert!(done && said.starts_with("note: /hone/job.json has \"later\", not known to this program"), "{said}");
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use clap::Args;
+use hone_contract::job::Job;
 use hone_contract::{Digest, Reference};
 use hone_image::oci::{MAX_DOCUMENT_BYTES, Platform};
 use hone_image::transport::Transport;
@@ -207,7 +208,11 @@ fn of_image(store: &Store, found: &Resolved) -> Result<View, Failure> {
     view.annotations = annotations;
     view.state = state(store, &view)?;
     view.references = found.references.clone();
-    view.model = store.job_of(image)?.and_then(|job| job.base).map(|base| ModelView {
+    let job = store.job_of(image)?;
+    if let Some(note) = job.as_ref().and_then(Job::note) {
+        output::tell(&format!("note: {note}"));
+    }
+    view.model = job.and_then(|job| job.base).map(|base| ModelView {
         identity: base.identity,
         path: base.path,
         format: base.format,
