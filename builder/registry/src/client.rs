@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hone_contract::Reference;
-use ureq::tls::TlsConfig;
 
 use crate::download::Download;
 use crate::error::Error;
@@ -15,7 +14,7 @@ use crate::parse;
 use crate::reach::{Notice, Reach, Way};
 use crate::repository::Repository;
 use crate::retry::Retry;
-use crate::trust;
+use crate::trust::{self, Trust};
 use crate::wire::Wire;
 
 /// How to reach servers.
@@ -119,7 +118,7 @@ impl Client {
     }
 }
 
-fn wire(options: &Options, tls: &TlsConfig) -> Arc<Wire> {
+fn wire(options: &Options, trust: &Trust) -> Arc<Wire> {
     let name = concat!("hone/", env!("CARGO_PKG_VERSION"));
-    Arc::new(Wire::new(name, tls, options.retry.clone(), options.pace.clone()))
+    Arc::new(Wire::new(name, trust, options.retry.clone(), options.pace.clone()))
 }

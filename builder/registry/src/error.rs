@@ -11,6 +11,7 @@ use hone_contract::quoted;
 use hone_image::walk::Refusal;
 
 use crate::parse::RegistryError;
+use crate::tls::AUTHORITY;
 
 /// A request that failed, or an answer that cannot be right.
 #[derive(Debug, thiserror::Error)]
@@ -242,6 +243,13 @@ pub(crate) fn unreachable_advice(peer: Peer, host: &str, error: &ureq::Error) ->
     let text = match (error, peer) {
         (ureq::Error::HostNotFound, _) => "check the name and the network".into(),
         (ureq::Error::ConnectProxyFailed(_) | ureq::Error::InvalidProxyUrl, _) => "check the proxy's settings".into(),
+        _ if certificate && error.to_string().contains(AUTHORITY) => {
+            let other = format!("its certificate calls itself an authority: give {host} one that does not");
+            match peer {
+                Peer::Registry | Peer::Login => format!("{other}, or put that very one, as *.crt, in --cert-dir"),
+                _ => other,
+            }
+        }
         _ if certificate => {
             let own = "a certificate that this machine trusts, or name its authority's in SSL_CERT_FILE";
             match peer {
@@ -285,5 +293,10 @@ mod tests {
         assert!(unreachable_advice(Peer::Web, "r", &plain).contains("write http://"));
         let unknown = broken("invalid peer certificate: UnknownIssuer");
         assert!(unreachable_advice(Peer::Registry, "r", &unknown).contains("SSL_CERT_FILE"));
+        let authority = broken("invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))");
+        assert!(
+            unreachable_advice(Peer::Registry, "r", &authority).contains("that very one, as *.crt, in --cert-dir")
+        );
+        assert!(unreachable_advice(Peer::Web, "r", &authority).ends_with("give r one that does not"));
     }
 }

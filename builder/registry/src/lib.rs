@@ -27,6 +27,7 @@ mod repository;
 mod retry;
 mod session;
 mod source;
+mod tls;
 mod trust;
 mod upload;
 mod wire;

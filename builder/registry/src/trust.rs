@@ -1,17 +1,22 @@
 //! By which certificates a registry is believed, and which we show it: directories as docker, podman and skopeo have them
 //! (containers-certs.d(5)).
 //!
-//! `*.crt` are authorities, believed besides those that this machine trusts. `NAME.cert` and `NAME.key` are who we are to
+//! `*.crt` are authorities, believed besides those that this machine trusts, or a server's own certificate. `NAME.cert` and `NAME.key` are who we are to
 //! a registry that asks for a certificate. Whatever else is in such a directory is passed over.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use rustls::client::WebPkiServerVerifier;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
 
 use crate::error::Error;
+use crate::tls::Verifier;
 
 /// Largest certificate or key file that is read (bytes): all authorities of the world have a quarter of it.
 const MAX_FILE: u64 = 1 << 20;
@@ -31,27 +36,49 @@ pub(crate) fn dir_of(dirs: &[PathBuf], domain: &str) -> Option<PathBuf> {
     dirs.iter().map(|dir| dir.join(domain)).find(|dir| fs::read_dir(dir).is_ok())
 }
 
+/// Whom to believe and who to be.
+pub(crate) enum Trust {
+    /// As the HTTP library can be told.
+    Plain(TlsConfig),
+    /// With authorities besides those of this machine.
+    Besides(Arc<ClientConfig>),
+}
+
 /// Whom to believe without any directory: those that this machine trusts.
-pub(crate) fn of_machine() -> TlsConfig {
-    TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build()
+pub(crate) fn of_machine() -> Trust {
+    Trust::Plain(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
 }
 
 /// Whom to believe and who to be at a registry with a directory of its own, or one whose certificate is not looked at.
-pub(crate) fn of_registry(dir: Option<&Path>, verify: bool) -> Result<TlsConfig, Error> {
+pub(crate) fn of_registry(dir: Option<&Path>, verify: bool) -> Result<Trust, Error> {
     let found = dir.map(read).transpose()?.unwrap_or_default();
-    let roots = match found.authorities.is_empty() {
-        true => RootCerts::PlatformVerifier,
-        false => besides_those_of_machine(found.authorities),
-    };
-    let tls = TlsConfig::builder().root_certs(roots).client_cert(found.client).disable_verification(!verify);
-    Ok(tls.build())
+    if let (Some(dir), true, false) = (dir, verify, found.authorities.is_empty()) {
+        return besides_those_of_machine(&found).map(Arc::new).map(Trust::Besides).map_err(failed(dir));
+    }
+    let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).client_cert(found.client);
+    Ok(Trust::Plain(tls.disable_verification(!verify).build()))
 }
 
 /// What cannot be read of this machine's own is left to the error that a certificate is not known.
-fn besides_those_of_machine(authorities: Vec<Certificate<'static>>) -> RootCerts {
-    let machine = rustls_native_certs::load_native_certs().certs;
-    let machine = machine.iter().map(|der| Certificate::from_der(der.as_ref()).to_owned());
-    machine.chain(authorities).collect::<Vec<_>>().into()
+fn besides_those_of_machine(found: &Found) -> Result<ClientConfig, Box<dyn std::error::Error + Send + Sync>> {
+    let owned = |all: &[Certificate<'_>]| -> Vec<CertificateDer<'static>> {
+        all.iter().map(|one| one.der().to_vec().into()).collect()
+    };
+    let named = owned(&found.authorities);
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    roots.add_parsable_certificates(named.iter().cloned());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let web = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build()?;
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let config = config.dangerous().with_custom_certificate_verifier(Arc::new(Verifier { web, named }));
+    Ok(match &found.client {
+        Some(we) => {
+            let key = PrivateKeyDer::try_from(we.private_key().der().to_vec())?;
+            config.with_client_auth_cert(owned(we.certs()), key)?
+        }
+        None => config.with_no_client_auth(),
+    })
 }
 
 #[derive(Default)]

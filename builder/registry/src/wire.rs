@@ -8,7 +8,8 @@ use std::io::{self, Read};
 use std::time::Duration;
 
 use ureq::http::{Method, Request, Response, header};
-use ureq::tls::TlsConfig;
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{ConnectProxyConnector, Connector as _, SocksConnector, TcpConnector};
 use ureq::{Agent, AsSendBody, Body, SendBody};
 
 use crate::answer::Answer;
@@ -17,6 +18,8 @@ use crate::pace::Pace;
 use crate::parse;
 use crate::proxy::Proxies;
 use crate::retry::{Patience, Retry};
+use crate::tls::Tls;
+use crate::trust::Trust;
 
 /// Most redirects in a row.
 const MAX_REDIRECTS: usize = 10;
@@ -82,11 +85,10 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    pub(crate) fn new(agent_name: &str, tls: &TlsConfig, retry: Retry, pace: Pace) -> Self {
+    pub(crate) fn new(agent_name: &str, trust: &Trust, retry: Retry, pace: Pace) -> Self {
         let agent = |proxy: Option<ureq::Proxy>| {
-            Agent::config_builder()
+            let config = Agent::config_builder()
                 .proxy(proxy)
-                .tls_config(tls.clone())
                 .http_status_as_error(false)
                 .max_redirects(0)
                 .user_agent(agent_name)
@@ -99,9 +101,15 @@ impl Wire {
                 .timeout_recv_body(Some(pace.document))
                 .output_buffer_size(BUFFER)
                 .input_buffer_size(BUFFER)
-                .max_idle_connections_per_host(8)
-                .build()
-                .new_agent()
+                .max_idle_connections_per_host(8);
+            match trust {
+                Trust::Plain(tls) => config.tls_config(tls.clone()).build().new_agent(),
+                Trust::Besides(tls) => {
+                    let ways = ().chain(SocksConnector::default()).chain(ConnectProxyConnector::default());
+                    let ways = ways.chain(TcpConnector::default()).chain(Tls(tls.clone()));
+                    Agent::with_parts(config.build(), ways, DefaultResolver::default())
+                }
+            }
         };
         let direct = agent(None);
         let by_way_of = |proxy: &Option<String>| match proxy {

@@ -76,6 +76,34 @@ fn localhost_is_asked_for_tls_first_and_is_believed_by_its_authority() {
 }
 
 #[test]
+fn a_server_whose_certificate_is_an_authority_is_believed_by_that_very_certificate() {
+    let registry = registry();
+    let door = Door::shows("alone.crt", &registry.host, false);
+    let host = format!("localhost:{}", door.port);
+    let named = dir(&["alone.crt"]);
+    assert_eq!(pull(own(named.path()), &host).expect("believed"), Digest::of(MANIFEST));
+    assert_eq!(said(&host), []);
+    let places = tempfile::tempdir().expect("directory");
+    std::fs::create_dir(places.path().join(&host)).expect("directory");
+    std::fs::copy(tls::file("alone.crt"), places.path().join(&host).join("mine.crt")).expect("copy");
+    let with = Options { cert_dirs: vec![places.path().to_owned()], ..options() };
+    assert_eq!(pull(with, &host).expect("believed"), Digest::of(MANIFEST));
+    door.forget();
+    for (options, host, want) in [
+        (options(), host.clone(), "that very one"),
+        (own(dir(&["ca.crt", "expired.crt"]).path()), host.clone(), "CaUsedAsEndEntity"),
+        (own(named.path()), format!("127.0.0.1:{}", door.port), "not valid for name"),
+    ] {
+        let error = fails(options, &host);
+        assert!(error.contains(want) && error.contains("--cert-dir"), "{error}");
+    }
+    let expired = Door::shows("expired.crt", &registry.host, false);
+    let error = fails(own(dir(&["expired.crt"]).path()), &format!("localhost:{}", expired.port));
+    assert!(error.contains("expired"), "{error}");
+    assert_eq!((door.passed(), expired.passed()), (0, 0));
+}
+
+#[test]
 fn a_certificate_that_nobody_looks_at_is_said_once() {
     let registry = registry();
     let door = Door::before(&registry.host, false);

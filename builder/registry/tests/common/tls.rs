@@ -35,9 +35,15 @@ pub struct Door {
 impl Door {
     /// A door before `host`; `known`: it asks who comes.
     pub fn before(host: &str, known: bool) -> Self {
+        Self::shows("server.cert", host, known)
+    }
+
+    /// The same with another certificate.
+    pub fn shows(certificate: &str, host: &str, known: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
         let port = listener.local_addr().expect("address").port();
-        let (config, host, passed) = (Arc::new(config(known)), host.to_owned(), Arc::new(AtomicUsize::new(0)));
+        let (config, host, passed) =
+            (Arc::new(config(certificate, known)), host.to_owned(), Arc::new(AtomicUsize::new(0)));
         let count = passed.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -59,9 +65,9 @@ impl Door {
     }
 }
 
-fn config(known: bool) -> ServerConfig {
-    let chain = vec![CertificateDer::from_pem_file(file("server.cert")).expect("certificate")];
-    let key = PrivateKeyDer::from_pem_file(file("server.key")).expect("key");
+fn config(certificate: &str, known: bool) -> ServerConfig {
+    let chain = vec![CertificateDer::from_pem_file(file(certificate)).expect("certificate")];
+    let key = PrivateKeyDer::from_pem_file(file(certificate).with_extension("key")).expect("key");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
     let builder = builder.expect("versions");
