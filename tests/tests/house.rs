@@ -195,3 +195,51 @@ fn every_crate_lives_under_the_workspace_s_lints() {
         assert!(text.contains("[lints]\nworkspace = true"), "{path} has lints of its own");
     }
 }
+
+/// Folders whose files are named by the verb, or the engine, that each is for: the name says which, the folder what.
+const ONE_EACH: [&str; 3] = ["cli/", "verbs/", "install/"];
+/// Other files of one crate that are called alike, and why.
+const ALIKE: [(&str, &str, &str); 2] = [
+    (
+        "builder/engines/src/containerd/client/content.rs",
+        "builder/engines/src/context.rs",
+        "containerd's and docker's words",
+    ),
+    ("runtime-hooks/cgroups/src/v1.rs", "runtime-hooks/cgroups/src/v2.rs", "the kernel's words"),
+];
+
+/// Whether two names are the same, or one letter is another, more or less.
+fn alike(a: &str, b: &str) -> bool {
+    let (short, long) = if a.len() < b.len() { (a, b) } else { (b, a) };
+    let same = short.bytes().zip(long.bytes()).take_while(|(a, b)| a == b).count();
+    match long.len() - short.len() {
+        0 => short.as_bytes()[same..].iter().skip(1).eq(long.as_bytes()[same..].iter().skip(1)),
+        1 => short.as_bytes()[same..] == long.as_bytes()[same + 1..],
+        _ => false,
+    }
+}
+
+#[test]
+fn no_two_files_of_a_crate_are_called_alike() {
+    assert!(alike("layer", "layers") && alike("v1", "v2") && alike("a", "a"));
+    assert!(!alike("fetch", "push") && !alike("ab", "ba"));
+    let mut git = Command::new("git");
+    let listed = run(git.args(["ls-files", "*/src/*.rs"]).current_dir(repository())).stdout;
+    let files: Vec<_> = listed
+        .lines()
+        .filter_map(|path| {
+            let (part, inside) = path.split_once("/src/")?;
+            let name = path.rsplit('/').next()?.strip_suffix(".rs")?;
+            let general =
+                matches!(name, "mod" | "lib" | "main" | "tests") || ONE_EACH.iter().any(|d| inside.starts_with(d));
+            (!general).then_some((part, name, path))
+        })
+        .collect();
+    assert!(files.len() > 100, "git lists the sources");
+    for (at, (part, name, path)) in files.iter().enumerate() {
+        for (_, other, there) in files[at + 1..].iter().filter(|file| file.0 == *part && alike(name, file.1)) {
+            let known = ALIKE.iter().any(|(a, b, _)| [*a, *b] == [*path, *there]);
+            assert!(known, "{path} and {there} are called {name} and {other}");
+        }
+    }
+}

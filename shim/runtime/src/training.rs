@@ -11,7 +11,7 @@ use hone_keeper::Staging;
 use oci_spec::runtime::{LinuxIdMapping, LinuxNamespaceType, Spec};
 
 use crate::bundle::rootfs;
-use crate::edits::{has_namespace, training as edits};
+use crate::edits::{fence, has_namespace};
 use crate::error::{Result, RuntimeError};
 use crate::log::Logger;
 use crate::outside;
@@ -69,7 +69,7 @@ impl Run {
         let engine = engine_of(&spec, bundle, id, options)?;
         let image = options.image.as_deref().map(image_ref).transpose()?;
         let staging = Staging::of(&options.root, options.staging.as_deref().unwrap_or(id))?;
-        let fenced = !edits::wants_engine_network(&spec);
+        let fenced = !fence::wants_engine_network(&spec);
         let spec = edit(spec, job, &staging)?;
         let pipe = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
         let (status, write) = pipe.map_err(RuntimeError::call("make the status pipe"))?;
@@ -136,8 +136,8 @@ impl Run {
 fn edit(spec: Spec, job: &Job, staging: &Staging) -> Result<Spec> {
     let root = rootfs(&spec);
     let resolve = |path: &Path| hone_sys::resolve_in_root(&root, path);
-    let with = edits::Training { job, out: &staging.out(), resolve: &resolve };
-    edits::training(spec, &with).map_err(|error| RuntimeError::Fence(error.to_string()))
+    let with = fence::Training { job, out: &staging.out(), resolve: &resolve };
+    fence::training(spec, &with).map_err(|error| RuntimeError::Fence(error.to_string()))
 }
 
 /// Who owns `out/` on the host: the container's user, through its user namespace.

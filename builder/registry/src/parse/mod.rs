@@ -5,13 +5,13 @@
 //! never a guess.
 
 mod challenge;
-mod document;
 mod header;
+mod json;
 mod url;
 
 pub use challenge::{Challenge, challenges};
-pub use document::{RegistryError, Token, referrers, registry_error, token};
 pub use header::{ContentRange, content_range, next_link, retry_after, unsatisfied_range, upload_offset};
+pub use json::{RegistryError, Token, referrers, registry_error, token};
 pub use url::{authority, host, is_loopback, join, origin};
 
 /// Longest header value that is read; a longer one is treated as absent (bytes).

@@ -4,7 +4,7 @@
 //! The rotary embedding's transpose is the rotation by the negative angle.
 
 use super::builder::{Built, Val};
-use super::layer::{Layer, Trace};
+use super::forward::{Layer, Trace};
 use super::{KEPT, Keep, LayerSpec};
 
 impl Layer<'_> {

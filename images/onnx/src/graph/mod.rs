@@ -1,20 +1,20 @@
 //! Hone's own ONNX graphs: forward and backward of one transformer layer, and of the vocabulary head.
 //!
 //! Weights, adapters, shapes and tables are inputs, so one session serves every layer and every batch. The
-//! formulas are in `layer.rs`, `backward.rs` and `head.rs`; nothing here runs anything.
+//! formulas are in `forward.rs`, `backward.rs` and `vocabulary.rs`; nothing here runs anything.
 
 mod backward;
 mod builder;
-mod head;
-mod layer;
+mod forward;
 mod onnx;
+mod vocabulary;
 
 use std::collections::BTreeSet;
 
 pub use backward::backward;
 pub use builder::Built;
-pub use head::{head_logits, head_loss};
-pub use layer::{forward, forward_cached};
+pub use forward::{forward, forward_cached};
+pub use vocabulary::{head_logits, head_loss};
 
 use hone_model::ModelConfig;
 

@@ -1,12 +1,12 @@
 //! Changes to a configuration, `Spec -> Spec`. Pure: nothing here touches a file, a process or a clock.
 //!
-//! `training` is what a training container gets in addition to what its caller asked for; `lowered` is what is
+//! `fence` is what a training container gets in addition to what its caller asked for; `lowered` is what is
 //! left for libcontainer when Hone does the rest itself.
 
 pub mod capabilities;
+pub mod fence;
 mod lowered;
 mod mounts;
-pub mod training;
 
 pub use lowered::{Lowering, lowered, lowered_process};
 pub use mounts::{CgroupMount, Propagation, propagations};

@@ -7,8 +7,8 @@
 
 mod identity;
 mod lookup;
-mod mounts;
 mod reaper;
+mod remount;
 mod setup;
 mod stdio;
 

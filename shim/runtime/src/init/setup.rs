@@ -12,7 +12,7 @@ use hone_files::open_regular;
 use oci_spec::runtime::{LinuxSeccomp, Process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use super::{Program, identity, lookup, mounts, plain, stdio};
+use super::{Program, identity, lookup, plain, remount, stdio};
 use crate::edits::Propagation;
 
 /// What is read of the container's `/etc/passwd` (bytes).
@@ -90,14 +90,14 @@ impl Setup {
             std::os::unix::fs::symlink(&link.target, &link.path)
                 .map_err(|error| format!("link \"{}\": {}", quoted_path(&link.path), plain(&error)))?;
         }
-        mounts::propagate(&self.propagations)?;
+        remount::propagate(&self.propagations)?;
         let cwd = self.process.cwd();
         hone_sys::make_directory_in_root(Path::new("/"), cwd)
             .map_err(|error| format!("mkdir {}: {}", quoted_path(cwd), plain(&error)))?;
         for path in &self.readonly_mounts {
-            mounts::make_read_only(path)?;
+            remount::make_read_only(path)?;
         }
-        if self.readonly_root { mounts::make_read_only(Path::new("/")) } else { Ok(()) }
+        if self.readonly_root { remount::make_read_only(Path::new("/")) } else { Ok(()) }
     }
 
     /// runc's order: the filter early without no_new_privs (loading one then needs CAP_SYS_ADMIN), late with it.
