@@ -234,7 +234,7 @@ fn containerd_tells_what_it_has() {
     assert_eq!((image.reference.as_str(), image.config), ("assistant:base", made.id()));
     let error = engine.image_of("other").expect_err("no such container").to_string();
     assert!(error.contains("get container other") && error.contains("not found"), "{error}");
-    let error = engine.save("other:x", world.dir()).err().expect("no such image").to_string();
+    let error = engine.save("other:x", world.dir()).expect_err("no such image").to_string();
     assert!(error.ends_with("save image other:x: it has no image of this name"), "{error}");
     same(&engine.save("assistant:base", world.dir()).expect("save"), &made);
     assert!(

@@ -25,7 +25,7 @@ pub struct Images {
     /// Only images of this name, or with this name and tag; * and ? match as in docker
     #[arg(value_name = "NAME[:TAG]")]
     name: Option<ByName>,
-    /// Only images with: reference=NAME[:TAG], label=KEY[=VALUE] or lineage=NAME:TAG; of several all, of several
+    /// Only images with: reference=NAME or NAME:TAG, label=KEY or KEY=VALUE, lineage=NAME:TAG; of several all, of several
     /// references any
     #[arg(short, long, value_name = "KEY=VALUE")]
     filter: Vec<Filter>,

@@ -21,7 +21,7 @@ const MAX_PASSWORD: u64 = 64 << 10;
 /// Arguments of `hone login`.
 #[derive(Debug, Args)]
 pub struct Login {
-    /// The registry, HOST[:PORT] [default: docker.io]
+    /// The registry, HOST or HOST:PORT [default: docker.io]
     #[arg(value_name = "REGISTRY")]
     registry: Option<String>,
     /// The name there
@@ -52,7 +52,7 @@ struct Known {
 /// Arguments of `hone logout`.
 #[derive(Debug, Args)]
 pub struct Logout {
-    /// The registry, HOST[:PORT] [default: docker.io]
+    /// The registry, HOST or HOST:PORT [default: docker.io]
     #[arg(value_name = "REGISTRY")]
     registry: Option<String>,
     /// Of every registry
