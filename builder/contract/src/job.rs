@@ -13,9 +13,10 @@ use serde_json::Value;
 
 use crate::digest::Digest;
 use crate::json::BadJson;
+use crate::keys;
 use crate::reference::{BadReference, Reference};
 use crate::rules;
-use crate::unknown::{MOST_UNKNOWN, Unknown, named};
+use crate::unknown::{Unknown, named};
 
 /// The contract version that this code writes and reads.
 pub const CONTRACT: u32 = 1;
@@ -64,7 +65,7 @@ pub struct Job {
     pub resources: Resources,
     /// What a run may leave behind.
     pub adapter: AdapterSpec,
-    /// Keys that this code does not know, anywhere in it. They are written again, and nothing is done about them.
+    /// Keys that this code does not know, where it can do without. They are written again, and nothing is done about them.
     #[serde(skip)]
     pub unknown: Unknown,
 }
@@ -219,9 +220,12 @@ pub enum JobError {
         /// What is not known.
         got: Vec<String>,
     },
-    /// More than [`MOST_UNKNOWN`] keys are not known here.
-    #[error("read job: more than {MOST_UNKNOWN} keys that this program does not know: update hone")]
-    Unknown,
+    /// Keys that are not known here, and cannot be passed over or kept.
+    #[error("read job: {why}")]
+    Unknown {
+        /// Which, and why not.
+        why: String,
+    },
 }
 
 impl From<serde_json::Error> for JobError {
@@ -267,9 +271,7 @@ impl Job {
     /// See [`JobError`].
     pub fn check(&self) -> Result<(), JobError> {
         check_version(self.contract, &self.requires)?;
-        if self.unknown.len() > MOST_UNKNOWN {
-            return Err(JobError::Unknown);
-        }
+        self.unknown.check(keys::refused).map_err(|why| JobError::Unknown { why })?;
         rules::check(self).map_err(|(key, why)| JobError::Value { key, why })
     }
 

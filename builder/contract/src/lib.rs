@@ -10,6 +10,7 @@ pub mod hashing;
 pub mod identity;
 pub mod job;
 pub mod json;
+mod keys;
 pub mod lora;
 pub mod pinned;
 pub mod progress;

@@ -12,6 +12,10 @@ use crate::quote::quoted;
 
 /// Most keys of one document that are kept.
 pub const MOST_UNKNOWN: usize = 64;
+/// Most bytes of them and their values together, as JSON without spaces: a record that has them has a bound, too.
+pub const MOST_UNKNOWN_BYTES: usize = 64 << 10;
+/// Deepest that arrays and objects of one value are in each other: they stand deeper wherever they are written again.
+pub const MOST_UNKNOWN_DEPTH: usize = 16;
 /// As many are named.
 const MOST_NAMED: usize = 8;
 
@@ -46,9 +50,31 @@ impl Unknown {
         }
     }
 
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.0.len()
+    /// Whether they are few, small and flat enough to be kept, and `refused` has nothing against one of them.
+    pub(crate) fn check(&self, refused: impl Fn(&[String]) -> Option<String>) -> Result<(), String> {
+        let mut bytes = 0;
+        for (path, value) in &self.0 {
+            if let Some(why) = refused(path) {
+                return Err(why);
+            }
+            if deeper(value, MOST_UNKNOWN_DEPTH) {
+                let key = path.join(".");
+                let key = quoted(&key);
+                return Err(format!(
+                    "\"{key}\" is not known to this program, and is nested more than {MOST_UNKNOWN_DEPTH} deep: update hone"
+                ));
+            }
+            bytes += serde_json::to_vec(&(path.last(), value)).map_or(MOST_UNKNOWN_BYTES, |json| json.len());
+        }
+        if self.0.len() > MOST_UNKNOWN {
+            return Err(format!("more than {MOST_UNKNOWN} keys that this program does not know: update hone"));
+        }
+        if bytes > MOST_UNKNOWN_BYTES {
+            return Err(format!(
+                "keys that this program does not know have {bytes} bytes, want at most {MOST_UNKNOWN_BYTES}: update hone"
+            ));
+        }
+        Ok(())
     }
 
     /// Whether everything was known.
@@ -61,6 +87,16 @@ impl Unknown {
         let names: Vec<String> = self.0.keys().map(|path| path.join(".")).collect();
         (!names.is_empty())
             .then(|| format!("{what} has {}, not known to this program: kept, and not followed", named(&names)))
+    }
+}
+
+/// Whether arrays and objects are in each other more than `most` deep.
+fn deeper(value: &Value, most: usize) -> bool {
+    let below = |value: &Value| deeper(value, most - 1);
+    match value {
+        Value::Array(items) => most == 0 || items.iter().any(below),
+        Value::Object(object) => most == 0 || object.values().any(below),
+        _ => false,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use hone_contract::job::{Job, UNDERSTOOD};
 use hone_contract::run::{Engine, RunRecord};
-use hone_contract::unknown::MOST_UNKNOWN;
+use hone_contract::unknown::{MOST_UNKNOWN, MOST_UNKNOWN_BYTES, MOST_UNKNOWN_DEPTH};
 use serde_json::{Value, json};
 
 /// The job of an image that `hone build` made when contract 1 was new.
@@ -38,16 +38,15 @@ fn keys_of_tomorrow_are_kept_and_named() {
         job["finetune"]["packing"] = json!(true);
         job["finetune"]["dataset"]["split"] = json!("train");
         job["base"]["files"][1]["mirror"] = json!("here");
-        job["resources"]["gpu"] = json!(1);
-        job["adapter"]["rows"] = Value::Null;
+        job["rows"] = Value::Null;
     });
     let job = parse(&tomorrow).expect("a job of tomorrow");
     assert_eq!((job.finetune.as_ref().expect("finetune").rank, job.resources.pids), (2, Some(64)));
     assert_eq!(
         job.note().as_deref(),
         Some(
-            "/hone/job.json has \"adapter.rows\", \"base.files.1.mirror\", \"finetune.dataset.split\", \
-             \"finetune.packing\", \"later\", \"resources.gpu\", not known to this program: kept, and not followed"
+            "/hone/job.json has \"base.files.1.mirror\", \"finetune.dataset.split\", \"finetune.packing\", \
+             \"later\", \"rows\", not known to this program: kept, and not followed"
         )
     );
     let written = job.to_bytes();
@@ -109,4 +108,77 @@ fn unknown_keys_are_bounded_and_known_ones_stand_once() {
     assert!(!odd.contains('\u{1b}'), "{odd}");
     let twice = String::from_utf8_lossy(RECORDED).replacen("\"name\"", "\"name\": \"other\", \"name\"", 1);
     assert!(Job::parse(twice.as_bytes()).is_err());
+}
+
+#[test]
+fn what_is_kept_is_small_and_flat_enough_for_a_record() {
+    let nested = |depth: usize| (0..depth).fold(json!(1), |value, _| json!([value]));
+    let deep = |depth: usize| with(|job| job["base"]["files"][1]["later"] = nested(depth));
+    parse(&deep(MOST_UNKNOWN_DEPTH)).expect("deep enough");
+    for depth in [MOST_UNKNOWN_DEPTH + 1, 100, 120] {
+        let said = parse(&deep(depth)).expect_err("refused");
+        let want = "read job: \"base.files.1.later\" is not known to this program, and is nested more than 16 deep";
+        assert_eq!(said, format!("{want}: update hone"));
+    }
+    // Its brackets, commas and key take the rest.
+    let ones = |bytes: usize| with(|job| job["base"]["files"][1]["later"] = json!(vec![1; bytes / 2]));
+    for (job, fits) in
+        [(ones(MOST_UNKNOWN_BYTES - 12), true), (ones(MOST_UNKNOWN_BYTES), false), (ones(2_000_000), false)]
+    {
+        let Err(said) = parse(&job) else {
+            let run = serde_json::to_vec_pretty(&run_of(parse(&job).expect("a job"))).expect("JSON");
+            assert!(fits && run.len() < 2 << 20, "{} bytes", run.len());
+            serde_json::from_slice::<RunRecord>(&run).expect("a run record");
+            continue;
+        };
+        assert!(!fits && said.ends_with(" bytes, want at most 65536: update hone"), "{said}");
+        // Nor by the way of a record.
+        let mut run = serde_json::to_value(run_of(Job::parse(RECORDED).expect("a job"))).expect("JSON");
+        run["job"] = job;
+        assert_eq!(serde_json::from_value::<RunRecord>(run).expect_err("refused").to_string(), said);
+    }
+    // Long keys are bytes as well.
+    assert!(parse(&with(|job| job["x".repeat(MOST_UNKNOWN_BYTES)] = json!(1))).is_err());
+    let keys = with(|job| (0..8).for_each(|i| job[format!("later{i}")] = json!("x".repeat(MOST_UNKNOWN_BYTES / 8))));
+    assert!(parse(&keys).is_err(), "each of them fits, and all do not");
+}
+
+#[test]
+fn a_limit_that_is_not_known_is_refused() {
+    for (section, key) in [
+        ("resources", "memroy"),
+        ("resources", "gpu"),
+        ("adapter", "max_norm"),
+        ("trainer", "network"),
+        ("trainer", "a\u{1b}[2Jb"),
+    ] {
+        let said = parse(&with(|job| job[section][key] = json!(1))).expect_err("refused");
+        let shown = key.replace('\u{1b}', "\\u{1b}");
+        let want = format!("\"{section}.{shown}\" is not known to this program, and a limit must be: update hone");
+        assert_eq!(said, format!("read job: {want}"));
+    }
+}
+
+#[test]
+fn a_key_that_is_nearly_another_is_refused() {
+    for (key, meant) in [
+        ("/Requires", "requires"),
+        ("/require", "requires"),
+        ("/required", "requires"),
+        ("/Adapter", "adapter"),
+        ("/base/TOKENIZER", "tokenizer"),
+        ("/base/files/1/Size", "size"),
+        ("/finetune/maxLength", "max_length"),
+        ("/finetune/dataset/System", "system"),
+        ("/resources/Memory", "memory"),
+        ("/resources/CPU", "cpu"),
+        ("/adapter/max-bytes", "max_bytes"),
+        ("/trainer/readonlyRoot", "readonly_root"),
+    ] {
+        let (above, last) = key.rsplit_once('/').expect("a pointer");
+        let job = with(|job| job.pointer_mut(above).expect("an object")[last] = json!(1));
+        let shown = key.trim_start_matches('/').replace('/', ".");
+        let want = format!("read job: \"{shown}\" is no key; \"{meant}\" is");
+        assert_eq!(parse(&job).expect_err("refused"), want);
+    }
 }
