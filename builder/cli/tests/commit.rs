@@ -784,6 +784,24 @@ fn adapter_commit_false_makes_no_version_and_is_no_failure() {
 }
 
 #[test]
+fn keys_that_are_not_known_are_told_whatever_becomes_of_the_run() {
+    let site = site();
+    let want = "note: /hone/job.json has \"later\", not known to this program: kept, and not followed\n";
+    for (id, wanted, code) in [("failed", true, 1), ("unwanted", false, 0), ("running", true, 0), ("good", true, 0)] {
+        let exit = if id == "running" { None } else { exited(code) };
+        let dir = site.stage(id, "assistant:base", exit);
+        let path = dir.join("run.json");
+        let mut run: Value = serde_json::from_slice(&fs::read(&path).expect("run")).expect("JSON");
+        run["job"]["later"] = json!(1);
+        run["job"]["adapter"]["commit"] = json!(wanted);
+        fs::write(&path, run.to_string()).expect("run");
+        let output = site.command(&["commit", id]).output().expect("hone");
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(told.matches(want).count(), 1, "{id}: {told}");
+    }
+}
+
+#[test]
 fn a_staging_directory_that_is_none_is_named() {
     let site = site();
     assert_eq!(

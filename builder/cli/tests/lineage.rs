@@ -494,6 +494,56 @@ fn without_an_engine_the_job_must_be_that_of_one_image() {
     assert!(site.ok(&["commit", "run1"]).starts_with("committed assistant:base-v1: "));
 }
 
+/// Makes `name` of `assistant:base`, with a job that only a later Hone understands.
+fn of_tomorrow(site: &Site, name: &str) {
+    let image = site.store().resolve("assistant:base").expect("image").image;
+    let mut job = serde_json::to_value(site.store().job_of(&image).expect("layer").expect("job")).expect("JSON");
+    job["requires"] = json!(["later"]);
+    let job = layer(site, LayerKind::Job, "hone/job.json", job.to_string().as_bytes());
+    let descriptor = hone_image::oci::Descriptor {
+        annotations: image.layer(LayerKind::Job).expect("job").descriptor.annotations.clone(),
+        ..job.descriptor.clone()
+    };
+    let claim = [(LABEL_VERSION, "1"), (LABEL_BASE_NAME, "assistant:base")];
+    derive(site, "assistant:base", name, &claim, |layers| {
+        let own = layers.iter_mut().find(|layer| layer.kind == LayerKind::Job).expect("job");
+        *own = Layer { descriptor, ..job };
+    });
+}
+
+#[test]
+fn an_image_of_a_later_hone_stands_in_no_other_s_way() {
+    let site = site();
+    of_tomorrow(&site, "assistant:later");
+    let why = "it requires \"later\", not known to this program: update hone";
+    // Asked by name for what it is.
+    let shown = site.ok(&["inspect", "assistant:later"]);
+    assert!(shown.contains("not understood: ") && shown.contains(why), "{shown}");
+    let view = site.json(&["inspect", "--json", "assistant:later"]);
+    assert!(view["job_error"].as_str().is_some_and(|error| error.ends_with(why)), "{view}");
+    assert_eq!((&view["model"], &view["lineage"]), (&Value::Null, &json!("assistant:later")));
+    assert_eq!(site.json(&["inspect", "--json", "assistant:base"])["job_error"], Value::Null);
+    // In the naming of another's version.
+    tagged(&site, "assistant:own", "v{n}");
+    let (said, told) = train(&site, "run1", "assistant:own");
+    assert!(said.contains("committed assistant:v1: "), "{said}");
+    assert!(
+        told.contains("warning: image assistant:later: its job is not understood") && told.contains(why),
+        "{told}"
+    );
+    // Among the images that may have run.
+    let dir = site.stage("run2", "assistant:base", exited(0));
+    let path = dir.join("run.json");
+    let mut run: RunRecord = serde_json::from_slice(&fs::read(&path).expect("run")).expect("record");
+    (run.engine, run.image) = (Engine::None, None);
+    fs::write(&path, serde_json::to_vec(&run).expect("JSON")).expect("run");
+    let output = site.command(&["commit", "run2"]).output().expect("hone");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && told.contains("it is not the image that ran: "), "{told}");
+    // Whoever asks to run or to commit that one is refused by name.
+    assert!(site.command(&["verify", "assistant:later"]).output().is_ok_and(|output| !output.status.success()));
+}
+
 #[test]
 fn an_image_without_a_name_gets_none_of_its_own_making() {
     let mut site = site();

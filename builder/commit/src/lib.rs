@@ -34,17 +34,18 @@ pub use seal::seal;
 /// What became of a run.
 #[derive(Debug)]
 pub enum Committed {
-    /// It is this version, known to the engine that ran it; and what the user should know of how it came to be that.
-    Version(Box<VersionRecord>, Vec<String>),
+    /// It is this version, known to the engine that ran it.
+    Version(Box<VersionRecord>),
     /// The Honefile wants no version of it.
     Unwanted(String),
 }
 
-/// Takes the run in the staging directory `path` as far as it can go.
+/// Takes the run in the staging directory `path` as far as it can go. `note` is given what the user should know of it,
+/// whatever becomes of it.
 ///
 /// # Errors
 /// See [`CommitError`].
-pub fn commit(store: &Store, path: &Path) -> Result<Committed, CommitError> {
+pub fn commit(store: &Store, path: &Path, note: &mut dyn FnMut(&str)) -> Result<Committed, CommitError> {
     let Some(seen) = Staged::read(path)? else {
         return already(store, path);
     };
@@ -58,20 +59,29 @@ pub fn commit(store: &Store, path: &Path) -> Result<Committed, CommitError> {
     };
     let _alone = lock?;
     match staged.run.clone() {
-        Some(run) => take(store, &mut staged, &run),
+        Some(run) => take(store, &mut staged, &run, note),
         None => already(store, path),
     }
 }
 
-fn take(store: &Store, staged: &mut Staged, run: &RunRecord) -> Result<Committed, CommitError> {
+fn take(
+    store: &Store,
+    staged: &mut Staged,
+    run: &RunRecord,
+    note: &mut dyn FnMut(&str),
+) -> Result<Committed, CommitError> {
     let id = staged.id.clone();
+    // First of all: what is not followed may be why it comes to nothing.
+    if let Some(unknown) = run.job.note() {
+        note(&unknown);
+    }
     // The image that ran, and the layers that an engine is sent, stay until all is done.
     let _held = store.reading()?;
-    match advance(store, staged, run) {
-        Ok((record, note)) => {
+    match advance(store, staged, run, note) {
+        Ok(record) => {
             staged.set_outcome(published(&record))?;
             staged.remove()?;
-            Ok(Committed::Version(Box::new(record), note.into_iter().chain(run.job.note()).collect()))
+            Ok(Committed::Version(Box::new(record)))
         }
         Err(StepError::Pending(source)) => Err(CommitError::Pending { id, source: Box::new(source) }),
         Err(StepError::Refused(reason)) => {
@@ -90,19 +100,22 @@ fn take(store: &Store, staged: &mut Staged, run: &RunRecord) -> Result<Committed
 fn already(store: &Store, path: &Path) -> Result<Committed, CommitError> {
     let id = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     if let Some(version) = store.version_of_run(&id)? {
-        return Ok(Committed::Version(Box::new(version), Vec::new()));
+        return Ok(Committed::Version(Box::new(version)));
     }
     Err(CommitError::NotFound(path.to_owned()))
 }
 
-/// The version that the run became, published, and a note.
-type Advanced = (VersionRecord, Option<String>);
-
-fn advance(store: &Store, staged: &mut Staged, run: &RunRecord) -> Result<Advanced, StepError> {
+/// The version that the run became, published.
+fn advance(
+    store: &Store,
+    staged: &mut Staged,
+    run: &RunRecord,
+    note: &mut dyn FnMut(&str),
+) -> Result<VersionRecord, StepError> {
     if let Some(Outcome::Committed { reference, .. } | Outcome::Published { reference, .. }) = &staged.outcome
         && let Some(record) = recorded(store, reference)?
     {
-        return Ok((publish(store, run, record)?, None));
+        return publish(store, run, record);
     }
     let finished_ms = verdict::check(staged, run)?;
     let parent = parent::find(store, run, staged)?;
@@ -130,8 +143,10 @@ fn advance(store: &Store, staged: &mut Staged, run: &RunRecord) -> Result<Advanc
         config: record.config.digest,
     })?;
     let notes: Vec<String> = [parent.note.clone(), naming.note(&record)].into_iter().flatten().collect();
-    let note = (!notes.is_empty()).then(|| notes.join("; "));
-    Ok((publish(store, run, record)?, note))
+    if !notes.is_empty() {
+        note(&notes.join("; "));
+    }
+    publish(store, run, record)
 }
 
 fn recorded(store: &Store, reference: &str) -> Result<Option<VersionRecord>, StepError> {

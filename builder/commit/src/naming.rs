@@ -5,9 +5,10 @@
 //! made of its own base's tag.
 
 use hone_contract::job::{AdapterSpec, USUAL_TAG};
-use hone_contract::{Digest, Reference, quoted};
-use hone_store::Store;
+use hone_contract::{Digest, Reference, chain, quoted};
+use hone_image::Image;
 use hone_store::versions::VersionRecord;
+use hone_store::{Store, StoreError};
 
 use crate::error::StepError;
 
@@ -70,15 +71,27 @@ fn others(store: &Store, lineage: &Reference, base: Digest) -> Result<Vec<(Refer
     let mut others: Vec<_> = recorded.map(|name| (name, AdapterSpec::tagged(USUAL_TAG))).collect();
     for (name, _, pack) in store.packs()?.filter(|(name, ..)| beside(name)) {
         for image in pack.images() {
-            // The same base by another name is no other; and a version has the names of its own lineage.
-            if image.config().digest() == base || store.membership(&name, image)?.is_some() {
+            // The same base by another name is no other.
+            if image.config().digest() == base {
                 continue;
             }
-            // Who has no job that can be read trains no version.
-            if let Ok(Some(job)) = store.job_of(image) {
-                others.push((name.clone(), AdapterSpec::tagged(&job.adapter.tag)));
-            }
+            // One of a later Hone, or that is damaged, stands in the way of no other's version.
+            let tag = template(store, &name, image).unwrap_or_else(|error| {
+                let what = "its job is not understood, so its versions are taken to have the usual names";
+                store.notice(format!("image {name}"), format!("{what}: {}", chain(&error)));
+                Some(USUAL_TAG.to_owned())
+            });
+            others.extend(tag.map(|tag| (name.clone(), AdapterSpec::tagged(&tag))));
         }
     }
     Ok(others)
+}
+
+/// What the versions of the image called `name` are called; `None` when nobody trains it on.
+fn template(store: &Store, name: &Reference, image: &Image) -> Result<Option<String>, StoreError> {
+    // A version has the names of its own lineage.
+    if store.membership(name, image)?.is_some() {
+        return Ok(None);
+    }
+    Ok(store.job_of(image)?.map(|job| job.adapter.tag))
 }

@@ -5,7 +5,7 @@
 //! is a base of its own, with all its layers, and its lineage is the name that the caller ran it by.
 
 use hone_contract::run::{Engine, RunRecord};
-use hone_contract::{Digest, Pinned, Reference};
+use hone_contract::{Digest, Pinned, Reference, chain};
 use hone_engines::Found;
 use hone_image::claim::{self, Claim};
 use hone_image::image::{VersionOf, without_adapter};
@@ -274,9 +274,18 @@ fn by_job(store: &Store, run: &RunRecord) -> Result<(Digest, Option<String>), St
     for (name, _, pack) in store.packs()? {
         for image in pack.images() {
             let config = image.config().digest();
-            let version = store.version_of_config(config)?.is_some();
-            if !version && store.job_of(image)?.as_ref() == Some(&run.job) {
-                found.push((config, name.clone()));
+            if store.version_of_config(config)?.is_some() {
+                continue;
+            }
+            match store.job_of(image) {
+                Ok(job) if job.as_ref() == Some(&run.job) => found.push((config, name.clone())),
+                Ok(_) => {}
+                // Another's, such as one of a later Hone, stands in no run's way.
+                Err(error) => {
+                    let why =
+                        format!("its job is not understood, so it is not the image that ran: {}", chain(&error));
+                    store.notice(format!("image {name}"), why);
+                }
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
-use hone_contract::{Reference, quoted_path};
+use hone_contract::{Reference, chain, quoted_path};
 use hone_image::{Image, claim};
 use hone_store::{Reading, Store, this_machine};
 
@@ -47,7 +47,7 @@ pub(crate) fn run(args: &Args) -> Result<u8, RunError> {
     if subject.trains {
         // Told before layers are unpacked, which may take a while.
         data::source(&args.volumes, &subject.reference)?;
-        if let Some(note) = disbelieved(&subject)? {
+        if let Some(note) = disbelieved(&subject) {
             crate::tell(&format!("note: {note}"));
         }
     }
@@ -121,11 +121,13 @@ fn subject(args: &Args, store: Store) -> Result<Subject, RunError> {
 }
 
 /// What is said of an image whose labels call it a version that it is not: they decide nothing.
-fn disbelieved(subject: &Subject) -> Result<Option<String>, RunError> {
-    let Ok(name) = subject.reference.parse::<Reference>() else { return Ok(None) };
-    match subject.store.membership(&name, &subject.image)? {
-        Some(_) => Ok(None),
-        None => Ok(claim::disbelieved(&name, subject.image.config().value())),
+fn disbelieved(subject: &Subject) -> Option<String> {
+    let name = subject.reference.parse::<Reference>().ok()?;
+    match subject.store.membership(&name, &subject.image) {
+        Ok(Some(_)) => None,
+        Ok(None) => claim::disbelieved(&name, subject.image.config().value()),
+        // Its base, that is, cannot be read, which is for the commit to say.
+        Err(error) => Some(format!("whether image {name} is a version is not known: {}", chain(&error))),
     }
 }
 

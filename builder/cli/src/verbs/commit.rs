@@ -22,15 +22,13 @@ pub struct Commit {
 impl Commit {
     /// Commits, and says as what.
     pub fn run(self, store: &Store) -> Result<(), Failure> {
-        match commit(store, &staging::locate(store, &self.staging))? {
+        let mut note = |note: &str| output::tell(&format!("note: {note}"));
+        match commit(store, &staging::locate(store, &self.staging), &mut note)? {
             Committed::Unwanted(reason) => {
                 let answer = json!({"committed": false, "reason": reason});
                 self.form.report(&answer, |_| format!("not committed: {reason}\n"))
             }
-            Committed::Version(version, notes) => {
-                for note in notes {
-                    output::tell(&format!("note: {note}"));
-                }
+            Committed::Version(version) => {
                 let adapter = output::size(version.layer.size);
                 let base = match version.manifest {
                     Some(manifest) => {

@@ -17,7 +17,7 @@ use hone_store::{Found, Resolved, Store};
 use serde::Serialize;
 
 use crate::answer::{Form, by_template};
-use crate::failure::{Failure, because};
+use crate::failure::{Failure, because, chain};
 use crate::net::NetArgs;
 use crate::output;
 use crate::platforms::platform;
@@ -83,6 +83,8 @@ struct View {
     state: Option<State>,
     /// The model inside.
     model: Option<ModelView>,
+    /// Why the job inside is not understood, where it is not.
+    job_error: Option<String>,
     command: Vec<String>,
     labels: BTreeMap<String, String>,
 }
@@ -201,38 +203,46 @@ fn of_image(store: &Store, found: &Resolved) -> Result<View, Failure> {
         })
         .collect();
     view.size = image.size();
-    settle_lineage(store, found, &mut view)?;
+    settle_lineage(store, found, &mut view);
     if let Some(base) = &mut view.base {
         base.digest = annotations.get(media::BASE_DIGEST).cloned();
     }
     view.annotations = annotations;
     view.state = state(store, &view)?;
     view.references = found.references.clone();
-    let job = store.job_of(image)?;
-    if let Some(note) = job.as_ref().and_then(Job::note) {
-        output::tell(&format!("note: {note}"));
+    // One of a later Hone is an image all the same.
+    match store.job_of(image) {
+        Ok(job) => {
+            if let Some(note) = job.as_ref().and_then(Job::note) {
+                output::tell(&format!("note: {note}"));
+            }
+            view.model = job.and_then(|job| job.base).map(|base| ModelView {
+                identity: base.identity,
+                path: base.path,
+                format: base.format,
+                family: base.family,
+            });
+        }
+        Err(error) => view.job_error = Some(chain(&error)),
     }
-    view.model = job.and_then(|job| job.base).map(|base| ModelView {
-        identity: base.identity,
-        path: base.path,
-        format: base.format,
-        family: base.family,
-    });
     Ok(view)
 }
 
 /// What the labels say of versions counts when the layers bear it out; every other image is a base of its own.
-fn settle_lineage(store: &Store, found: &Resolved, view: &mut View) -> Result<(), Failure> {
+fn settle_lineage(store: &Store, found: &Resolved, view: &mut View) {
     for name in &found.references {
-        if let Some((lineage, number)) = store.membership(name, &found.image)? {
+        let member = store.membership(name, &found.image).unwrap_or_else(|error| {
+            store.notice(format!("image {name}"), format!("its lineage is not known: {}", chain(&error)));
+            None
+        });
+        if let Some((lineage, number)) = member {
             view.lineage = Some(lineage.to_string());
             view.version = Some(number);
-            return Ok(());
+            return;
         }
     }
     view.lineage = found.references.first().map(Reference::to_string);
     (view.base, view.parent, view.version) = (None, None, None);
-    Ok(())
 }
 
 fn layer_view(layer: &Layer, total: f64, others: &BTreeMap<Digest, Vec<Reference>>) -> LayerView {
@@ -308,6 +318,7 @@ fn common(config: &hone_image::oci::ImageConfig, digest: Digest, layers: Vec<Lay
         version: label(media::LABEL_VERSION).and_then(|n| n.parse().ok()),
         state: None,
         model: None,
+        job_error: None,
         command: config.config.command_line(),
         labels: config.config.labels.clone().unwrap_or_default(),
     }
@@ -359,6 +370,9 @@ fn text(view: &View) -> String {
     if let Some(model) = &view.model {
         let family = model.family.as_deref().unwrap_or("unknown family");
         row("model", format!("{} ({}, {family})", model.path, model.format));
+    }
+    if let Some(why) = &view.job_error {
+        row("job", format!("not understood: {why}"));
     }
     for (key, name) in [("source", media::SOURCE), ("revision", media::REVISION), ("licence", media::LICENSES)] {
         if let Some(value) = view.annotations.get(name) {
