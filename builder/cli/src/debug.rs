@@ -1,5 +1,6 @@
 //! `--debug` and RUST_LOG: what is done step by step, on standard error.
 
+use std::env;
 use std::io::{self, Write as _};
 
 use env_logger::Builder;
@@ -16,6 +17,9 @@ pub fn listen(debug: bool) {
     if debug {
         builder.filter_level(LevelFilter::Info);
         builder.filter_module("hone", LevelFilter::Debug);
+    } else if env::var_os(VARIABLE).is_none() {
+        // What is passed over is told where nobody asked for more or less.
+        builder.filter_module("hone", LevelFilter::Warn);
     }
     builder.parse_env(VARIABLE).format(line);
     // Only a second logger could be an error, and this is the first.

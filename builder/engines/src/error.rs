@@ -91,14 +91,14 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
-    /// An index or a manifest that it has is none, or is read differently by others.
+    /// What it has by this digest cannot be read, has another, is no index or manifest, or is read differently by others.
     #[error("containerd's {digest}")]
     Document {
         /// Which.
         digest: hone_contract::Digest,
         /// Why.
         #[source]
-        source: Box<hone_image::walk::Refusal>,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// What it named is not a digest.
     #[error("{}: answer not understood", quoted(command))]
@@ -195,6 +195,18 @@ impl Error {
     /// Of the containerd at `address`.
     pub(crate) fn unreached(address: &str, source: io::Error) -> Self {
         Self::Unreached { address: address.to_owned(), source }
+    }
+
+    /// Of a blob that containerd fails to read.
+    pub(crate) fn unread(digest: hone_contract::Digest, said: &str) -> Self {
+        let why = format!("it cannot be read: {}; pull or load the image again", lines(said));
+        Self::Document { digest, source: why.into() }
+    }
+
+    /// The same, where a stream is read: silence stays what it is.
+    pub(crate) fn into_io(self) -> io::Error {
+        let kind = if self.is_silence() { io::ErrorKind::TimedOut } else { io::ErrorKind::Other };
+        io::Error::new(kind, self)
     }
 
     /// Whether the engine said that the object does not exist.

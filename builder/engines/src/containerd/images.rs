@@ -51,8 +51,13 @@ impl Documents for Content<'_> {
 /// The image that this index or manifest is: of several, that for this machine.
 pub(super) fn image(client: &Rc<Client>, machine: &Platform, digest: Digest) -> Result<Option<Image>, Error> {
     let Some(bytes) = Blob::document(client, digest)? else { return Ok(None) };
-    let root = Document::parse(None, bytes);
-    let root = root.map_err(|error| Error::Document { digest, source: Box::new(error.into()) })?;
+    let refused = |why: Refusal| Error::Document { digest, source: Box::new(why) };
+    // Of what the root leads to, the walk asks that.
+    let got = Digest::of(&bytes);
+    if got != digest {
+        return Err(refused(Refusal::Digest { got, want: digest }));
+    }
+    let root = Document::parse(None, bytes).map_err(|error| refused(error.into()))?;
     let mut follow = Follow::joined();
     if let Document::Index(index) = &root {
         follow = follow.only(best_first(machine, index.value()));
@@ -108,7 +113,7 @@ fn parts(client: &Client, manifest: &Manifest) -> Result<Option<Vec<Descriptor>>
 fn blob(client: &Rc<Client>, descriptor: Descriptor) -> OciBlob<'_> {
     let digest = descriptor.digest;
     let open = move || -> io::Result<Box<dyn Read>> {
-        let blob = Blob::open(client, digest).map_err(io::Error::other)?;
+        let blob = Blob::open(client, digest).map_err(Error::into_io)?;
         Ok(Box::new(blob.ok_or_else(gone)?))
     };
     OciBlob { descriptor, open: Box::new(open) }

@@ -18,7 +18,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use hone_contract::run::ImageRef;
-use hone_contract::{Digest, Reference};
+use hone_contract::{Digest, Reference, chain};
 use hone_image::oci::{Descriptor, Manifest, Platform, Sealed};
 use hone_image::platform::goarch;
 use hone_image::{Image, media};
@@ -104,7 +104,7 @@ impl Containerd {
         let mut images = Vec::new();
         for target in client.images()? {
             match images::image(client, &self.machine, target.digest) {
-                Err(Error::Document { .. }) => {}
+                Err(error @ Error::Document { .. }) => log::warn!("an image is passed over: {}", chain(&error)),
                 found => images.extend(found?.map(|image| (target.digest, image))),
             }
         }
@@ -225,4 +225,78 @@ fn send(client: &Client, shipment: &OciShipment<'_>) -> Result<Delivery, Error> 
 /// A name as ctr and nerdctl have it; what is no reference stays what it is, and is not found.
 fn canonical(reference: &str) -> String {
     reference.parse().map_or_else(|_| reference.to_owned(), |r: Reference| r.canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use containerd_client::services::v1::{
+        Image as Named, Info, InfoRequest, InfoResponse, ListImagesResponse, ReadContentRequest, ReadContentResponse,
+    };
+    use containerd_client::tonic::Code;
+    use containerd_client::types;
+    use hone_image::image::BaseImage;
+    use prost::Message;
+
+    use super::client::fake::{Answer, Fake};
+    use super::*;
+
+    /// A containerd with images of these manifests, and these blobs; where there is none for a digest, reading it fails.
+    fn with(manifests: Vec<Digest>, blobs: BTreeMap<String, Option<Vec<u8>>>) -> Fake {
+        let named = |digest: &Digest| Named {
+            target: Some(types::Descriptor { digest: digest.to_string(), ..types::Descriptor::default() }),
+            ..Named::default()
+        };
+        let listed = ListImagesResponse { images: manifests.iter().map(named).collect() };
+        Fake::new(move |method, message| match method {
+            "List" => Answer::of(&listed),
+            "Info" => match blobs.get(&InfoRequest::decode(message).expect("a message").digest) {
+                None => Answer::Refused(Code::NotFound),
+                Some(bytes) => {
+                    let size = bytes.as_ref().map_or(1, |bytes| bytes.len()) as i64;
+                    Answer::of(&InfoResponse { info: Some(Info { size, ..Info::default() }) })
+                }
+            },
+            "Read" => match blobs.get(&ReadContentRequest::decode(message).expect("a message").digest) {
+                Some(Some(bytes)) => Answer::of(&ReadContentResponse { offset: 0, data: bytes.clone() }),
+                _ => Answer::Refused(Code::Unknown),
+            },
+            _ => Answer::Silence,
+        })
+    }
+
+    fn image(name: &str) -> Image {
+        Image::base(BaseImage {
+            name: name.to_owned(),
+            architecture: goarch(env::consts::ARCH).to_owned(),
+            variant: None,
+            config: Default::default(),
+            layers: vec![],
+            annotations: Default::default(),
+        })
+    }
+
+    #[test]
+    fn a_document_that_is_damaged_hides_no_other_image() {
+        let (good, bad) = (image("good"), image("bad"));
+        let [manifest, config] = [bad.digest(), bad.config().digest()];
+        for damaged in [manifest, config] {
+            // Other bytes, none that can be read, and too many.
+            for bytes in [Some(b"{}".to_vec()), None, Some(vec![b' '; 9 << 20])] {
+                let mut blobs = BTreeMap::new();
+                for image in [&good, &bad] {
+                    blobs.insert(image.digest().to_string(), Some(image.manifest().bytes().to_vec()));
+                    blobs.insert(image.config().digest().to_string(), Some(image.config().bytes().to_vec()));
+                }
+                blobs.insert(damaged.to_string(), bytes);
+                let fake = with(vec![bad.digest(), good.digest()], blobs);
+                let found = fake.engine().inspect(&good.config().digest().to_string()).expect("a list");
+                assert_eq!(found.map(|found| found.id), Some(good.config().digest()));
+                // Who asks for that one is told.
+                let error = fake.engine().config_of(manifest).expect_err("damaged");
+                assert!(matches!(&error, Error::Document { digest, .. } if *digest == damaged), "{error:?}");
+            }
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::rc::Rc;
 
 use containerd_client::services::v1::{ReadContentRequest, ReadContentResponse};
-use containerd_client::tonic::Streaming;
+use containerd_client::tonic::{Code, Streaming};
 use hone_contract::Digest;
 use hone_image::oci::{DocumentError, MAX_DOCUMENT_BYTES};
 
@@ -29,38 +29,51 @@ impl Blob {
         Ok(stream.map(|stream| Self { client: Rc::clone(client), digest, stream, part }))
     }
 
-    /// Reads a document whole; `None` when it is not there.
+    /// Reads a document whole, of whatever digest it is; `None` when it is not there.
     pub(in super::super) fn document(client: &Rc<Client>, digest: Digest) -> Result<Option<Vec<u8>>, Error> {
         let Some(size) = client.size(digest)? else { return Ok(None) };
         if size > MAX_DOCUMENT_BYTES {
-            let source = DocumentError::TooLarge { what: "document", got: size };
-            return Err(Error::Document { digest, source: Box::new(source.into()) });
+            return Err(too_large(digest, size));
         }
-        let Some(blob) = Self::open(client, digest)? else { return Ok(None) };
+        let Some(mut blob) = Self::open(client, digest)? else { return Ok(None) };
         let mut bytes = Vec::new();
-        let operation = format!("read {digest}");
-        let read = blob.take(MAX_DOCUMENT_BYTES).read_to_end(&mut bytes);
-        read.map_err(|error| client.refused(&operation, &error.to_string()))?;
-        match Digest::of(&bytes) == digest {
-            true => Ok(Some(bytes)),
-            false => Err(client.refused(&operation, "its bytes have another digest; pull or load the image again")),
+        while let Some(part) = blob.next()? {
+            bytes.extend(part);
+            if bytes.len() as u64 > MAX_DOCUMENT_BYTES {
+                return Err(too_large(digest, bytes.len() as u64));
+            }
+        }
+        Ok(Some(bytes))
+    }
+
+    /// What comes next; `None` at the end.
+    fn next(&mut self) -> Result<Option<Vec<u8>>, Error> {
+        let operation = format!("read {}", self.digest);
+        match self.client.wait(&operation, self.client.within, self.stream.message())? {
+            Ok(part) => Ok(part.map(|part| part.data)),
+            // That is not this blob's: nothing else could be read either.
+            Err(status) if status.code() == Code::Unavailable => {
+                Err(self.client.refused(&operation, status.message()))
+            }
+            Err(status) => Err(Error::unread(self.digest, status.message())),
         }
     }
 }
 
+fn too_large(digest: Digest, got: u64) -> Error {
+    Error::Document { digest, source: Box::new(DocumentError::TooLarge { what: "document", got }) }
+}
+
 impl Read for Blob {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-        let operation = format!("read {}", self.digest);
         loop {
             let got = self.part.read(to)?;
             if got > 0 || to.is_empty() {
                 return Ok(got);
             }
-            let next = self.client.wait(&operation, self.client.within, self.stream.message());
-            match next.map_err(io::Error::other)? {
-                Ok(Some(part)) => self.part = io::Cursor::new(part.data),
-                Ok(None) => return Ok(0),
-                Err(status) => return Err(io::Error::other(self.client.refused(&operation, status.message()))),
+            match self.next().map_err(Error::into_io)? {
+                Some(part) => self.part = io::Cursor::new(part),
+                None => return Ok(0),
             }
         }
     }

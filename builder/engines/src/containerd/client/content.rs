@@ -68,8 +68,7 @@ impl Client {
         if sent.is_err() {
             // Else who tries again goes on with bytes that are perhaps the wrong ones; what is left of it expires.
             let mut service = self.content_service();
-            let abort = self.request(AbortRequest { r#ref: ingest(blob) });
-            let _ = self.ask("give a write up", service.abort(abort));
+            self.take_back("give a write up", service.abort(self.request(AbortRequest { r#ref: ingest(blob) })));
         }
         sent.map(|()| blob.size.saturating_sub(there))
     }

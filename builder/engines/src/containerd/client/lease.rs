@@ -33,6 +33,6 @@ impl Client {
     pub(in super::super) fn release(mut self) {
         let Some((id, _)) = self.lease.take() else { return };
         let mut service = LeasesClient::new(self.channel.clone());
-        let _ = self.ask("give a lease back", service.delete(self.request(DeleteRequest { id, sync: false })));
+        self.take_back("give a lease back", service.delete(self.request(DeleteRequest { id, sync: false })));
     }
 }

@@ -5,8 +5,11 @@
 
 mod blob;
 mod content;
+#[cfg(test)]
+pub(super) mod fake;
 mod lease;
 
+use std::cell::Cell;
 use std::error::Error as _;
 use std::future::Future;
 use std::io;
@@ -22,6 +25,7 @@ use containerd_client::tonic::metadata::{Ascii, MetadataValue};
 use containerd_client::tonic::transport::Channel;
 use containerd_client::tonic::{Code, Request, Response, Status};
 use containerd_client::types;
+use hone_contract::{chain, quoted};
 use hone_image::oci::Descriptor;
 use prost_types::FieldMask;
 use tokio::runtime::{Builder, Runtime};
@@ -35,6 +39,8 @@ use crate::error::Error;
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long a question may take: between two others containerd may collect what nobody refers to, and then answers nobody.
 const ANSWER: Duration = Duration::from_secs(600);
+/// How long it may take to take back what ends by itself.
+const PARTING: Duration = Duration::from_secs(10);
 /// Longest message (bytes): containerd's own bound.
 const MAX_MESSAGE: usize = 16 << 20;
 
@@ -46,6 +52,8 @@ pub(super) struct Client {
     namespace: MetadataValue<Ascii>,
     lease: Option<(String, MetadataValue<Ascii>)>,
     within: Duration,
+    /// Whether an answer was waited for in vain.
+    silent: Cell<bool>,
 }
 
 impl Client {
@@ -78,7 +86,15 @@ impl Client {
             Err(_) => return Err(failed(io::ErrorKind::TimedOut.into())),
             Ok(reached) => reached.map_err(|error| failed(io_cause(&error)))?,
         };
-        Ok(Self { runtime, channel, address: path.to_owned(), namespace: header, lease: None, within })
+        Ok(Self {
+            runtime,
+            channel,
+            address: path.to_owned(),
+            namespace: header,
+            lease: None,
+            within,
+            silent: Cell::new(false),
+        })
     }
 
     /// Whether it answers at all.
@@ -101,7 +117,15 @@ impl Client {
         let mut service = self.images_service();
         let request = self.request(ListImagesRequest { filters: Vec::new() });
         let listed = self.ask("list images", service.list(request))?;
-        listed.images.into_iter().filter_map(|image| image.target).map(|target| self.described(target)).collect()
+        let described = |Image { name, target, .. }: Image| match self.described(target?) {
+            Ok(target) => Some(target),
+            // Such as one of another algorithm: it is in the way of no other.
+            Err(error) => {
+                log::warn!("image {} is passed over: {}", quoted(&name), chain(&error));
+                None
+            }
+        };
+        Ok(listed.images.into_iter().filter_map(described).collect())
     }
 
     /// Makes a name stand for this document, whatever it stood for before.
@@ -117,11 +141,18 @@ impl Client {
         let operation = format!("name image {name}");
         let update_mask = Some(FieldMask { paths: vec!["target".to_owned()] });
         let update = UpdateImageRequest { image: image.clone(), update_mask, source_date_epoch: None };
-        if self.found(&operation, service.update(self.request(update)))?.is_some() {
+        let mut updated = || self.found(&operation, service.update(self.request(update.clone())));
+        if updated()?.is_some() {
             return Ok(());
         }
         let create = CreateImageRequest { image, source_date_epoch: None };
-        self.ask(&operation, service.create(self.request(create))).map(drop)
+        let mut service = self.images_service();
+        match self.wait(&operation, self.within, service.create(self.request(create)))? {
+            Ok(_) => Ok(()),
+            // Somebody else has named one so between the two.
+            Err(status) if status.code() == Code::AlreadyExists && updated()?.is_some() => Ok(()),
+            Err(status) => Err(self.refused(&operation, status.message())),
+        }
     }
 
     /// The name of the image that a container was made from.
@@ -177,12 +208,18 @@ impl Client {
         }
     }
 
+    /// Takes something back that ends by itself, too: of a containerd that fell silent it is not asked.
+    fn take_back<T>(&self, operation: &str, call: impl Future<Output = Result<Response<T>, Status>>) {
+        if !self.silent.get() {
+            let _ = self.wait(operation, PARTING.min(self.within), call);
+        }
+    }
+
     fn wait<T>(&self, operation: &str, within: Duration, call: impl Future<Output = T>) -> Result<T, Error> {
         // The timer needs the runtime when it is made, too.
-        self.runtime.block_on(async { timeout(within, call).await }).map_err(|_| Error::Quiet {
-            address: self.address.clone(),
-            operation: operation.to_owned(),
-            quiet: within,
+        self.runtime.block_on(async { timeout(within, call).await }).map_err(|_| {
+            self.silent.set(true);
+            Error::Quiet { address: self.address.clone(), operation: operation.to_owned(), quiet: within }
         })
     }
 }
@@ -202,7 +239,16 @@ fn io_cause(error: &containerd_client::tonic::transport::Error) -> io::Error {
 #[cfg(test)]
 mod tests {
     use std::os::unix::net::UnixListener;
+    use std::rc::Rc;
+    use std::sync::Mutex;
+    use std::time::Instant;
 
+    use containerd_client::services::v1::{
+        CreateResponse, Info, InfoResponse, Lease, ListImagesResponse, UpdateImageResponse,
+    };
+    use hone_contract::Digest;
+
+    use super::fake::{Answer, Fake};
     use super::*;
 
     fn said(address: &str) -> String {
@@ -229,6 +275,77 @@ mod tests {
         drop(listener);
         let forbidden = Error::unreached("/a", io::ErrorKind::PermissionDenied.into());
         assert!(forbidden.to_string().ends_with("only root may ask it, as a rule: use sudo"), "{forbidden}");
+    }
+
+    /// An image called so.
+    fn listed(name: &str, digest: &str) -> Image {
+        let target = types::Descriptor { digest: digest.to_owned(), ..types::Descriptor::default() };
+        Image { name: name.to_owned(), target: Some(target), ..Image::default() }
+    }
+
+    #[test]
+    fn an_image_of_another_algorithm_hides_no_other() {
+        let digest = Digest::of(b"x");
+        let images = vec![listed("odd", &format!("sha512:{}", "0".repeat(128))), listed("a", &digest.to_string())];
+        let listed = ListImagesResponse { images };
+        let fake = Fake::new(move |_, _| Answer::of(&listed));
+        let found: Vec<Digest> = fake.client().images().expect("a list").iter().map(|image| image.digest).collect();
+        assert_eq!(found, [digest]);
+    }
+
+    #[test]
+    fn a_name_that_somebody_else_gives_meanwhile_is_set_all_the_same() {
+        // Not there at first, then made by another, who may take it away again.
+        for (again, fits) in [(Code::Ok, true), (Code::NotFound, false)] {
+            let asked = Mutex::new(Vec::new());
+            let fake = Fake::new(move |method, _| {
+                let mut asked = asked.lock().expect("lock");
+                asked.push(method.to_owned());
+                let code = match asked.len() {
+                    1 => Code::NotFound,
+                    2 => Code::AlreadyExists,
+                    _ => again,
+                };
+                let wanted = ["Update", "Create", "Update"];
+                assert_eq!(asked.as_slice(), &wanted[..asked.len()]);
+                if code == Code::Ok { Answer::of(&UpdateImageResponse::default()) } else { Answer::Refused(code) }
+            });
+            let target = Descriptor::of("application/x", Digest::of(b"x"), 1);
+            assert_eq!(fake.client().set_image("a", &target).is_ok(), fits);
+        }
+    }
+
+    #[test]
+    fn a_containerd_that_fell_silent_is_asked_for_nothing_more() {
+        let fake = Fake::new(|method, _| match method {
+            "Create" => Answer::of(&CreateResponse { lease: Some(Lease { id: "l".to_owned(), ..Lease::default() }) }),
+            _ => Answer::Silence,
+        });
+        let client = fake.client().leased().expect("a lease");
+        let open = || -> io::Result<Box<dyn io::Read>> { Ok(Box::new(io::empty())) };
+        let begun = Instant::now();
+        let blob = Descriptor::of("application/x", Digest::of(b""), 0);
+        let silent = client.write(&blob, &open, &|source| Error::unreached("", source)).expect_err("no answer");
+        assert!(silent.is_silence(), "{silent}");
+        client.release();
+        assert!(begun.elapsed() < Duration::from_millis(1900), "{:?}", begun.elapsed());
+        // One that answers until then is not waited for without end either.
+        let begun = Instant::now();
+        fake.client().leased().expect("a lease").release();
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn silence_in_the_middle_of_a_blob_stays_silence() {
+        let digest = Digest::of(b"x");
+        let fake = Fake::new(|method, _| match method {
+            "Info" => Answer::of(&InfoResponse { info: Some(Info { size: 1, ..Info::default() }) }),
+            _ => Answer::Silence,
+        });
+        let client = Rc::new(fake.client());
+        assert!(Blob::document(&client, digest).expect_err("no answer").is_silence());
+        let Err(error) = Blob::open(&client, digest) else { panic!("no answer") };
+        assert_eq!(error.into_io().kind(), io::ErrorKind::TimedOut);
     }
 
     #[test]
