@@ -85,8 +85,9 @@ pub enum TarError {
     },
 }
 
-/// What a tar is, and so the order of its entries. Each form writes the bytes that it wrote from the first day, since
-/// others know them by digest: a layer's headers name a device, 0, and an archive's none.
+/// What a tar is, and so the order of its entries. A layer's bytes are those of the first day, since others know them by
+/// digest: its headers name a device, 0, and an archive's none. An archive's are those of the first day, too, but for the
+/// size of a blob of 8 GiB and more, which was in base 256 then and is in a PAX record now; nobody knows those by digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Layer,
