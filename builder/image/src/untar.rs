@@ -4,7 +4,8 @@
 //! Refused, besides what is no tar: more entries than the caller is ready for, extended headers above [`MAX_EXTENDED`],
 //! names above [`MAX_NAME`], sparse files above [`FREE`] together, PAX's sparse formats, whose files would arrive as
 //! something else than they are, and whatever makes one tar two trees in two programs: an extended header that is not
-//! one or comes twice, a link or a directory with content, a size that is not a number or goes beyond the end.
+//! one, comes twice or stands before a global one, a name with a NUL in it, a link or a directory with content, a size
+//! that is not a number or goes beyond the end.
 //!
 //! Crate `tar` (0.4.46) is not this reader: it finds PAX records by their line breaks, though each says its own length.
 //! Behind a binary attribute with a line break in it, it sees no `path` and no `size`, or records that are none; what is
@@ -16,6 +17,8 @@ mod source;
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Seek};
+
+use hone_contract::quoted;
 
 use crate::bomb::FREE;
 use header::{BLOCK, Header, SparseMap};
@@ -81,6 +84,10 @@ enum Refused {
     Twice,
     #[error("an extended header, and no entry behind it")]
     Dangling,
+    #[error("a long name that is empty or has a NUL in it, and readers would differ")]
+    Nul,
+    #[error("{}: want a path without \"..\" in it", quoted(.0))]
+    Above(String),
     #[error("a directory, a link or a device has no content, and readers would differ")]
     Content,
     #[error("more than {0} entries")]
@@ -147,6 +154,19 @@ pub fn is_header(head: &[u8]) -> bool {
     head.first_chunk::<BLOCK>().is_some_and(|block| matches!(Header::parse(*block), Ok(Some(_))))
 }
 
+/// The path of an entry, or of a link's target, as all programs come to know it: plain names below the root, whatever
+/// slashes and dots it was written with; empty for the root itself. It is compared as this, never as it is written.
+///
+/// # Errors
+/// When there is a `..` in it: where that leads hangs on the links before it, and nobody packs such names.
+pub fn clean(path: &str) -> io::Result<String> {
+    let names: Vec<&str> = path.split('/').filter(|name| !matches!(*name, "" | ".")).collect();
+    match names.contains(&"..") {
+        true => Err(Refused::Above(path.to_owned()).into()),
+        false => Ok(names.join("/")),
+    }
+}
+
 /// A tar that is read, one entry after another.
 pub struct Tar<'r> {
     input: Input<'r>,
@@ -191,6 +211,10 @@ impl<'r> Tar<'r> {
             let Some(header) = self.header()? else {
                 return if extension.is_empty() { Ok(None) } else { Err(Refused::Dangling.into()) };
             };
+            // Some programs would apply it to the global one, and others to the entry behind that.
+            if header.is_global() && !extension.is_empty() {
+                return Err(Refused::Dangling.into());
+            }
             if !header.is_extension() {
                 return self.begin(header, extension, left).map(Some);
             }

@@ -37,6 +37,11 @@ impl Header {
         matches!(self.flag(), b'x' | b'L' | b'K')
     }
 
+    /// Whether it is about all entries behind it.
+    pub(super) fn is_global(&self) -> bool {
+        self.flag() == b'g'
+    }
+
     /// What the entry is, whose name is `path`: before POSIX a directory was told by it alone.
     pub(super) fn kind(&self, path: &[u8]) -> Kind {
         match self.flag() {
@@ -55,7 +60,9 @@ impl Header {
     }
 
     pub(super) fn name(&self) -> Vec<u8> {
-        let (name, prefix) = (text(&self.0[..100]), text(&self.0[345..500]));
+        // Behind a shorter prefix star keeps times, and ends its headers so.
+        let end = if &self.0[508..] == b"tar\0" { 476 } else { 500 };
+        let (name, prefix) = (text(&self.0[..100]), text(&self.0[345..end]));
         // GNU's own form (`ustar` and two spaces) keeps times where ustar keeps the start of long names.
         match &self.0[257..263] == b"ustar\0" && !prefix.is_empty() {
             true => [prefix, b"/", name].concat(),

@@ -67,6 +67,10 @@ fn name(place: &mut Option<Vec<u8>>, name: &[u8]) -> Result<(), Refused> {
     if name.len() > MAX_NAME {
         return Err(Refused::Name);
     }
+    // A name that is none ends at its first NUL to some, and the header's own counts to others.
+    if name.is_empty() || name.contains(&0) {
+        return Err(Refused::Nul);
+    }
     once(place, name.to_vec())
 }
 

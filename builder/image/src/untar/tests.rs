@@ -137,6 +137,71 @@ fn what_is_said_twice_or_of_nothing_is_refused() {
 }
 
 #[test]
+fn a_global_header_is_no_entry_that_an_extended_one_is_about() {
+    let (file, inner) = (|| entry(b'0', "f", b"x"), entry(b'0', "smuggled", b"x"));
+    let size = inner.len().to_string();
+    let global = |body: &[u8]| entry(b'g', "pax_global_header", body);
+    for before in [
+        pax(&[("size", size.as_bytes())]),
+        pax(&[("comment", b"x")]),
+        entry(b'L', "././@LongLink", b"other\0"),
+        entry(b'K', "././@LongLink", b"other\0"),
+    ] {
+        refused(&[before.clone(), global(b""), inner.clone(), file()], "no entry behind it");
+        refused(&[before, global(&inner), file()], "no entry behind it");
+    }
+    let comment = record("comment", b"x");
+    names(&[global(&comment), pax(&[("path", b"other")]), file()], &["pax_global_header", "other"]);
+}
+
+#[test]
+fn a_long_name_has_no_nul_in_it_and_is_one() {
+    for kind in [b'L', b'K'] {
+        for none in [&b""[..], b"\0", b"\0\0", b"a\0b", b"\0a", b"a\0b\0"] {
+            refused(&[entry(kind, "././@LongLink", none), entry(b'2', "f", b"")], "a long name that is empty");
+        }
+        names(&[entry(kind, "././@LongLink", b"f\0\0"), entry(b'2', "f", b"")], &["f"]);
+    }
+    for key in ["path", "linkpath"] {
+        refused(&[pax(&[(key, b"a\0b")]), entry(b'2', "f", b"")], "a long name that is empty");
+        names(&[pax(&[(key, b"")]), entry(b'2', "f", b"")], &["f"]);
+    }
+}
+
+#[test]
+fn the_times_that_star_keeps_are_no_part_of_a_name() {
+    let name = |end: &[u8; 4]| {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(0);
+        header.as_mut_bytes()[..1].copy_from_slice(b"f");
+        header.as_mut_bytes()[345..476].fill(b'd');
+        header.as_mut_bytes()[476..499].fill(b'1');
+        header.as_mut_bytes()[508..].copy_from_slice(end);
+        header.set_cksum();
+        read(header.as_bytes()).expect("a header").remove(0).0
+    };
+    assert_eq!(name(b"tar\0"), format!("{}/f", "d".repeat(131)));
+    assert_eq!(name(b"\0\0\0\0"), format!("{}{}/f", "d".repeat(131), "1".repeat(23)));
+}
+
+#[test]
+fn a_path_is_the_same_however_it_is_written() {
+    for path in ["a/b", "/a/b", "./a/b", "a//b", "a/./b", "a/b/", "//a/././b//.", "./././/a/b"] {
+        assert_eq!(clean(path).expect("a path"), "a/b", "{path}");
+    }
+    for root in ["", ".", "/", "./", "//."] {
+        assert_eq!(clean(root).expect("the root"), "", "{root}");
+    }
+    for above in ["..", "../a", "a/..", "a/x/../b", "/../a"] {
+        let said = clean(above).expect_err("it hangs on links").to_string();
+        assert_eq!(said, format!("{above}: want a path without \"..\" in it"));
+    }
+    for plain in ["...", "a/..b", ".a"] {
+        assert_eq!(clean(plain).expect("plain names"), plain);
+    }
+}
+
+#[test]
 fn links_directories_and_devices_have_no_content() {
     for kind in b'1'..=b'6' {
         refused(&[entry(kind, "e", b"content")], "has no content");
