@@ -10,11 +10,13 @@ mod partial;
 use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use hone_contract::{Digest, Reference, quoted};
 use hone_files::open_regular;
 use hone_image::Pack;
 use hone_image::oci::{Descriptor, DocumentError, MAX_DOCUMENT_BYTES};
+use hone_image::walk::MAX_BYTES;
 use hone_store::{Store, StoreError};
 use serde::Deserialize;
 
@@ -89,8 +91,11 @@ pub enum LayoutError {
         shown: String,
         /// Why.
         #[source]
-        source: Box<Self>,
+        source: Arc<Self>,
     },
+    /// More than is read of one layout.
+    #[error("the layout's documents have more than {MAX_BYTES} bytes together; name one of its images")]
+    Large,
     /// A tag that is none of its, or several.
     #[error("want one image with the tag {tag}, got {got}; {names}")]
     Tag {

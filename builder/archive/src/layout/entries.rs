@@ -1,12 +1,16 @@
 //! What a layout holds: its images, and what is no image. Others write there, too: an entry that cannot be read takes no
 //! other with it, and is said.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use hone_contract::{Digest, Reference, quoted};
+use hone_image::document::{self, Document};
 use hone_image::oci::Descriptor;
 use hone_image::transport::called;
+use hone_image::walk::{Documents, Follow, MAX_BYTES, Refusal, Standing, Walk};
 use hone_image::{Pack, document, media};
 use hone_store::Store;
 use serde::Deserialize;
@@ -69,6 +73,46 @@ pub enum Entry {
     Other(Digest, String),
     /// What cannot be read, and why.
     Unread(Option<Digest>, LayoutError),
+}
+
+/// What is no image, and is not read again for the next line that names it.
+#[derive(Clone)]
+enum Seen {
+    Other(String),
+    Unread(Arc<LayoutError>),
+}
+
+impl From<LayoutError> for Seen {
+    fn from(error: LayoutError) -> Self {
+        Self::Unread(Arc::new(error))
+    }
+}
+
+/// The documents of a layout, of which so much is read for all lines together as elsewhere for one root.
+struct Bounded<'s> {
+    store: &'s Store,
+    left: Cell<usize>,
+}
+
+impl Documents for Bounded<'_> {
+    type Error = LayoutError;
+
+    fn document(&self, descriptor: &Descriptor) -> Result<Option<Vec<u8>>, LayoutError> {
+        let left = self.left.take();
+        if left == 0 {
+            return Err(LayoutError::Large);
+        }
+        let bytes = self.store.document(descriptor)?;
+        self.left.set(left.saturating_sub(bytes.as_ref().map_or(0, Vec::len)));
+        match self.left.get() {
+            0 => Err(LayoutError::Large),
+            _ => Ok(bytes),
+        }
+    }
+
+    fn refused(&self, descriptor: &Descriptor, why: Refusal) -> LayoutError {
+        self.store.refused(descriptor, why).into()
+    }
 }
 
 impl Layout {
@@ -140,6 +184,8 @@ impl Layout {
     fn all<'d>(&self, lines: impl Iterator<Item = &'d Line>) -> Vec<Entry> {
         let mut all = Vec::new();
         let mut images: BTreeMap<Digest, usize> = BTreeMap::new();
+        let mut others: BTreeMap<(Digest, &str), Seen> = BTreeMap::new();
+        let documents = Bounded { store: &self.store, left: Cell::new(MAX_BYTES) };
         for line in lines {
             let shown = line.shown();
             let descriptor = match &line.descriptor {
@@ -149,41 +195,56 @@ impl Layout {
                     continue;
                 }
             };
-            if let Some(Entry::Image(names, _)) = images.get(&descriptor.digest).and_then(|n| all.get_mut(*n)) {
+            let digest = descriptor.digest;
+            if let Some(Entry::Image(names, _)) = images.get(&digest).and_then(|n| all.get_mut(*n)) {
                 names.extend(name_of(descriptor).filter(|name| !names.contains(name)));
                 continue;
             }
-            let entry = self.entry(descriptor, &shown).unwrap_or_else(|error| {
-                Entry::Unread(Some(descriptor.digest), LayoutError::Entry { shown, source: Box::new(error) })
+            // The same bytes may be described as something else.
+            let key = (digest, descriptor.media_type.as_str());
+            let seen = match others.get(&key).cloned().map_or_else(|| self.read(&documents, descriptor), Err) {
+                Ok(pack) => {
+                    images.insert(digest, all.len());
+                    all.push(Entry::Image(name_of(descriptor).into_iter().collect(), pack));
+                    continue;
+                }
+                Err(seen) => seen,
+            };
+            all.push(match seen.clone() {
+                Seen::Other(what) => {
+                    Entry::Other(digest, format!("{shown}: {}, no image of containers", quoted(&what)))
+                }
+                Seen::Unread(source) => Entry::Unread(Some(digest), LayoutError::Entry { shown, source }),
             });
-            if let Entry::Image(..) = entry {
-                images.insert(descriptor.digest, all.len());
-            }
-            all.push(entry);
+            others.insert(key, seen);
         }
         all
     }
 
-    fn entry(&self, descriptor: &Descriptor, shown: &str) -> Result<Entry, LayoutError> {
-        let names = || name_of(descriptor).into_iter().collect();
-        let other = |what: &str| {
-            Ok(Entry::Other(descriptor.digest, format!("{shown}: {}, no image of containers", quoted(what))))
-        };
-        if descriptor.is_index() {
-            let pack = self.store.pack_of(descriptor)?;
-            return match pack.images() {
-                [] => other("an index without images"),
-                _ => Ok(Entry::Image(names(), Box::new(pack))),
-            };
+    /// The image that a line names, or what is in its place.
+    fn read(&self, documents: &Bounded<'_>, descriptor: &Descriptor) -> Result<Box<Pack>, Seen> {
+        if !descriptor.is_index() && !descriptor.is_manifest() {
+            return Err(Seen::Other(descriptor.media_type.clone()));
         }
-        if !descriptor.is_manifest() {
-            return other(&descriptor.media_type);
+        let absent = || documents.refused(descriptor, Refusal::Absent { of: None });
+        let bytes = documents.document(descriptor)?.ok_or_else(absent)?;
+        let root = Document::of(descriptor, bytes);
+        let root = root.map_err(|error| documents.refused(descriptor, error.into()))?;
+        if let Document::Manifest(manifest) = &root {
+            let manifest = manifest.value();
+            let other = manifest.artifact_type.as_ref();
+            if let Some(kind) = other.or((!manifest.is_image()).then_some(&manifest.config.media_type)) {
+                return Err(Seen::Other(kind.clone()));
+            }
         }
-        let manifest = self.store.manifest(descriptor)?;
-        match &manifest.value().artifact_type {
-            Some(kind) => other(kind),
-            None if !manifest.value().is_image() => other(&manifest.value().config.media_type),
-            None => Ok(Entry::Image(names(), Box::new(self.store.pack_of(descriptor)?))),
+        // One of another size than its entry says is not what the entry means.
+        let follow = Follow::joined().when(|manifest| self.store.has(manifest.digest, manifest.size));
+        match Walk::from(documents, root, follow).stands_for()? {
+            Standing::Pack(pack) if pack.images().is_empty() => {
+                Err(Seen::Other("an index without images".to_owned()))
+            }
+            Standing::Pack(pack) => Ok(Box::new(pack)),
+            Standing::Artifact(artifact) => Err(Seen::Other(artifact.manifest.value().config.media_type.clone())),
         }
     }
 }
