@@ -1,13 +1,13 @@
 //! An image that somebody else's builder made of a Honefile, as Hone's own layers: the same files and the same job, one
 //! layer a weight, digests that repeat.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use hone_base::{BaseModel, Provenance, Sources, facts_of, is_weight};
 use hone_contract::job::{Base, JOB_PATH, Job, Trainer};
@@ -15,6 +15,7 @@ use hone_contract::progress::Silent;
 use hone_contract::{Digest, identity};
 use hone_image::modelpack::ModelFacts;
 use hone_image::oci::{Platform, RuntimeConfig};
+use hone_image::tar::check_path;
 use hone_image::untar::{self, Kind};
 use hone_image::{Image, Layer, LayerKind, Pack};
 use hone_plan::ROOTFS;
@@ -32,6 +33,8 @@ use crate::{Assembly, Built, Site, assemble};
 const LABELS: &str = "dev.hone.";
 /// A job layer is not larger than this (bytes): larger layers are not looked into for a job.
 const LARGEST_JOB_LAYER: u64 = 16 << 20;
+/// Bytes of the paths of one layer's directories; ten thousand have less than one megabyte.
+const MAX_PATHS: usize = 256 << 20;
 
 /// Makes Hone's own of the pack `from`, whose blobs are in the store.
 ///
@@ -125,54 +128,85 @@ fn trainer_layers(
 fn packed_again(site: &Site<'_>, ingest: &Ingest<'_>, layer: &Layer) -> Result<Layer, BuildError> {
     let scratch = ingest.scratch_dir()?;
     let mut tar = site.store.open_layer(layer, &Budget::of_layer(layer))?;
-    untar::walk(&mut tar, untar::MAX_ENTRIES, &mut |entry| unpack(entry, scratch.path()))?;
+    let mut unpacking = Unpacking::new(scratch.path(), untar::MAX_ENTRIES);
+    untar::walk(&mut tar, untar::MAX_ENTRIES, &mut |entry| unpacking.entry(entry))?;
     pack_tree(ingest, &Tree::scan(scratch.path())?, site.progress)
 }
 
-/// Makes an entry in a directory of our own, as far as it is of a tree that is packed. What would go through a link or
-/// leave the directory is left out, and the digest is then another one.
-fn unpack(entry: &mut untar::Entry<'_, '_>, root: &Path) -> io::Result<()> {
-    let Some(path) = inside(root, entry.path()) else { return Ok(()) };
-    let mode = |mode: u32| fs::Permissions::from_mode(0o600 | mode);
-    match entry.kind() {
-        Kind::Directory => {
-            let there = |error| if is_directory(&path) { Ok(()) } else { Err(error) };
-            fs::create_dir(&path).or_else(there)?;
-            fs::set_permissions(&path, mode(0o100 | entry.mode()? & 0o1000))
-        }
-        Kind::File | Kind::Sparse => {
-            io::copy(entry, &mut fs::File::create_new(&path)?)?;
-            fs::set_permissions(&path, mode(entry.mode()? & 0o100))
-        }
-        Kind::Symlink => symlink(OsStr::from_bytes(entry.link()), &path),
-        Kind::HardLink => inside(root, entry.link()).map_or(Ok(()), |twin| fs::hard_link(twin, &path)),
-        _ => Ok(()),
-    }
+/// A tree that is made of a layer's entries, in a directory of our own.
+struct Unpacking<'r> {
+    root: &'r Path,
+    /// Directories so far: nobody else writes here, so what is made is what is there.
+    made: HashSet<String>,
+    /// How many more there may be, and bytes of their paths.
+    left: (usize, usize),
 }
 
-/// Where an entry of this name belongs: beneath directories, which are made when no entry made them.
-fn inside(root: &Path, name: &[u8]) -> Option<PathBuf> {
-    let mut path = root.to_owned();
-    for part in Path::new(OsStr::from_bytes(name)).components() {
-        match part {
-            Component::Normal(part) => {
-                // Nobody else writes here: what is made is what is found.
-                if fs::symlink_metadata(&path).is_err() {
-                    fs::create_dir(&path).ok()?;
+impl<'r> Unpacking<'r> {
+    fn new(root: &'r Path, most: usize) -> Self {
+        Self { root, made: HashSet::new(), left: (most, MAX_PATHS) }
+    }
+
+    /// Makes an entry, as far as it is of a tree that is packed. What would go through a link is left out, and the digest
+    /// is then another one.
+    fn entry(&mut self, entry: &mut untar::Entry<'_, '_>) -> io::Result<()> {
+        if entry.kind() == Kind::Global {
+            return Ok(());
+        }
+        let Some((name, path)) = self.inside(entry.path())? else { return Ok(()) };
+        let mode = |mode: u32| fs::Permissions::from_mode(0o600 | mode);
+        match entry.kind() {
+            Kind::Directory => {
+                if !self.directory(&name)? {
+                    return Err(io::ErrorKind::AlreadyExists.into());
                 }
-                is_directory(&path).then_some(())?;
-                path.push(part);
+                fs::set_permissions(&path, mode(0o100 | entry.mode()? & 0o1000))
             }
-            Component::CurDir | Component::RootDir => {}
-            Component::ParentDir | Component::Prefix(_) => return None,
+            Kind::File | Kind::Sparse => {
+                io::copy(entry, &mut fs::File::create_new(&path)?)?;
+                fs::set_permissions(&path, mode(entry.mode()? & 0o100))
+            }
+            Kind::Symlink => symlink(OsStr::from_bytes(entry.link()), &path),
+            Kind::HardLink => self.inside(entry.link())?.map_or(Ok(()), |(_, twin)| fs::hard_link(twin, &path)),
+            _ => Ok(()),
         }
     }
-    Some(path)
+
+    /// Where an entry of this name belongs: beneath directories, which are made when no entry made them. A name that no
+    /// layer of ours has is refused before anything is made.
+    fn inside(&mut self, name: &[u8]) -> io::Result<Option<(String, PathBuf)>> {
+        let name = untar::clean(std::str::from_utf8(name).map_err(io::Error::other)?)?;
+        if !name.is_empty() {
+            check_path(&name).map_err(io::Error::other)?;
+        }
+        let path = self.root.join(&name);
+        Ok(self.directory(above(&name))?.then_some((name, path)))
+    }
+
+    /// Makes a directory and those above it; `false` where one of them is something else.
+    fn directory(&mut self, path: &str) -> io::Result<bool> {
+        let mut missing = Vec::new();
+        let mut at = path;
+        while !at.is_empty() && !self.made.contains(at) {
+            missing.push(at);
+            at = above(at);
+        }
+        for dir in missing.into_iter().rev() {
+            let left = self.left.0.checked_sub(1).zip(self.left.1.checked_sub(dir.len()));
+            self.left = left.ok_or_else(|| io::Error::other("more directories than any layer has"))?;
+            match fs::create_dir(self.root.join(dir)) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
+                made => made?,
+            }
+            self.made.insert(dir.to_owned());
+        }
+        Ok(true)
+    }
 }
 
-/// A directory, and no link to one.
-fn is_directory(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir())
+/// The directory that a clean path is in; empty for the root.
+fn above(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(dir, _)| dir)
 }
 
 /// Names relative to the base's directory, which may lie above what all files have in common.
@@ -222,6 +256,38 @@ fn own_config(config: &RuntimeConfig) -> RuntimeConfig {
 mod tests {
     use super::*;
 
+    /// Makes files of these names below a directory, and at most `most` directories; how many there are, or why not all.
+    fn deep(names: &[String], most: usize) -> (usize, Result<(), String>) {
+        let root = tempfile::tempdir().expect("directory");
+        let mut tar = tar::Builder::new(Vec::new());
+        for name in names {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(0);
+            header.set_mode(0o644);
+            tar.append_data(&mut header, name, io::empty()).expect("memory");
+        }
+        let mut unpacking = Unpacking::new(root.path(), most);
+        let tar = tar.into_inner().expect("memory");
+        let done: io::Result<()> = untar::walk(&mut &tar[..], names.len(), &mut |entry| unpacking.entry(entry));
+        (unpacking.made.len(), done.map_err(|error| error.to_string()))
+    }
+
+    #[test]
+    fn directories_that_a_few_entries_ask_for_are_bounded() {
+        let name = |n: usize, depth: usize| format!("{n}/{}f", "d/".repeat(depth));
+        let (made, done) = deep(&[name(0, 2000)], 10_000);
+        assert!(
+            made == 0 && done.as_ref().is_err_and(|said| said.contains("longer than 1024 bytes")),
+            "{made} {done:?}"
+        );
+        let names: Vec<String> = (0..8).map(|n| name(n, 400)).collect();
+        assert_eq!(deep(&names, 8 * 401), (8 * 401, Ok(())));
+        let (made, done) = deep(&names, 1000);
+        assert_eq!((made, done), (1000, Err("more directories than any layer has".to_owned())));
+        // Those that are there cost nothing.
+        assert_eq!(deep(&["a/b/f".into(), "a/b/g".into(), "./a//b/h".into()], 2), (2, Ok(())));
+    }
+
     /// Makes these entries below a directory: kind, name, where a link leads.
     fn made(entries: &[(u8, &str, &str)]) -> tempfile::TempDir {
         let site = tempfile::tempdir().expect("directory");
@@ -240,7 +306,8 @@ mod tests {
             tar.append(&header, content).expect("memory");
         }
         let (tar, root) = (tar.into_inner().expect("memory"), site.path().join("root"));
-        let unpacked: io::Result<()> = untar::walk(&mut &tar[..], 99, &mut |entry| unpack(entry, &root));
+        let mut unpacking = Unpacking::new(&root, 99);
+        let unpacked: io::Result<()> = untar::walk(&mut &tar[..], 99, &mut |entry| unpacking.entry(entry));
         // It may fail; it may not reach out.
         drop(unpacked);
         assert_eq!(fs::read_to_string(site.path().join("file")).expect("file"), "untouched");

@@ -11,7 +11,7 @@ use hone_image::document::{self, Document};
 use hone_image::oci::Descriptor;
 use hone_image::transport::called;
 use hone_image::walk::{Documents, Follow, MAX_BYTES, Refusal, Standing, Walk};
-use hone_image::{Pack, document, media};
+use hone_image::{Pack, media};
 use hone_store::Store;
 use serde::Deserialize;
 use serde_json::Value;
