@@ -252,7 +252,7 @@ fn add_entries(tar: &Path, image: bool, files: &mut Files) -> Result<(), Artifac
         };
         // A ModelKit that was packed on Windows; no model has such a name elsewhere.
         let name = if image { name.to_owned() } else { name.replace('\\', "/") };
-        let name = name.trim_start_matches("./").trim_start_matches('/').trim_end_matches('/').to_owned();
+        let name = untar::clean(&name)?;
         if let Some(what) = if image { Hidden::by(&name)? } else { None } {
             hidden.push(what);
             return Ok(());
@@ -504,7 +504,10 @@ mod tests {
         }
         // Who comes last is there, as when it is unpacked.
         assert_eq!(held(&[(b'0', "w", "old"), (b'0', "w", "new")]), Ok(vec!["w=new".into()]));
-        for name in ["../w", "a/../../w", "a/..", "a//b"] {
+        for name in ["a//w", "/a/w", "./a/./w"] {
+            assert_eq!(held(&[(b'0', "a/w", "old"), (b'0', name, "new")]), Ok(vec!["a/w=new".into()]), "{name}");
+        }
+        for name in ["../w", "a/../../w", "a/..", "a/../b"] {
             assert!(held(&[(b'0', name, "x")]).is_err(), "{name}");
         }
         for (kind, what) in [

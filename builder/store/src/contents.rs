@@ -9,6 +9,7 @@ use hone_contract::{Digest, Hashing, quoted_bytes};
 use hone_image::untar::{self, Kind};
 use hone_image::{Layer, LayerKind};
 
+use crate::touch::Links;
 use crate::{Budget, Store, StoreError};
 
 /// A file that is kept whole is not larger than this (bytes).
@@ -36,6 +37,9 @@ pub struct Contents {
     pub files: BTreeMap<String, Content>,
     /// The bytes of those that were to be kept.
     pub kept: BTreeMap<String, Vec<u8>>,
+    /// How many entries make, replace or hide each of those, if any does.
+    pub touched: BTreeMap<String, usize>,
+    links: Links,
     /// Bytes of all paths, repeated ones too.
     paths: usize,
 }
@@ -104,14 +108,18 @@ impl Contents {
         if self.paths > MAX_PATHS {
             return Err(Unread::Paths);
         }
-        Ok(String::from_utf8_lossy(bytes).trim_start_matches("./").to_owned())
+        Ok(untar::clean(&String::from_utf8_lossy(bytes))?)
     }
 
     fn add(&mut self, entry: &mut untar::Entry<'_, '_>, keep: &[&str]) -> Result<(), Unread> {
+        let path = self.path(entry.path())?;
+        for wanted in keep.iter().filter(|wanted| self.links.touches(&path, entry.kind(), wanted)) {
+            *self.touched.entry((*wanted).to_owned()).or_default() += 1;
+        }
+        self.links.note(&path, entry.kind());
         if !matches!(entry.kind(), Kind::File | Kind::Sparse) {
             return Ok(());
         }
-        let path = self.path(entry.path())?;
         let executable = entry.mode()? & 0o100 != 0;
         let mut hashing = Hashing::new(io::sink());
         if keep.contains(&path.as_str()) {
@@ -133,7 +141,10 @@ mod tests {
     #[test]
     fn paths_are_bounded_one_by_one_and_together() {
         let mut contents = Contents::default();
-        assert_eq!(contents.path(b"./usr/bin/env").expect("a path"), "usr/bin/env");
+        for path in ["usr/bin/env", "./usr/bin/env", "/usr//bin/./env"] {
+            assert_eq!(contents.path(path.as_bytes()).expect("a path"), "usr/bin/env");
+        }
+        assert!(contents.path(b"usr/x/../bin/env").is_err());
         let longest = vec![b'x'; MAX_PATH];
         assert_eq!(contents.path(&longest).expect("as long as Linux has them").len(), MAX_PATH);
         let evil = [b"\x1b[2J".as_slice(), &vec![b'x'; 1 << 20]].concat();

@@ -4,8 +4,10 @@ use std::io::Read;
 
 use hone_contract::chain;
 use hone_contract::job::{JOB_PATH, Job, JobError, MAX_JOB_BYTES};
-use hone_image::{Image, LayerKind, untar};
+use hone_image::untar::{self, Kind};
+use hone_image::{Image, LayerKind};
 
+use crate::touch::Links;
 use crate::{Budget, Store, StoreError};
 
 /// Entries looked at in a job layer; ours has a handful.
@@ -34,7 +36,7 @@ pub enum JobLayerError {
     #[error("read the job layer")]
     Tar(#[from] std::io::Error),
     /// What unpacks last would be what counts in a container, and what comes first here.
-    #[error("it is there twice in the job layer")]
+    #[error("want it once in the job layer, a file, and nothing that hides it or is written in its place")]
     Twice,
     /// The file is no job.
     #[error(transparent)]
@@ -46,18 +48,21 @@ pub enum JobLayerError {
 /// # Errors
 /// See [`JobLayerError`].
 pub fn job_in(tar: &mut dyn Read) -> Result<Option<Job>, JobLayerError> {
-    let mut found = None;
+    let (mut found, mut links) = (None, Links::default());
+    let job = JOB_PATH.trim_start_matches('/');
     untar::walk(tar, MAX_ENTRIES, &mut |entry| {
-        let path = entry.path();
-        if path.strip_prefix(b"./").unwrap_or(path) != JOB_PATH.trim_start_matches('/').as_bytes() {
+        let path = untar::clean(&String::from_utf8_lossy(entry.path()))?;
+        links.note(&path, entry.kind());
+        if !links.touches(&path, entry.kind(), job) {
             return Ok(());
+        }
+        if found.is_some() || path != job || !matches!(entry.kind(), Kind::File | Kind::Sparse) {
+            return Err(JobLayerError::Twice);
         }
         let mut bytes = Vec::new();
         Read::by_ref(entry).take(MAX_JOB_BYTES + 1).read_to_end(&mut bytes)?;
-        match found.replace(Job::parse(&bytes)?) {
-            None => Ok(()),
-            Some(_) => Err(JobLayerError::Twice),
-        }
+        found = Some(Job::parse(&bytes)?);
+        Ok(())
     })?;
     Ok(found)
 }

@@ -51,6 +51,7 @@ mod reading;
 mod repair;
 mod resolve;
 pub mod staging;
+mod touch;
 mod unpacked;
 pub mod versions;
 mod weight;

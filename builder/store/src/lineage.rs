@@ -111,11 +111,9 @@ impl Store {
         let mut others = false;
         let mut tar = self.open_layer(layer, &Budget::of_layer(layer))?;
         let walked = untar::walk(&mut *tar, ADAPTER_ENTRIES.len(), &mut |entry| -> std::io::Result<()> {
-            let path = entry.path();
-            let path = path.strip_prefix(b"./").unwrap_or(path);
-            let path = path.strip_suffix(b"/").unwrap_or(path);
+            let path = untar::clean(&String::from_utf8_lossy(entry.path()))?;
             // A link that is called as the adapter's directory is no adapter's.
-            others |= !ADAPTER_ENTRIES.iter().any(|(name, of)| name.as_bytes() == path && *of == entry.kind());
+            others |= !ADAPTER_ENTRIES.iter().any(|(name, of)| *name == path && *of == entry.kind());
             Ok(())
         });
         // What has more entries, or is no tar, is no adapter either.

@@ -213,9 +213,30 @@ fn a_job_layer_holds_one_job_of_bounded_size() {
     let job = entry(b'0', "hone/job.json", JOB.as_bytes());
     assert_eq!(job_in(&mut &job[..]).expect("a job").map(|job| job.name).as_deref(), Some("a"));
     assert!(job_in(&mut &entry(b'0', "hone/other.json", b"{}")[..]).expect("no job").is_none());
-    for second in ["hone/job.json", "./hone/job.json"] {
-        let twice = [job.clone(), entry(b'0', second, JOB.replace("true", "false").as_bytes())].concat();
+    let other = JOB.replace("true", "false");
+    let spellings =
+        ["hone/job.json", "./hone/job.json", "hone//job.json", "/hone/job.json", "hone/./job.json", "hone/job.json/"];
+    for second in spellings {
+        let twice = [job.clone(), entry(b'0', second, other.as_bytes())].concat();
         assert!(matches!(job_in(&mut &twice[..]), Err(JobLayerError::Twice)), "{second}");
+        let alone = entry(b'0', second, JOB.as_bytes());
+        assert_eq!(job_in(&mut &alone[..]).expect("a job").map(|job| job.name).as_deref(), Some("a"), "{second}");
+    }
+    let above = [job.clone(), entry(b'0', "hone/x/../job.json", other.as_bytes())].concat();
+    assert!(matches!(job_in(&mut &above[..]), Err(JobLayerError::Tar(_))));
+    let through = [entry(b'2', "x", b""), entry(b'0', "x/job.json", other.as_bytes())].concat();
+    for more in [
+        entry(b'1', "hone/job.json", b""),
+        entry(b'2', "/hone/job.json", b""),
+        entry(b'5', "hone/job.json/", b""),
+        entry(b'2', "hone", b""),
+        entry(b'0', "hone/.wh.job.json", b""),
+        entry(b'0', ".wh..wh..opq", b""),
+        through,
+    ] {
+        for tar in [[&job[..], &more].concat(), [&more[..], &job].concat()] {
+            assert!(matches!(job_in(&mut &tar[..]), Err(JobLayerError::Twice)));
+        }
     }
     let huge = entry(b'0', "hone/job.json", &vec![b' '; 5 << 20]);
     assert!(matches!(job_in(&mut &huge[..]), Err(JobLayerError::Job(_))));

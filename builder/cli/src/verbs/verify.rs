@@ -2,7 +2,7 @@
 //!
 //! What is wrong is said, one line each; nothing is mended unless that is asked for ([`repair`]). Each blob is read once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::process::ExitCode;
 
@@ -15,6 +15,7 @@ use hone_image::oci::{Descriptor, Platform};
 use hone_image::{Image, Layer, LayerKind, Pack, media, modelpack};
 use hone_remote::repair;
 use hone_store::contents::{self, Content};
+use hone_store::job_layer::JobLayerError;
 use hone_store::{Budget, Store};
 use serde_json::json;
 
@@ -52,6 +53,8 @@ struct Report {
     /// Files of each layer that was read.
     layers: BTreeMap<Digest, BTreeMap<String, Content>>,
     jobs: BTreeMap<Digest, Job>,
+    /// Layers that make, replace or hide the job.
+    touching: BTreeSet<Digest>,
 }
 
 /// What reading layers takes.
@@ -151,6 +154,7 @@ impl Report {
             }
             self.weight(layer);
         }
+        self.covered(image);
         let job = image.layer(LayerKind::Job).and_then(|l| self.jobs.get(&l.descriptor.digest).cloned());
         match job {
             Some(job) => self.job(image, &job),
@@ -163,6 +167,18 @@ impl Report {
                 ));
             }
             None => {}
+        }
+    }
+
+    /// What a container sees is the topmost: above the job's layer nothing may be in its job's place.
+    fn covered(&mut self, image: &Image) {
+        let above = image.layers().iter().skip_while(|layer| layer.kind != LayerKind::Job).skip(1);
+        let above = above.map(|layer| layer.descriptor.digest).filter(|digest| self.touching.contains(digest));
+        for digest in above.collect::<BTreeSet<_>>() {
+            self.wrong(format!(
+                "image {}: layer {digest} hides or replaces {JOB_PATH} of the job layer below it",
+                image.digest()
+            ));
         }
     }
 
@@ -182,8 +198,16 @@ impl Report {
         let step = progress.step(&format!("verify {} {}", layer.kind, d.digest.short()), total);
         let contents = contents::read(store, layer, budget, &[job], &*step)?;
         step.done(d.size, d.digest);
-        if let (LayerKind::Job, Some(bytes)) = (layer.kind, contents.kept.get(job)) {
-            self.jobs.insert(layer.descriptor.digest, Job::parse(bytes)?);
+        let touched = contents.touched.get(job).copied().unwrap_or(0);
+        if touched > 0 {
+            self.touching.insert(d.digest);
+        }
+        match contents.kept.get(job).filter(|_| touched == 1) {
+            Some(bytes) if layer.kind == LayerKind::Job => drop(self.jobs.insert(d.digest, Job::parse(bytes)?)),
+            None if layer.kind == LayerKind::Job && touched > 0 => {
+                self.wrong(format!("job layer {}: {JOB_PATH}: {}", d.digest, JobLayerError::Twice));
+            }
+            _ => {}
         }
         Ok(contents.files)
     }
