@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 
+use hone_archive::layout::{Entry, Layout};
 use hone_archive::{
     Archive, ArchiveError, OciBlob, OciRoot, OciShipment, ShipLayer, Shipment, ShipmentError, write_docker_archive,
     write_oci_archive,
@@ -581,4 +582,59 @@ fn what_is_no_regular_file_is_no_archive() {
         let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
         assert!(source.ends_with("want a regular file"), "{}: {source}", bad.display());
     }
+}
+
+/// A layout with these blobs, and these lines in its index.
+fn layout(blobs: &[&[u8]], lines: &[Descriptor]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(dir.path().join("blobs/sha256")).unwrap();
+    std::fs::write(dir.path().join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+    for blob in blobs {
+        std::fs::write(dir.path().join("blobs/sha256").join(Digest::of(blob).hex()), blob).unwrap();
+    }
+    std::fs::write(dir.path().join("index.json"), Sealed::new(Index::new(lines.to_vec())).bytes()).unwrap();
+    dir
+}
+
+#[test]
+fn a_layout_is_read_once_however_often_its_lines_name_a_document() {
+    let large = |n: usize| {
+        let config = Descriptor::of(media::EMPTY, Digest::of(b"{}"), 2);
+        let mut manifest = Manifest::artifact("application/x-odd", config, Vec::new());
+        manifest.annotations = BTreeMap::from([("a".to_owned(), format!("{n}{}", "x".repeat(3 << 20)))]);
+        Sealed::new(manifest)
+    };
+    let described = |manifest: &Sealed<Manifest>| manifest.descriptor(media::MANIFEST);
+    let unread = |dir: &tempfile::TempDir| {
+        let all = Layout::at(dir.path()).unwrap().chosen(None).unwrap();
+        let said = all.iter().map(|entry| match entry {
+            Entry::Other(_, what) => {
+                what.contains("application/x-odd, no image").then_some("other").unwrap_or("?").to_owned()
+            }
+            Entry::Unread(_, error) => hone_contract::chain(error),
+            Entry::Image(..) => "image".to_owned(),
+        });
+        said.collect::<Vec<_>>()
+    };
+    // Read again for each line these would be beyond the bound after ten.
+    let one = large(0);
+    let dir = layout(&[one.bytes()], &vec![described(&one); 40]);
+    assert_eq!(unread(&dir), vec!["other"; 40]);
+    // So is a damaged one.
+    let damaged = Descriptor::of(media::MANIFEST, Digest::of(b"[]"), 2);
+    let said = unread(&layout(&[b"[]"], &[damaged.clone(), damaged]));
+    assert!(said.len() == 2 && said[0] == said[1] && said[0].contains("it cannot be read"), "{said:?}");
+    let many: Vec<_> = (0..15).map(large).collect();
+    let blobs: Vec<_> = many.iter().map(Sealed::bytes).collect();
+    let lines: Vec<_> = many.iter().map(described).collect();
+    let said = unread(&layout(&blobs, &lines));
+    assert_eq!(said.iter().filter(|what| *what == "other").count(), 10);
+    assert!(said[10..].iter().all(|what| what.contains("more than 33554432 bytes together")), "{:?}", &said[10..]);
+    // Named, one is read, wherever it stands.
+    let named = lines.iter().cloned().enumerate().map(|(n, line)| {
+        let annotations = BTreeMap::from([(media::REF_NAME.to_owned(), format!("a:{n}"))]);
+        Descriptor { annotations, ..line }
+    });
+    let dir = layout(&blobs, &named.collect::<Vec<_>>());
+    assert!(matches!(&Layout::at(dir.path()).unwrap().chosen(Some("14")).unwrap()[..], [Entry::Other(..)]));
 }
