@@ -4,6 +4,7 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use hone_image::image::BaseImage;
 use hone_image::oci::{Descriptor, ImageConfig, Index, Manifest, Platform, RuntimeConfig, Sealed};
 use hone_image::tar::Entry;
 use hone_image::{Image, Layer, LayerKind, Pack, media};
-use hone_store::Store;
+use hone_store::{Budget, Store};
 use serde_json::json;
 
 /// Runs and waits for the end, which must come; whether it succeeded, and what it said.
@@ -124,6 +125,80 @@ fn an_index_with_statements_and_other_systems_is_sound() {
     let output = site.command(&["verify", "one:absent"]).output().expect("start hone");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(!output.status.success() && said.contains("linux/riscv64"), "{said}");
+}
+
+/// Entries of a tar without an end: kind, name, content, each as it is written.
+fn entries(all: &[(u8, &str, &[u8])]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (kind, name, content) in all {
+        let mut header = tar::Header::new_ustar();
+        header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_entry_type(tar::EntryType::new(*kind));
+        header.set_mode(0o644);
+        header.set_size(content.len() as u64);
+        header.set_cksum();
+        bytes.extend_from_slice(header.as_bytes());
+        bytes.extend_from_slice(content);
+        bytes.resize(bytes.len().next_multiple_of(512), 0);
+    }
+    bytes
+}
+
+/// Names `name` the image of `assistant:base` with more in its job's layer, and with layers above it; what verifying says.
+fn verified(site: &Site, name: &str, in_job: &[u8], above: &[Vec<u8>]) -> (bool, String) {
+    let store = site.store();
+    let ingest = store.ingest().expect("ingest");
+    let image = store.resolve("assistant:base").expect("built").image;
+    let (mut layers, mut ids) = (Vec::new(), Vec::new());
+    let mut put = |kind: LayerKind, tar: &[u8]| {
+        let layer = Layer::tar(kind, ingest.put(tar).expect("put"), tar.len() as u64);
+        (layers.push(layer.descriptor), ids.push(layer.diff_id));
+    };
+    for layer in image.layers() {
+        let mut tar = Vec::new();
+        store.open_layer(layer, &Budget::of_layer(layer)).expect("open").read_to_end(&mut tar).expect("read");
+        if layer.kind == LayerKind::Job {
+            tar = [in_job, &tar].concat();
+        }
+        put(layer.kind, &tar);
+    }
+    above.iter().for_each(|tar| put(LayerKind::Other, tar));
+    let mut config: serde_json::Value = serde_json::from_slice(image.config().bytes()).expect("JSON");
+    config["rootfs"]["diff_ids"] = json!(ids);
+    config.as_object_mut().expect("an object").remove("history");
+    let config = Sealed::new(config);
+    let manifest = Sealed::new(Manifest {
+        layers,
+        config: config.descriptor(media::CONFIG),
+        ..image.manifest().value().clone()
+    });
+    [config.bytes(), manifest.bytes()].map(|bytes| ingest.put(bytes).expect("put"));
+    store.tag(&manifest.descriptor(media::MANIFEST), &name.parse().expect("a name")).expect("tag");
+    let output = site.command(&["verify", name]).output().expect("start hone");
+    (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn a_job_that_a_container_would_see_otherwise_is_wrong() {
+    let mut site = Site::new();
+    site.llama_image();
+    let other: &[u8] = br#"{"contract":1,"name":"other","adapter":{"commit":false,"tag":"v{n}","max_bytes":1}}"#;
+    let harmless = entries(&[(b'5', "hone/", b""), (b'0', "hone/other.json", other), (b'0', "etc/.wh.hone", b"")]);
+    let (fine, said) = verified(&site, "fine:1", &entries(&[(b'5', "./hone/data/", b"")]), &[harmless]);
+    assert!(fine, "{said}");
+    for name in ["hone/job.json", "hone//job.json", "/hone/job.json", "./hone/./job.json"] {
+        let more = entries(&[(b'0', name, other)]);
+        let (fine, said) = verified(&site, "twice:1", &more, &[]);
+        assert!(!fine && said.contains("/hone/job.json: want it once in the job layer"), "{name}: {said}");
+        let (fine, said) = verified(&site, "above:1", b"", &[more]);
+        assert!(!fine && said.contains("hides or replaces /hone/job.json of the job layer"), "{name}: {said}");
+    }
+    let (fine, said) = verified(&site, "dots:1", &entries(&[(b'0', "hone/x/../job.json", other)]), &[]);
+    assert!(!fine && said.contains("want a path without"), "{said}");
+    for name in ["hone/.wh.job.json", "hone/.wh..wh..opq", ".wh.hone", ".wh..wh..opq"] {
+        let (fine, said) = verified(&site, "hidden:1", b"", &[entries(&[(b'0', name, b"")])]);
+        assert!(!fine && said.contains("hides or replaces /hone/job.json of the job layer"), "{name}: {said}");
+    }
 }
 
 /// A trainer's layout whose index has an image for each of these, lowest level first; the image is told by its layer.
