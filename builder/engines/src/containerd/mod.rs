@@ -231,11 +231,10 @@ fn canonical(reference: &str) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
-    use containerd_client::services::v1::{
+    use super::client::fake::api::{
         Image as Named, Info, InfoRequest, InfoResponse, ListImagesResponse, ReadContentRequest, ReadContentResponse,
     };
-    use containerd_client::tonic::Code;
-    use containerd_client::types;
+    use super::client::fake::{Code, types};
     use hone_image::image::BaseImage;
     use prost::Message;
 

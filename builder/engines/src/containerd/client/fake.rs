@@ -1,12 +1,16 @@
 //! A containerd that answers what a test says: the calls of one message, and those that answer with several.
 
+// What a test of the module around says in containerd's words.
+pub(in crate::containerd) use containerd_client::services::v1 as api;
+pub(in crate::containerd) use containerd_client::tonic::Code;
+pub(in crate::containerd) use containerd_client::types;
+
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use containerd_client::tonic::Code;
 use containerd_client::tonic::codegen::Bytes;
 use containerd_client::tonic::codegen::http::{HeaderMap, HeaderValue, Request, Response};
 use h2::server::SendResponse;
