@@ -609,7 +609,7 @@ fn a_layout_is_read_once_however_often_its_lines_name_a_document() {
         let all = Layout::at(dir.path()).unwrap().chosen(None).unwrap();
         let said = all.iter().map(|entry| match entry {
             Entry::Other(_, what) => {
-                what.contains("application/x-odd, no image").then_some("other").unwrap_or("?").to_owned()
+                if what.contains("application/x-odd, no image") { "other" } else { "?" }.to_owned()
             }
             Entry::Unread(_, error) => hone_contract::chain(error),
             Entry::Image(..) => "image".to_owned(),

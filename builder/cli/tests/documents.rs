@@ -152,7 +152,8 @@ fn verified(site: &Site, name: &str, in_job: &[u8], above: &[Vec<u8>]) -> (bool,
     let (mut layers, mut ids) = (Vec::new(), Vec::new());
     let mut put = |kind: LayerKind, tar: &[u8]| {
         let layer = Layer::tar(kind, ingest.put(tar).expect("put"), tar.len() as u64);
-        (layers.push(layer.descriptor), ids.push(layer.diff_id));
+        layers.push(layer.descriptor);
+        ids.push(layer.diff_id);
     };
     for layer in image.layers() {
         let mut tar = Vec::new();
@@ -172,7 +173,9 @@ fn verified(site: &Site, name: &str, in_job: &[u8], above: &[Vec<u8>]) -> (bool,
         config: config.descriptor(media::CONFIG),
         ..image.manifest().value().clone()
     });
-    [config.bytes(), manifest.bytes()].map(|bytes| ingest.put(bytes).expect("put"));
+    for bytes in [config.bytes(), manifest.bytes()] {
+        ingest.put(bytes).expect("put");
+    }
     store.tag(&manifest.descriptor(media::MANIFEST), &name.parse().expect("a name")).expect("tag");
     let output = site.command(&["verify", name]).output().expect("start hone");
     (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())

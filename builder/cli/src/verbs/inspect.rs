@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use clap::Args;
-use hone_contract::job::Job;
+use hone_contract::job::{Base, Job};
 use hone_contract::{Digest, Reference};
 use hone_image::oci::{MAX_DOCUMENT_BYTES, Platform};
 use hone_image::transport::Transport;
@@ -129,6 +129,12 @@ struct ModelView {
     family: Option<String>,
 }
 
+impl ModelView {
+    fn of(base: Base) -> Self {
+        Self { identity: base.identity, path: base.path, format: base.format, family: base.family }
+    }
+}
+
 impl Inspect {
     /// Shows it.
     pub fn run(self, store: &Store) -> Result<(), Failure> {
@@ -216,12 +222,7 @@ fn of_image(store: &Store, found: &Resolved) -> Result<View, Failure> {
             if let Some(note) = job.as_ref().and_then(Job::note) {
                 output::tell(&format!("note: {note}"));
             }
-            view.model = job.and_then(|job| job.base).map(|base| ModelView {
-                identity: base.identity,
-                path: base.path,
-                format: base.format,
-                family: base.family,
-            });
+            view.model = job.and_then(|job| job.base).map(ModelView::of);
         }
         Err(error) => view.job_error = Some(chain(&error)),
     }
