@@ -12,7 +12,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use hone_contract::Digest;
 use hone_image::bomb::FREE;
@@ -133,15 +133,7 @@ fn names(bytes: &[u8]) -> Result<PathBuf, Fault> {
     if text.len() > MAX_PATH {
         return Err(Fault::Refused("path too long"));
     }
-    let mut clean = PathBuf::new();
-    for part in Path::new(text).components() {
-        match part {
-            Component::Normal(name) => clean.push(name),
-            Component::CurDir | Component::RootDir => {}
-            Component::ParentDir | Component::Prefix(_) => return Err(Fault::Refused("leads out of the root")),
-        }
-    }
-    Ok(clean)
+    untar::clean(text).map(PathBuf::from).map_err(|_| Fault::Refused("leads out of the root"))
 }
 
 fn make(tree: &OwnedFd, entry: &mut Entry<'_, '_>) -> Result<(), Fault> {
