@@ -7,11 +7,9 @@ use std::io::{Cursor, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use hone_archive::{Archive, OciShipment, ShipLayer, Shipment, write_docker_archive, write_oci_archive};
 use hone_contract::{Digest, Reference};
-use hone_engines::{
-    Archive, Containerd, Docker, Engine, OciShipment, Podman, ShipLayer, Shipment, write_docker_archive,
-    write_oci_archive,
-};
+use hone_engines::{Containerd, Docker, Engine, Podman};
 use hone_image::oci::{Descriptor, Manifest, Platform, Sealed};
 use hone_image::{Artifact, Image, Pack, media};
 use hone_tests::{World, containerd, needs, rootfs, run};
@@ -86,7 +84,7 @@ impl Made {
     }
 
     fn by_manifest(&self) -> OciShipment<'_> {
-        let open = |layer: &Descriptor| -> hone_engines::Open<'_> {
+        let open = |layer: &Descriptor| -> hone_archive::Open<'_> {
             let blob = &self.blobs[&layer.digest];
             Box::new(move || Ok(Box::new(Cursor::new(blob.clone()))))
         };
@@ -97,7 +95,7 @@ impl Made {
     fn by_diff_id(&self, from: usize) -> Shipment<'_> {
         let ship = |(n, tar): (usize, &Vec<u8>)| {
             let (diff_id, bytes) = (Digest::of(tar), tar.clone());
-            let open: hone_engines::Open<'_> = match n < from {
+            let open: hone_archive::Open<'_> = match n < from {
                 true => Box::new(|| Err(std::io::Error::other("it is only in the engine"))),
                 false => Box::new(move || Ok(Box::new(Cursor::new(bytes.clone())))),
             };
@@ -266,7 +264,7 @@ fn what_is_sent_survives_the_collector_until_it_has_its_name_and_what_fails_leav
     engine.deliver(&first.by_manifest()).expect("deliver");
     let made = Made::new("assistant:base", base(&world), true, &["amd64", "arm64"]);
     // A reader that ends early: nothing of the image is named, and nothing half written is gone on with.
-    let broken = |layer: &Descriptor| -> hone_engines::Open<'_> {
+    let broken = |layer: &Descriptor| -> hone_archive::Open<'_> {
         let blob = made.blobs[&layer.digest].clone();
         Box::new(move || Ok(Box::new(Cursor::new(blob[..blob.len() - 1].to_vec()))))
     };
@@ -276,7 +274,7 @@ fn what_is_sent_survives_the_collector_until_it_has_its_name_and_what_fails_leav
     assert!(!ctr(&world, "images ls").contains("assistant"));
     assert!(!ctr(&world, "content active").contains("hone-"));
     // Each blob comes after everything without a lease is collected.
-    let collecting = |layer: &Descriptor| -> hone_engines::Open<'_> {
+    let collecting = |layer: &Descriptor| -> hone_archive::Open<'_> {
         let (blob, address, namespace) = (made.blobs[&layer.digest].clone(), address.clone(), namespace.clone());
         Box::new(move || {
             collect(&address, &namespace);

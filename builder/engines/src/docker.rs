@@ -12,18 +12,17 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use hone_archive::{self as archive, Archive, Delivery, Shipment};
 use hone_contract::run::ImageRef;
 use hone_docker::Daemon;
 
-use crate::archive::{self, Archive};
 use crate::command::{feed, output, output_within};
 use crate::containerd::Containerd;
 use crate::context;
-use crate::engine::{Delivery, Engine, Found};
+use crate::engine::{Engine, Found};
 use crate::error::Error;
 use crate::held::{self, ImageStore};
 use crate::saved::{self, writing};
-use crate::shipment::Shipment;
 use crate::watch::Patience;
 
 /// How long the daemon may take to let somebody in.

@@ -2,15 +2,13 @@
 
 use std::path::Path;
 
+use hone_archive::{Archive, Delivery, Shipment};
 use hone_contract::Digest;
 use hone_contract::run::{self, ImageRef};
 
-use crate::archive::Archive;
-pub use crate::archive::Delivery;
 use crate::docker::Docker;
 use crate::error::Error;
 use crate::podman::Podman;
-use crate::shipment::Shipment;
 
 /// An image as an engine describes it.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,10 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use hone_archive::{ArchiveError, ShipmentError, WriteError};
 use hone_contract::quoted;
-
-use crate::archive::{ArchiveError, WriteError};
-use crate::oci::ShipmentError;
 
 /// Most lines of an engine's words in one message.
 const MAX_LINES: usize = 3;

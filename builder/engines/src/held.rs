@@ -2,6 +2,7 @@
 //!
 //! Both speak the same JSON but for ids, which podman gives without `sha256:`.
 
+use hone_archive::Shipment;
 use hone_contract::Digest;
 use hone_contract::digest::BadDigest;
 use hone_contract::run::ImageRef;
@@ -9,7 +10,6 @@ use serde::Deserialize;
 
 use crate::engine::Found;
 use crate::error::Error;
-use crate::shipment::Shipment;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]

@@ -5,7 +5,7 @@
 //! machine they go over its socket, because its command line takes longer to start than docker takes to load a version.
 //! containerd has no command line for others, and is asked by its API: the only async runtime, behind `containerd/client`.
 //!
-//! Refused here: reading Hone's store (a caller brings a [`Shipment`]), deciding what a version is, retrying.
+//! Refused here: reading Hone's store (a caller brings a [`hone_archive::Shipment`]), deciding what a version is, retrying.
 
 mod command;
 mod containerd;
@@ -19,15 +19,8 @@ mod podman;
 mod saved;
 mod watch;
 
-use hone_archive::{self as archive, oci_shipment as oci, shipment};
-
-pub use archive::{
-    Archive, ArchiveError, ArchivedArtifact, ArchivedPack, Section, write_docker_archive, write_oci_archive,
-};
 pub use containerd::Containerd;
 pub use docker::Docker;
-pub use engine::{Delivery, Engine, Found, of};
+pub use engine::{Engine, Found, of};
 pub use error::Error;
-pub use oci::{IMAGE_NAME, OciBlob, OciRoot, OciShipment, ShipmentError, name_of};
 pub use podman::Podman;
-pub use shipment::{Open, ShipLayer, Shipment};

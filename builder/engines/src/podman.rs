@@ -7,16 +7,15 @@ use std::path::Path;
 use std::process::Command;
 
 use hone_archive::layout::write_partial;
+use hone_archive::{Archive, Delivery, Shipment};
 use hone_contract::Digest;
 use hone_contract::run::ImageRef;
 
-use crate::archive::Archive;
 use crate::command::{output, output_within};
-use crate::engine::{Delivery, Engine, Found};
+use crate::engine::{Engine, Found};
 use crate::error::Error;
 use crate::held;
 use crate::saved::{self, writing};
-use crate::shipment::Shipment;
 use crate::watch::Patience;
 
 /// A podman storage.

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use crate::archive::Archive;
+use hone_archive::Archive;
+
 use crate::error::Error;
 use crate::watch::Patience;
 

@@ -1,14 +1,14 @@
 //! Images of the store on their way to an engine, or into an archive: the layers and documents that are sent, and what is sent
 //! of a version whose base only the engine has.
 //!
-//! What an engine is asked, and how an archive is written, is hone-engines' business; this crate reads the store for them.
+//! What an engine is asked is hone-engines' business, how an archive is written hone-archive's; this crate reads the store
+//! for them.
 
 use std::io;
 
+use hone_archive::{Delivery, OciShipment, Open, ShipLayer, Shipment, ShipmentError};
 use hone_contract::{Digest, Reference};
-use hone_engines::{
-    Containerd, Delivery, Docker, Engine, OciShipment, Open, Podman, ShipLayer, Shipment, ShipmentError,
-};
+use hone_engines::{Containerd, Docker, Engine, Podman};
 use hone_image::layer::Compression;
 use hone_image::oci::{Descriptor, ImageConfig, Sealed};
 use hone_image::transport::EngineName;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::rc::Rc;
 
+use hone_archive::{OciBlob, OciRoot, OciShipment};
 use hone_contract::Digest;
 use hone_image::oci::{Descriptor, ImageConfig, Index, Manifest, Platform, Sealed};
 use hone_image::platform::best;
@@ -13,7 +14,6 @@ use hone_image::{Document, Image};
 use super::client::{Blob, Client};
 use crate::engine::Found;
 use crate::error::Error;
-use crate::oci::{OciBlob, OciRoot, OciShipment};
 
 /// Labels that begin so lead containerd's collector from a document to what it needs.
 const REFERS: &str = "containerd.io/gc.ref.content";

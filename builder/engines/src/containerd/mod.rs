@@ -17,18 +17,16 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+use hone_archive::{Archive, Delivery, OciBlob, OciRoot, OciShipment, Shipment, write_oci_archive};
 use hone_contract::run::ImageRef;
 use hone_contract::{Digest, Reference, chain};
 use hone_image::oci::{Descriptor, Manifest, Platform, Sealed};
 use hone_image::platform::goarch;
 use hone_image::{Image, media};
 
-use crate::archive::{Archive, write_oci_archive};
-use crate::engine::{Delivery, Engine, Found};
+use crate::engine::{Engine, Found};
 use crate::error::Error;
-use crate::oci::{OciBlob, OciRoot, OciShipment};
 use crate::saved;
-use crate::shipment::Shipment;
 
 use client::Client;
 use images::gone;
